@@ -1,0 +1,200 @@
+//! Facts from the cluster and a request become a `Plan`, or every reason why not. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::quiescer::Probe;
+
+mod build;
+mod claims;
+mod class;
+mod detect;
+mod estimate;
+mod facts;
+#[cfg(test)]
+mod fixture;
+mod notes;
+mod object;
+mod place;
+pub mod quantity;
+mod request;
+pub mod restore;
+mod targets;
+mod uses;
+
+pub use build::plan;
+pub use claims::ROLE;
+pub use detect::{ADAPTER, Detected, Detection, detect};
+pub use estimate::estimate;
+pub use facts::{Facts, Probed, SnapshotClass, claims_of};
+pub use object::{Kind, Object};
+pub use request::Request;
+
+/// Everything a run decided before it touched anything. Stored in the journal: a later process needs nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// The run's id, which names everything that it makes.
+    pub run: String,
+    /// When it was made, by the API server's clock.
+    pub created: Timestamp,
+    /// Where the journal lies: the first target's namespace.
+    pub namespace: String,
+    /// What the user asked for, as typed (`statefulset/postgres`, `-l app=db`): for messages and the record.
+    pub request: String,
+    /// How the pods were selected; the second pod table is made by the same.
+    pub selections: Vec<Selection>,
+    /// The databases that are held.
+    pub targets: Vec<Target>,
+    /// The claims that are cut.
+    pub claims: Vec<Claim>,
+    /// Pods whose claims are cut although nothing quiesces them (annotated `none`), as `NAMESPACE/POD`: with one of
+    /// them the backup is crash-consistent at best.
+    pub unheld: Vec<String>,
+    /// The workloads that own the selected pods: what a restore stops and starts.
+    pub workloads: Vec<Workload>,
+    /// How long databases may be held, from the first quiesce intent.
+    #[serde(with = "millis")]
+    pub budget: Duration,
+    /// Passes at most.
+    pub attempts: u8,
+    /// How long an error may stand on a content before the claim's cut counts as failed.
+    #[serde(with = "millis")]
+    pub cut_error_patience: Duration,
+    /// An estimate of how long the databases will be held.
+    #[serde(with = "millis")]
+    pub estimate: Duration,
+    /// Whether contents may be read and changed; otherwise the snapshot's own time is waited for and nothing is kept.
+    pub contents: ContentAccess,
+    /// Remarks, one line each.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// How long databases may be held in all if every attempt is needed and none ends before its budget.
+    pub fn longest_hold(&self) -> Duration {
+        self.budget * u32::from(self.attempts)
+    }
+}
+
+/// One way in which pods were selected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Selection {
+    /// The namespace.
+    pub namespace: String,
+    /// `statefulset/postgres`, `pod/x`, or `-l SELECTOR`.
+    pub object: String,
+    /// A label selector, for workloads and `-l`.
+    pub labels: Option<String>,
+    /// A pod's name, for `pod/x`.
+    pub pod: Option<String>,
+}
+
+/// One database instance that is held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// The namespace.
+    pub namespace: String,
+    /// The pod.
+    pub pod: String,
+    /// The pod's uid: a pod of the same name that is another one is never spoken to.
+    pub pod_uid: String,
+    /// The container.
+    pub container: String,
+    /// The adapter's name.
+    pub adapter: String,
+    /// What the adapter learned.
+    pub probe: Probe,
+    /// Targets of a lower wave are held first and released last.
+    pub wave: u8,
+    /// Indices into `Plan::claims` that hold this database's directories.
+    pub claims: Vec<usize>,
+}
+
+impl Target {
+    /// `NAMESPACE/POD/CONTAINER`.
+    pub fn path(&self) -> String {
+        format!("{}/{}/{}", self.namespace, self.pod, self.container)
+    }
+}
+
+/// One claim that is cut.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Claim {
+    /// The namespace.
+    pub namespace: String,
+    /// The claim's name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// The volume it is bound to.
+    pub volume: String,
+    /// The storage class.
+    pub storage_class: Option<String>,
+    /// What it asked for, as a Quantity.
+    pub request: String,
+    /// Access modes.
+    pub access_modes: Vec<String>,
+    /// `Filesystem` or `Block`.
+    pub volume_mode: String,
+    /// Its labels, which a restored claim carries too (a StatefulSet's controller expects nothing less).
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// The CSI driver.
+    pub driver: String,
+    /// The VolumeSnapshotClass.
+    pub class: String,
+    /// That class's deletionPolicy, `Delete` or `Retain`.
+    pub deletion_policy: String,
+    /// The pods that mount it.
+    pub pods: Vec<String>,
+}
+
+/// A workload that owns selected pods.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Workload {
+    /// The namespace.
+    pub namespace: String,
+    /// `StatefulSet`, `Deployment`, `DaemonSet`, `ReplicaSet` or `Pod`.
+    pub kind: String,
+    /// The name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its replicas at the time.
+    pub replicas: i32,
+    /// Its pods' label selector.
+    pub labels: String,
+    /// The object that owns it, `Kind/name`, when it is not a built-in one: an operator.
+    pub owner: Option<String>,
+}
+
+/// What may be done with cluster-scoped VolumeSnapshotContents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContentAccess {
+    /// get, list, watch: the cut is proved on the content.
+    pub read: bool,
+    /// patch: the backup is kept (Retain) and survives its namespace.
+    pub change: bool,
+}
+
+/// Durations as whole milliseconds.
+pub(crate) mod millis {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::time::Duration;
+
+    #[allow(clippy::missing_errors_doc)]
+    pub(crate) fn serialize<S: Serializer>(d: &Duration, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_u64(u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+        Ok(Duration::from_millis(u64::deserialize(d)?))
+    }
+}

@@ -1,0 +1,107 @@
+//! What the user asked for, valid by construction.
+
+use std::time::Duration;
+
+use super::Object;
+use crate::error::Error;
+
+/// A request for a backup.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The namespace.
+    pub namespace: String,
+    /// Workloads and pods, each once.
+    pub objects: Vec<Object>,
+    /// A label selector instead.
+    pub selector: Option<String>,
+    /// `--snapshot-class`.
+    pub snapshot_class: Option<String>,
+    /// Claims that are left out.
+    pub exclude_claims: Vec<String>,
+    /// How long databases may be held.
+    pub budget: Duration,
+    /// Passes at most.
+    pub attempts: u8,
+    /// How long an error may stand on a content.
+    pub cut_error_patience: Duration,
+    /// Nothing may be written, not even the probe that looks for a snapshot-controller.
+    pub dry_run: bool,
+}
+
+impl Request {
+    /// A request for these objects, or for the pods of a selector; everything else as it is by default.
+    pub fn new(namespace: impl Into<String>, typed: &[String], selector: Option<String>) -> Result<Self, Error> {
+        let mut objects: Vec<Object> = Vec::new();
+        for text in typed {
+            let object = Object::read(text)?;
+            if !objects.iter().any(|o| o.to_string() == object.to_string()) {
+                objects.push(object);
+            }
+        }
+        match &selector {
+            Some(_) if !objects.is_empty() => {
+                return Err(Error::usage("a selector cannot be given together with TYPE/NAME"));
+            }
+            // kubectl takes an empty selector for "everything", which nobody wants to hold by mistake.
+            Some(text) if text.trim().is_empty() => {
+                return Err(Error::usage("the selector is empty"));
+            }
+            None if objects.is_empty() => {
+                return Err(Error::usage("nothing was named that could be backed up")
+                    .hint("write TYPE/NAME, such as statefulset/postgres, or select pods with -l"));
+            }
+            _ => {}
+        }
+        Ok(Self {
+            namespace: namespace.into(),
+            objects,
+            selector,
+            snapshot_class: None,
+            exclude_claims: Vec::new(),
+            budget: Duration::from_secs(30),
+            attempts: 3,
+            cut_error_patience: Duration::from_secs(5),
+            dry_run: false,
+        })
+    }
+
+    /// As typed: for messages and the record.
+    pub fn text(&self) -> String {
+        if let Some(selector) = &self.selector {
+            return format!("-l {selector}");
+        }
+        let typed: Vec<&str> = self.objects.iter().map(|o| o.typed.as_str()).collect();
+        typed.join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(typed: &[&str], selector: Option<&str>) -> Result<Request, String> {
+        let typed: Vec<String> = typed.iter().map(|&t| t.into()).collect();
+        Request::new("demo", &typed, selector.map(Into::into)).map_err(|e| e.message)
+    }
+
+    #[test]
+    fn the_same_object_twice_is_one() {
+        let request = request(&["sts/db", "statefulset/db", "pod/x"], None).unwrap();
+        let objects: Vec<String> = request.objects.iter().map(ToString::to_string).collect();
+        assert_eq!(objects, ["statefulset/db", "pod/x"]);
+        assert_eq!(request.text(), "sts/db pod/x");
+    }
+
+    #[test]
+    fn objects_or_a_selector_but_not_both_or_none() {
+        assert_eq!(request(&[], Some("app=db")).unwrap().text(), "-l app=db");
+        for (typed, selector, message) in [
+            (&["sts/db"][..], Some("a=b"), "a selector cannot be given together with TYPE/NAME"),
+            (&[], Some(" "), "the selector is empty"),
+            (&[], None, "nothing was named that could be backed up"),
+            (&["db"], None, "`db` has no type"),
+        ] {
+            assert_eq!(request(typed, selector).unwrap_err(), message);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What a restore does to the API, verb by verb: asked for beforehand, so that nothing stops half-way. Pure.
+
+use std::collections::BTreeSet;
+
+/// One verb on one resource.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Access {
+    /// `get`, `patch` …
+    pub verb: &'static str,
+    /// The API group, empty for the core.
+    pub group: &'static str,
+    /// `persistentvolumeclaims`, `pods/exec` …
+    pub resource: &'static str,
+    /// The namespace; `None` = cluster-scoped.
+    pub namespace: Option<String>,
+}
+
+/// Group, resource and verbs.
+type Row = (&'static str, &'static str, &'static [&'static str]);
+
+const SNAPSHOTS: &str = "snapshot.storage.k8s.io";
+
+/// What a restore in place does in the namespaces of its claims.
+pub const IN_PLACE: &[Row] = &[
+    ("", "configmaps", &["create", "get", "list", "patch"]),
+    ("", "persistentvolumeclaims", &["create", "delete", "get"]),
+    ("", "pods", &["get", "list"]),
+    ("", "pods/exec", &["create", "get"]),
+    ("coordination.k8s.io", "leases", &["create", "delete", "get", "patch"]),
+    (SNAPSHOTS, "volumesnapshots", &["get"]),
+];
+
+/// What it does to the workloads, by their kind.
+pub const WORKLOADS: &[(&str, Row)] = &[
+    ("StatefulSet", ("apps", "statefulsets", &["get", "patch"])),
+    ("Deployment", ("apps", "deployments", &["get", "patch"])),
+    ("ReplicaSet", ("apps", "replicasets", &["get", "patch"])),
+];
+
+/// What it does to objects without a namespace.
+pub const IN_PLACE_CLUSTER: &[Row] = &[
+    ("", "persistentvolumes", &["get", "patch"]),
+    (SNAPSHOTS, "volumesnapshotcontents", &["get", "patch"]),
+    ("storage.k8s.io", "storageclasses", &["get"]),
+    ("storage.k8s.io", "volumeattachments", &["list"]),
+];
+
+/// What `--claims-only` does.
+pub const COPIES: &[Row] =
+    &[("", "persistentvolumeclaims", &["create", "get"]), (SNAPSHOTS, "volumesnapshots", &["get"])];
+
+/// Everything that a restore in place of these namespaces and kinds of workloads will do.
+pub fn in_place(namespaces: &BTreeSet<String>, kinds: &BTreeSet<String>) -> Vec<Access> {
+    let kinds = WORKLOADS.iter().filter(|(kind, _)| kinds.contains(*kind)).map(|(_, row)| row);
+    let rows: Vec<&Row> = IN_PLACE.iter().chain(kinds).collect();
+    let mut all: Vec<Access> = namespaces.iter().flat_map(|n| expand(&rows, Some(n))).collect();
+    all.extend(expand(&IN_PLACE_CLUSTER.iter().collect::<Vec<_>>(), None));
+    all
+}
+
+/// Everything that `--claims-only` will do.
+pub fn copies(namespaces: &BTreeSet<String>) -> Vec<Access> {
+    let rows: Vec<&Row> = COPIES.iter().collect();
+    namespaces.iter().flat_map(|n| expand(&rows, Some(n))).collect()
+}
+
+fn expand(rows: &[&Row], namespace: Option<&String>) -> Vec<Access> {
+    let one = |(group, resource, verbs): &Row| {
+        let (group, resource) = (*group, *resource);
+        verbs.iter().map(|verb| Access { verb, group, resource, namespace: namespace.cloned() }).collect::<Vec<_>>()
+    };
+    rows.iter().flat_map(|row| one(row)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_kinds_that_are_stopped_are_asked_for() {
+        let names = BTreeSet::from(["demo".to_owned()]);
+        let all = in_place(&names, &BTreeSet::from(["StatefulSet".to_owned()]));
+        assert!(all.iter().any(|a| a.resource == "statefulsets" && a.verb == "patch"));
+        assert!(!all.iter().any(|a| a.resource == "deployments"));
+        assert!(all.iter().any(|a| a.resource == "persistentvolumes" && a.namespace.is_none()));
+        assert!(copies(&names).iter().all(|a| a.namespace.as_deref() == Some("demo")));
+    }
+}

@@ -1,0 +1,153 @@
+//! The plan of `--claims-only`: copies of the claims beside the old ones. Nothing is stopped.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+
+use super::claims::{Make, from_snapshot, request};
+use super::copy::{Wanted, check};
+use super::facts::{Facts, Found};
+use super::in_place::denied;
+use super::quota::Need;
+use super::source::Source;
+use super::{Backup, RESTORED_FROM, quota};
+use crate::error::Refusal;
+use crate::labels::{CLAIM, MANAGED_BY};
+
+/// Copies to make.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Copies {
+    /// What they are made from.
+    pub backup: Backup,
+    /// One a claim.
+    pub claims: Vec<CopyOf>,
+    /// Remarks, one line each.
+    pub notes: Vec<String>,
+}
+
+/// One copy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CopyOf {
+    /// The namespace.
+    pub namespace: String,
+    /// The claim that was backed up.
+    pub claim: String,
+    /// What to create.
+    pub new: PersistentVolumeClaim,
+    /// Its name.
+    pub new_name: String,
+    /// What it asks for.
+    pub size: String,
+    /// The VolumeSnapshot.
+    pub snapshot: String,
+    /// An earlier call made it already.
+    pub exists: bool,
+}
+
+/// What stands behind the claims' names: valid in a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suffix(String);
+
+impl Suffix {
+    /// Takes what can end an object's name.
+    pub fn new(text: &str) -> Result<Self, String> {
+        let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        let inner = text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        if inner && ends(text.chars().next()) && ends(text.chars().last()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("`{text}` cannot end a name: lower-case letters, digits and dashes, no dash at its ends"))
+        }
+    }
+
+    /// The name of a claim's copy.
+    pub fn name(&self, claim: &str) -> String {
+        format!("{claim}-{}", self.0)
+    }
+}
+
+/// The copies, or all reasons why not at once.
+pub fn plan_copies(source: &Source, facts: &Facts, suffix: &Suffix) -> Result<Copies, Vec<Refusal>> {
+    let mut refusals = Vec::new();
+    let mut notes = Vec::new();
+    source.check(&mut refusals, &mut notes);
+    denied(facts, &mut refusals);
+    let mut needs: BTreeMap<String, Need> = BTreeMap::new();
+    let claims = (0..source.plan.claims.len())
+        .filter_map(|c| copy_of(c, source, facts, suffix, &mut needs, &mut refusals))
+        .collect();
+    quota::check(&needs, &facts.quotas, &mut refusals);
+    if refusals.is_empty() { Ok(Copies { backup: source.backup(), claims, notes }) } else { Err(refusals) }
+}
+
+fn copy_of(
+    c: usize,
+    source: &Source,
+    facts: &Facts,
+    suffix: &Suffix,
+    needs: &mut BTreeMap<String, Need>,
+    refusals: &mut Vec<Refusal>,
+) -> Option<CopyOf> {
+    let of = &source.plan.claims[c];
+    let new_name = suffix.name(&of.name);
+    let object = format!("persistentvolumeclaim/{new_name}");
+    if new_name.len() > 253 {
+        refusals.push(Refusal::new(object, "the name has more than 253 characters").hint("choose a shorter suffix"));
+        return None;
+    }
+    // The old claim may have grown since; where it is gone or unreadable, what the backup recorded counts.
+    let now = facts.claims.get(&format!("{}/{}", of.namespace, of.name)).and_then(Found::yes);
+    let wanted = Wanted {
+        claim: of,
+        class: of.storage_class.as_deref(),
+        request: now.and_then(request).unwrap_or(&of.request),
+        mode: &of.volume_mode,
+    };
+    let copy = check(&wanted, source.proofs.get(c).and_then(Option::as_ref), facts, refusals);
+    let exists = match facts.claims.get(&format!("{}/{new_name}", of.namespace)) {
+        Some(Found::Yes(found)) if is_copy(found, &source.plan.run, &of.name) => true,
+        Some(Found::Yes(_)) => {
+            refusals.push(
+                Refusal::new(object, "it exists already and is no copy from this backup").hint("choose another suffix"),
+            );
+            return None;
+        }
+        Some(Found::Unknown(why)) => {
+            refusals.push(Refusal::new(object, format!("it could not be read: {why}")));
+            return None;
+        }
+        Some(Found::No) | None => false,
+    };
+    let copy = copy?;
+    if !exists {
+        needs.entry(of.namespace.clone()).or_default().add(wanted.class, &copy.size);
+    }
+    let make = Make { run: None, backup: &source.plan.run, snapshot: &copy.snapshot, size: &copy.size };
+    let mut new = from_snapshot(of, None, &make);
+    new.metadata.name = Some(new_name.clone());
+    // Without the workload's labels: no StatefulSet, Service or policy may take it for its own.
+    new.metadata.labels = Some(BTreeMap::from([
+        (MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned()),
+        (RESTORED_FROM.to_owned(), source.plan.run.clone()),
+    ]));
+    new.metadata.annotations = Some(BTreeMap::from([(CLAIM.to_owned(), of.name.clone())]));
+    Some(CopyOf {
+        namespace: of.namespace.clone(),
+        claim: of.name.clone(),
+        new,
+        new_name,
+        size: copy.size,
+        snapshot: copy.snapshot,
+        exists,
+    })
+}
+
+/// Whether this is the copy of this claim from this backup, and is there to stay.
+pub fn is_copy(found: &PersistentVolumeClaim, backup: &str, claim: &str) -> bool {
+    let meta = &found.metadata;
+    let label = meta.labels.as_ref().and_then(|l| l.get(RESTORED_FROM));
+    let annotation = meta.annotations.as_ref().and_then(|a| a.get(CLAIM));
+    meta.deletion_timestamp.is_none()
+        && label.map(String::as_str) == Some(backup)
+        && annotation.map(String::as_str) == Some(claim)
+}

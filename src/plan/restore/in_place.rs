@@ -1,0 +1,208 @@
+//! The plan of a restore in place.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+
+use super::claims::{Make, bring_back, from_snapshot, request};
+use super::copy::{Wanted, check};
+use super::facts::{Facts, Found, claims_of, has_ended};
+use super::quota::Need;
+use super::source::Source;
+use super::{Claim, Old, RestorePlan, Volume, engine, quota, workloads};
+use crate::error::Refusal;
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The restore's own id.
+    pub run: String,
+    /// How long starting and recovering may take.
+    pub wait: Duration,
+}
+
+/// The plan, or all reasons why not at once.
+pub fn plan_in_place(source: &Source, facts: &Facts, asked: &Request) -> Result<RestorePlan, Vec<Refusal>> {
+    let mut refusals = Vec::new();
+    let mut notes = Vec::new();
+    source.check(&mut refusals, &mut notes);
+    denied(facts, &mut refusals);
+    for run in &facts.unfinished {
+        refusals.push(
+            Refusal::new(format!("run/{run}"), "it is about the same databases and is not finished")
+                .hint(format!("`kubectl consistent-backup thaw {run}` brings it to its end")),
+        );
+    }
+    let stopped = workloads::workloads(&source.plan, facts, &mut refusals, &mut notes);
+    workloads::users(&source.plan, facts, &mut refusals, &mut notes);
+    let images = source.pods.iter().map(|p| (p.path(), p.images.clone())).collect();
+    workloads::images(&source.plan, &images, facts, &mut refusals, &mut notes);
+    engine::check(&source.plan, facts, &mut refusals);
+    let mut needs: BTreeMap<String, Need> = BTreeMap::new();
+    let claims: Vec<Claim> = (0..source.plan.claims.len())
+        .filter_map(|c| claim(c, source, facts, asked, &mut needs, &mut refusals, &mut notes))
+        .collect();
+    quota::check(&needs, &facts.quotas, &mut refusals);
+    remarks(source, &mut notes);
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
+    Ok(RestorePlan {
+        run: asked.run.clone(),
+        created: facts.now,
+        namespace: source.plan.namespace.clone(),
+        backup: source.backup(),
+        selections: source.plan.selections.clone(),
+        pods: pods(source, facts).into_iter().collect(),
+        targets: workloads::targets(&source.plan, &stopped),
+        workloads: stopped,
+        claims,
+        wait: asked.wait,
+        notes,
+    })
+}
+
+/// The pods of the backup, and those that mount its claims now.
+fn pods(source: &Source, facts: &Facts) -> BTreeSet<String> {
+    let plan = &source.plan;
+    let claims: BTreeSet<String> = plan.claims.iter().map(|c| format!("{}/{}", c.namespace, c.name)).collect();
+    let mut pods: BTreeSet<String> = plan.targets.iter().map(|t| format!("{}/{}", t.namespace, t.pod)).collect();
+    pods.extend(plan.claims.iter().flat_map(|c| c.pods.iter().map(|pod| format!("{}/{pod}", c.namespace))));
+    for pod in facts.pods.iter().filter(|pod| !has_ended(pod)) {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        if claims_of(pod).any(|name| claims.contains(&format!("{namespace}/{name}"))) {
+            pods.insert(format!("{namespace}/{}", pod.metadata.name.as_deref().unwrap_or_default()));
+        }
+    }
+    pods
+}
+
+/// What the user may not do, one line an object.
+pub(super) fn denied(facts: &Facts, refusals: &mut Vec<Refusal>) {
+    let mut by_resource: BTreeMap<(String, Option<String>), BTreeSet<&str>> = BTreeMap::new();
+    for access in &facts.denied {
+        let dot = if access.group.is_empty() { "" } else { "." };
+        let resource = format!("{}{dot}{}", access.resource, access.group);
+        by_resource.entry((resource, access.namespace.clone())).or_default().insert(access.verb);
+    }
+    for ((resource, namespace), verbs) in by_resource {
+        let verbs = verbs.into_iter().collect::<Vec<_>>().join(", ");
+        let wherever = namespace.map_or_else(|| "in the cluster".to_owned(), |n| format!("in namespace {n}"));
+        refusals.push(
+            Refusal::new(resource, format!("you may not {verbs} {wherever}"))
+                .hint("`kubectl consistent-backup rbac` prints the roles that are needed"),
+        );
+    }
+}
+
+fn claim(
+    c: usize,
+    source: &Source,
+    facts: &Facts,
+    asked: &Request,
+    needs: &mut BTreeMap<String, Need>,
+    refusals: &mut Vec<Refusal>,
+    notes: &mut Vec<String>,
+) -> Option<Claim> {
+    let of = &source.plan.claims[c];
+    let now = match facts.claims.get(&format!("{}/{}", of.namespace, of.name)) {
+        Some(Found::Yes(now)) => Some(&**now),
+        Some(Found::Unknown(why)) => {
+            refusals.push(Refusal::new(
+                format!("persistentvolumeclaim/{}", of.name),
+                format!("it could not be read: {why}"),
+            ));
+            return None;
+        }
+        Some(Found::No) | None => {
+            notes.push(format!(
+                "persistentvolumeclaim/{} is gone: it is made anew, and nothing can be brought back if that fails",
+                of.name
+            ));
+            None
+        }
+    };
+    let spec = now.and_then(|now| now.spec.as_ref());
+    let wanted = Wanted {
+        claim: of,
+        class: spec.and_then(|s| s.storage_class_name.as_deref()).or(of.storage_class.as_deref()),
+        request: now.and_then(request).unwrap_or(&of.request),
+        mode: spec.and_then(|s| s.volume_mode.as_deref()).unwrap_or(&of.volume_mode),
+    };
+    // Both, even if one refuses: all reasons at once.
+    let copy = check(&wanted, source.proofs.get(c).and_then(Option::as_ref), facts, refusals);
+    let old = now.map(|now| old(now, facts, refusals));
+    let (copy, old) = (copy?, old.map_or(Some(None), |old| old.map(Some))?);
+    let need = needs.entry(of.namespace.clone()).or_default();
+    if now.is_some() {
+        need.remove(wanted.class, wanted.request);
+    }
+    need.add(wanted.class, &copy.size);
+    let make = Make { run: Some(&asked.run), backup: &source.plan.run, snapshot: &copy.snapshot, size: &copy.size };
+    Some(Claim {
+        namespace: of.namespace.clone(),
+        name: of.name.clone(),
+        old,
+        new: from_snapshot(of, now, &make),
+        size: copy.size,
+        snapshot: copy.snapshot,
+        content: copy.content,
+    })
+}
+
+/// The old claim with its volume. A volume that is bound to another claim, or was lost, is no way back.
+fn old(now: &PersistentVolumeClaim, facts: &Facts, refusals: &mut Vec<Refusal>) -> Option<Old> {
+    let object = format!("persistentvolumeclaim/{}", now.metadata.name.as_deref().unwrap_or_default());
+    if now.metadata.deletion_timestamp.is_some() {
+        refusals.push(
+            Refusal::new(object, "it is being deleted")
+                .hint("wait until it is gone; set its volume's reclaim policy to Retain first if its data is wanted"),
+        );
+        return None;
+    }
+    let uid = now.metadata.uid.clone().unwrap_or_default();
+    let name = now.spec.as_ref().and_then(|s| s.volume_name.clone()).filter(|v| !v.is_empty());
+    let Some(name) = name else {
+        return Some(Old { uid, claim: bring_back(now, None), volume: None });
+    };
+    let refusal = match facts.volumes.get(&name) {
+        Some(Found::Yes(volume)) => {
+            let spec = volume.spec.clone().unwrap_or_default();
+            let bound = spec.claim_ref.and_then(|c| c.uid);
+            if bound.as_deref() == Some(&uid) && volume.metadata.deletion_timestamp.is_none() {
+                let volume = Volume {
+                    uid: volume.metadata.uid.clone().unwrap_or_default(),
+                    reclaim_policy: spec.persistent_volume_reclaim_policy.unwrap_or_else(|| "Retain".into()),
+                    name: name.clone(),
+                };
+                return Some(Old { uid, claim: bring_back(now, Some(&name)), volume: Some(volume) });
+            }
+            Refusal::new(
+                format!("persistentvolume/{name}"),
+                format!("it is being deleted, or is not bound to {object}"),
+            )
+        }
+        Some(Found::Unknown(why)) => {
+            Refusal::new(format!("persistentvolume/{name}"), format!("it could not be read: {why}"))
+        }
+        Some(Found::No) | None => Refusal::new(object, format!("its volume {name} is gone"))
+            .hint("delete the claim: a restore then makes it anew"),
+    };
+    refusals.push(refusal);
+    None
+}
+
+/// What one should know beforehand about these databases.
+fn remarks(source: &Source, notes: &mut Vec<String>) {
+    for target in &source.plan.targets {
+        if matches!(target.probe.setting("archive_mode"), "on" | "always") {
+            notes.push(format!(
+                "{}: archive_mode is on: the restored database goes on writing WAL segments with numbers that its archive has \
+                 already; move the segments from after {:.0} aside",
+                target.path(),
+                source.instant
+            ));
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What a restore reads of a backup.
+
+use jiff::Timestamp;
+
+use super::Backup;
+use crate::backend::Proof;
+use crate::error::Refusal;
+use crate::plan::Plan;
+use crate::pods::PodState;
+
+/// A backup as its journal tells it.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Its plan.
+    pub plan: Plan,
+    /// Its outcome, as it is printed.
+    pub outcome: String,
+    /// The instant of its data: the middle of the window.
+    pub instant: Timestamp,
+    /// By what each claim's cut is proved.
+    pub proofs: Vec<Option<Proof>>,
+    /// Its pods before the quiesce.
+    pub pods: Vec<PodState>,
+}
+
+impl Source {
+    /// What stands of it in the restore's plan.
+    pub(super) fn backup(&self) -> Backup {
+        Backup { run: self.plan.run.clone(), outcome: self.outcome.clone(), instant: self.instant }
+    }
+
+    /// Why nothing can be restored from it at all. A crash-consistent one can: with a remark.
+    pub(super) fn check(&self, refusals: &mut Vec<Refusal>, notes: &mut Vec<String>) {
+        let run = &self.plan.run;
+        let refusal = match self.outcome.as_str() {
+            "ApplicationConsistent" => None,
+            "CrashConsistent" => {
+                notes.push(format!(
+                    "backup {run} is only CrashConsistent: its data is what the database's own recovery makes of it"
+                ));
+                None
+            }
+            "Running" => Some(
+                Refusal::new(format!("backup/{run}"), "it is not finished")
+                    .hint(format!("`kubectl consistent-backup thaw {run}` brings a dead run to its end")),
+            ),
+            other => Some(Refusal::new(format!("backup/{run}"), format!("its outcome is {other}: there is no backup"))),
+        };
+        refusals.extend(refusal);
+        if self.plan.claims.is_empty() {
+            refusals.push(
+                Refusal::new(format!("backup/{run}"), "it copied no claim")
+                    .hint("a window is for point-in-time recovery by the database's own means"),
+            );
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Whether the workloads of the backup can be stopped and started, and whether nobody else uses their claims.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::facts::{Facts, Found, claims_of, has_ended, owner_of};
+use super::{Restored, Retention, Workload};
+use crate::error::Refusal;
+use crate::plan::{Plan, Target};
+
+const BESIDE: &str = "make copies of the claims beside the old ones: --claims-only --suffix NAME";
+
+/// What is stopped and started, from what the backup recorded and what is there now.
+pub(super) fn workloads(
+    plan: &Plan,
+    facts: &Facts,
+    refusals: &mut Vec<Refusal>,
+    notes: &mut Vec<String>,
+) -> Vec<Workload> {
+    if plan.workloads.is_empty() {
+        refusals.push(Refusal::new(format!("backup/{}", plan.run), "it names no workload to stop").hint(BESIDE));
+    }
+    plan.workloads.iter().filter_map(|of| workload(of, facts, refusals, notes)).collect()
+}
+
+fn workload(
+    of: &crate::plan::Workload,
+    facts: &Facts,
+    refusals: &mut Vec<Refusal>,
+    notes: &mut Vec<String>,
+) -> Option<Workload> {
+    let object = format!("{}/{}", of.kind.to_lowercase(), of.name);
+    let mut refuse = |message: &str| refusals.push(Refusal::new(object.clone(), message).hint(BESIDE));
+    if !matches!(of.kind.as_str(), "StatefulSet" | "Deployment" | "ReplicaSet") {
+        refuse("it cannot be scaled to 0, so it cannot be restored in place");
+        return None;
+    }
+    let now = match facts.workloads.get(&format!("{}/{}/{}", of.namespace, of.kind, of.name)) {
+        Some(Found::Yes(now)) => now,
+        Some(Found::Unknown(why)) => {
+            refuse(&format!("it could not be read: {why}"));
+            return None;
+        }
+        Some(Found::No) | None => {
+            refuse("it is gone");
+            return None;
+        }
+    };
+    if now.deleting {
+        refuse("it is being deleted");
+    }
+    if let Some(owner) = &now.owner {
+        refuse(&format!("it is managed by {owner}: its operator would start it again"));
+    }
+    let start = if now.replicas == 0 { of.replicas.max(1) } else { now.replicas };
+    if now.replicas == 0 {
+        notes.push(format!(
+            "{object} is stopped already; it is started with {start} replicas, as at the time of the backup"
+        ));
+    }
+    Some(Workload {
+        namespace: of.namespace.clone(),
+        kind: of.kind.clone(),
+        name: of.name.clone(),
+        uid: now.uid.clone(),
+        labels: now.labels.clone(),
+        replicas: now.replicas,
+        start,
+        ready: ready(of, facts),
+        retention: now.retention.clone().filter(Retention::deletes),
+        grace: now.grace,
+    })
+}
+
+/// How many pods of the workload are ready now.
+fn ready(of: &crate::plan::Workload, facts: &Facts) -> i32 {
+    let name = format!("{}/{}", of.kind, of.name);
+    let is = |pod: &&k8s_openapi::api::core::v1::Pod| {
+        let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+        pod.metadata.namespace.as_deref() == Some(&of.namespace)
+            && pod.metadata.deletion_timestamp.is_none()
+            && owner_of(pod, &facts.replica_sets) == name
+            && conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
+    };
+    i32::try_from(facts.pods.iter().filter(is).count()).unwrap_or(i32::MAX)
+}
+
+impl Retention {
+    /// Whether it lets the StatefulSet's controller delete a claim at all.
+    fn deletes(&self) -> bool {
+        self.when_deleted != "Retain" || self.when_scaled != "Retain"
+    }
+}
+
+/// Refuses claims that pods of other workloads mount: they would be pulled away from under them. And pods of the
+/// restored workloads whose claims are not in the backup: a replica with newer data than its primary is corrupt.
+pub(super) fn users(plan: &Plan, facts: &Facts, refusals: &mut Vec<Refusal>, notes: &mut Vec<String>) {
+    let ours: BTreeSet<String> = plan.claims.iter().map(|c| format!("{}/{}", c.namespace, c.name)).collect();
+    for pod in facts.pods.iter().filter(|pod| !has_ended(pod)) {
+        let namespace = pod.metadata.namespace.clone().unwrap_or_default();
+        let owner = owner_of(pod, &facts.replica_sets);
+        let restored =
+            plan.workloads.iter().any(|w| w.namespace == namespace && format!("{}/{}", w.kind, w.name) == owner);
+        let (copied, other): (Vec<String>, Vec<String>) =
+            claims_of(pod).partition(|name| ours.contains(&format!("{namespace}/{name}")));
+        let object = format!("pod/{}", pod.metadata.name.as_deref().unwrap_or_default());
+        if !restored {
+            for name in copied {
+                refusals.push(
+                    Refusal::new(
+                        format!("persistentvolumeclaim/{name}"),
+                        format!("{object} mounts it, which the backup does not know"),
+                    )
+                    .hint(format!("stop {object} first")),
+                );
+            }
+        } else if copied.is_empty() && !other.is_empty() {
+            refusals.push(
+                Refusal::new(
+                    object,
+                    format!(
+                        "its claims ({}) are not in the backup: its data would be newer than what it is restored with",
+                        other.join(", ")
+                    ),
+                )
+                .hint("scale the workload to the number of replicas that it had at the backup, or use --claims-only"),
+            );
+        } else if !other.is_empty() {
+            notes.push(format!("{object}: {} is not in the backup and stays as it is", other.join(", ")));
+        }
+    }
+}
+
+/// Refuses a database whose image has another major version now than at the backup: it could refuse the old data,
+/// or change it for good. Another minor version is a remark.
+pub(super) fn images(
+    plan: &Plan,
+    backed_up: &BTreeMap<String, Vec<String>>,
+    facts: &Facts,
+    refusals: &mut Vec<Refusal>,
+    notes: &mut Vec<String>,
+) {
+    for target in &plan.targets {
+        let then = backed_up.get(&format!("{}/{}", target.namespace, target.pod)).map_or(&[][..], Vec::as_slice);
+        let Some(of) = workload_of(target, &plan.workloads) else { continue };
+        let of = &plan.workloads[of];
+        let Some(now) = facts.workloads.get(&format!("{}/{}/{}", of.namespace, of.kind, of.name)).and_then(Found::yes)
+        else {
+            continue;
+        };
+        let Some((_, image)) = now.images.iter().find(|(container, _)| *container == target.container) else {
+            let object = format!("{}/{}", of.kind.to_lowercase(), of.name);
+            refusals
+                .push(Refusal::new(object, format!("it has no container {} any more", target.container)).hint(BESIDE));
+            continue;
+        };
+        if then.is_empty() || then.contains(image) {
+            continue;
+        }
+        let known = then
+            .iter()
+            .any(|old| repository(old) == repository(image) && major(old).is_some() && major(old) == major(image));
+        let text =
+            format!("container {} runs {image} now, but ran {} at the backup", target.container, then.join(", "));
+        if known {
+            notes.push(text);
+        } else {
+            let object = format!("{}/{}", of.kind.to_lowercase(), of.name);
+            refusals.push(Refusal::new(object, text).hint(format!("set the image back, or {BESIDE}")));
+        }
+    }
+}
+
+/// An image without its tag and digest.
+fn repository(image: &str) -> &str {
+    let image = image.split('@').next().unwrap_or_default();
+    match image.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => repository,
+        _ => image,
+    }
+}
+
+/// The number with which an image's tag begins.
+fn major(image: &str) -> Option<u32> {
+    let image = image.split('@').next()?;
+    let (_, tag) = image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/'))?;
+    let tag = tag.strip_prefix('v').unwrap_or(tag);
+    tag.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// The databases that must have recovered, each with its workload.
+pub(super) fn targets(plan: &Plan, workloads: &[Workload]) -> Vec<Restored> {
+    let known: Vec<crate::plan::Workload> = plan.workloads.clone();
+    plan.targets
+        .iter()
+        .filter_map(|target| {
+            let of = &known[workload_of(target, &known)?];
+            let workload = workloads
+                .iter()
+                .position(|w| (&w.namespace, &w.kind, &w.name) == (&of.namespace, &of.kind, &of.name))?;
+            Some(Restored { target: target.clone(), workload })
+        })
+        .collect()
+}
+
+/// The workload whose pod this target's was: pods are named after what made them.
+fn workload_of(target: &Target, workloads: &[crate::plan::Workload]) -> Option<usize> {
+    let made = |w: &crate::plan::Workload| {
+        let rest = target.pod.strip_prefix(&w.name)?.strip_prefix('-')?;
+        let fits = w.kind != "StatefulSet" || rest.bytes().all(|b| b.is_ascii_digit());
+        fits.then_some(w.name.len())
+    };
+    (0..workloads.len())
+        .filter(|&w| workloads[w].namespace == target.namespace)
+        .filter_map(|w| Some((made(&workloads[w])?, w)))
+        .max()
+        .map(|(_, w)| w)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_are_compared_by_repository_and_major_version() {
+        assert_eq!(repository("reg:5000/postgres:15.3"), "reg:5000/postgres");
+        assert_eq!(repository("reg:5000/postgres"), "reg:5000/postgres");
+        assert_eq!(repository("postgres@sha256:abc"), "postgres");
+        assert_eq!(major("postgres:15.3-bookworm"), Some(15));
+        assert_eq!(major("reg:5000/postgres"), None);
+        assert_eq!(major("x:v7"), Some(7));
+        assert_eq!(major("x:latest"), None);
+    }
+}

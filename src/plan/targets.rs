@@ -1,0 +1,152 @@
+//! Rules about databases: where their directories lie, and which holds go together.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::facts::{Probed, claims_of, name, namespace, object};
+use super::place::{Place, mounts, places};
+use super::{Detected, Detection, Facts, Request, claims};
+use crate::error::Refusal;
+use crate::pods::running_containers;
+use crate::quiescer::Probe;
+
+/// A database that answered, with the claims that hold its directories.
+pub(super) struct Held {
+    pub(super) detected: Detected,
+    pub(super) probe: Probe,
+    pub(super) claims: BTreeSet<String>,
+}
+
+impl Held {
+    pub(super) fn is_of(&self, pod: &Pod) -> bool {
+        self.detected.namespace == namespace(pod) && self.detected.pod == name(pod)
+    }
+}
+
+/// The databases that answered; what stands in their way goes to `refusals`.
+pub(super) fn held(
+    facts: &Facts,
+    detection: &Detection,
+    probes: &[Probed],
+    request: &Request,
+    refusals: &mut Vec<Refusal>,
+) -> Vec<Held> {
+    let mut all = Vec::new();
+    for (detected, probed) in detection.targets.iter().zip(probes) {
+        let mut pods = facts.pods.iter();
+        let of_it = |p: &&Pod| namespace(p) == detected.namespace && name(p) == detected.pod;
+        let Some(pod) = pods.find(of_it) else {
+            continue;
+        };
+        match probed {
+            Ok(probe) => {
+                let claims = directories(facts, pod, detected, probe, request, refusals);
+                all.push(Held { detected: detected.clone(), probe: probe.clone(), claims });
+            }
+            Err(reasons) => refusals.extend(reasons.iter().map(|reason| Refusal {
+                hint: reason.hint.clone(),
+                ..refusal(pod, &detected.container, &reason.message)
+            })),
+        }
+    }
+    all
+}
+
+/// Names the container only where there are several.
+fn refusal(pod: &Pod, container: &str, message: &str) -> Refusal {
+    if running_containers(pod).len() > 1 {
+        Refusal::new(object(pod), format!("container {container}: {message}"))
+    } else {
+        Refusal::new(object(pod), message)
+    }
+}
+
+fn directories(
+    facts: &Facts,
+    pod: &Pod,
+    detected: &Detected,
+    probe: &Probe,
+    request: &Request,
+    refusals: &mut Vec<Refusal>,
+) -> BTreeSet<String> {
+    let mut on = BTreeSet::new();
+    let mut refuse = |message: String, hint: &str| {
+        refusals.push(refusal(pod, &detected.container, &message).hint(hint));
+    };
+    if probe.data_dirs.is_empty() {
+        refuse(
+            format!("{} names no directory of its own", detected.adapter),
+            "without it nobody knows which claims to cut",
+        );
+    }
+    for dir in &probe.data_dirs {
+        for (path, place) in places(pod, &detected.container, dir) {
+            match place {
+                Place::Elsewhere(volume) => refuse(
+                    format!("directory {path} lies on {volume}, which cannot be cut"),
+                    "only directories on PersistentVolumeClaims can be backed up",
+                ),
+                Place::Claim(claim) => {
+                    if let Some(why) = claims::left_out(facts, request, namespace(pod), &claim) {
+                        refuse(
+                            format!("directory {path} lies on claim {claim}, which is left out ({why})"),
+                            "a backup without it could not be restored",
+                        );
+                    }
+                    on.insert(claim);
+                }
+            }
+        }
+    }
+    let list = |claims: &BTreeSet<String>| claims.iter().cloned().collect::<Vec<_>>().join(", ");
+    if probe.stops_commits && on.len() > 1 {
+        refuse(
+            format!("its directories lie on several claims ({}), which cannot be cut at one instant", list(&on)),
+            "commits are stopped meanwhile, but background writes between two cuts would tear the copy; keep the database \
+             on one claim",
+        );
+    }
+    // Nothing is held here: what makes the copy consistent is that all of it was cut at one instant.
+    let mounted = mounted(facts, pod, &detected.container, request);
+    if !probe.stops_commits && mounted.len() > 1 {
+        refuse(
+            format!(
+                "{} is not stopped for the cut, and its container mounts several claims ({}), which cannot be cut at one \
+                 instant",
+                detected.adapter,
+                list(&mounted)
+            ),
+            "keep data, WAL and tablespaces on one claim; a claim with nothing but a WAL archive can be annotated with \
+             consistent-backup/role=archive",
+        );
+    }
+    on
+}
+
+/// The claims that a container mounts, without those that are left out.
+fn mounted(facts: &Facts, pod: &Pod, container: &str, request: &Request) -> BTreeSet<String> {
+    let claims = claims_of(pod);
+    mounts(pod, container)
+        .iter()
+        .filter_map(|m| claims.iter().find(|(volume, _)| *volume == m.volume))
+        .map(|(_, claim)| (*claim).to_owned())
+        .filter(|claim| claims::left_out(facts, request, namespace(pod), claim).is_none())
+        .collect()
+}
+
+/// Two databases that both go on committing have no common instant: their claims are cut one after the other.
+pub(super) fn lights(held: &[Held]) -> Option<Refusal> {
+    let lights: Vec<&Held> = held.iter().filter(|h| !h.probe.stops_commits).collect();
+    if lights.len() < 2 {
+        return None;
+    }
+    let pods: Vec<String> = lights.iter().map(|h| format!("pod/{}", h.detected.pod)).collect();
+    Some(
+        Refusal::new(
+            pods.join(", "),
+            "are not stopped for their cuts, so the cuts of more than one of them have no common instant",
+        )
+        .hint("take them in runs of their own if no transaction spans them"),
+    )
+}

@@ -1,0 +1,122 @@
+//! Who uses a claim decides whether it is copied, and whether what is written to it is held.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::facts::{claims_of, name, namespace, object};
+use super::place::mounts;
+use super::targets::Held;
+use super::{ADAPTER, Detection, Facts, Request, claims};
+use crate::error::Refusal;
+use crate::pods::running_containers;
+
+/// What becomes of the selected pods' claims.
+#[derive(Default)]
+pub(super) struct Uses {
+    /// The claims that are cut, by namespace and name.
+    pub(super) copied: BTreeSet<(String, String)>,
+    /// Pods that write to a claim while nothing is held, as asked: `NAMESPACE/POD`.
+    pub(super) unheld: BTreeSet<String>,
+    /// Claims that are not cut, and why.
+    pub(super) left_out: BTreeSet<(String, &'static str)>,
+    /// Claims that a database's container mounts, but which hold none of its directories.
+    pub(super) beside: BTreeSet<(String, String)>,
+}
+
+pub(super) fn uses(
+    facts: &Facts,
+    detection: &Detection,
+    held: &[Held],
+    request: &Request,
+    refusals: &mut Vec<Refusal>,
+) -> Uses {
+    let mut uses = Uses::default();
+    for pod in &facts.pods {
+        let mut open = BTreeSet::new();
+        for (volume, claim) in claims_of(pod) {
+            if let Some(why) = claims::left_out(facts, request, namespace(pod), claim) {
+                uses.left_out.insert((claim.into(), why));
+                continue;
+            }
+            uses.copied.insert((namespace(pod).into(), claim.into()));
+            let is_held = |h: &Held| h.detected.namespace == namespace(pod) && h.claims.contains(claim);
+            if !held.iter().any(is_held) {
+                open.insert((volume, claim));
+            }
+        }
+        judge(pod, &open, detection, held, &mut uses, refusals);
+    }
+    uses
+}
+
+/// `open` are the pod's claims that hold no database's directory.
+fn judge(
+    pod: &Pod,
+    open: &BTreeSet<(&str, &str)>,
+    detection: &Detection,
+    held: &[Held],
+    uses: &mut Uses,
+    refusals: &mut Vec<Refusal>,
+) {
+    let is_of = |ns: &str, p: &str| ns == namespace(pod) && p == name(pod);
+    let detected = detection.targets.iter().filter(|t| is_of(&t.namespace, &t.pod));
+    let targets: BTreeSet<&str> = detected.map(|t| t.container.as_str()).collect();
+    if held.iter().filter(|h| h.is_of(pod)).count() < targets.len() {
+        // One of its databases did not answer, which is refused already: nobody knows what lies on which claim.
+        return;
+    }
+    let none: BTreeSet<&str> =
+        detection.unheld.iter().filter(|(ns, p, _)| is_of(ns, p)).map(|(_, _, container)| container.as_str()).collect();
+    let mut written = BTreeSet::new();
+    for container in running_containers(pod) {
+        let mounted = mounts(pod, &container.name);
+        let claims: BTreeSet<&str> = open
+            .iter()
+            .filter(|(volume, _)| mounted.iter().any(|m| m.volume == *volume))
+            .map(|(_, claim)| *claim)
+            .collect();
+        let list: Vec<&str> = claims.iter().copied().collect();
+        if claims.is_empty() {
+            continue;
+        }
+        if targets.contains(container.name.as_str()) {
+            let beside = claims.iter().map(|c| (name(pod).to_owned(), (*c).to_owned()));
+            uses.beside.extend(beside);
+        } else if none.contains(container.name.as_str()) {
+            written.extend(claims);
+        } else {
+            refusals.push(
+                Refusal::new(
+                    object(pod),
+                    format!(
+                        "container {} mounts claim {} and is no database that is known",
+                        container.name,
+                        list.join(", ")
+                    ),
+                )
+                .hint(format!(
+                    "name the database with the pod annotation {ADAPTER}.{}, or say `none` there: then the claim is cut \
+                     while nothing is held (crash-consistent)",
+                    container.name
+                )),
+            );
+        }
+    }
+    if written.len() > 1 {
+        let list: Vec<&str> = written.iter().copied().collect();
+        refusals.push(
+            Refusal::new(
+                object(pod),
+                format!(
+                    "nothing is held, and its claims ({}) cannot be cut at one instant: the copy would not even be \
+                     crash-consistent",
+                    list.join(", ")
+                ),
+            )
+            .hint("a claim that need not be copied can be annotated with consistent-backup/role=archive"),
+        );
+    } else if !written.is_empty() {
+        uses.unheld.insert(format!("{}/{}", namespace(pod), name(pod)));
+    }
+}

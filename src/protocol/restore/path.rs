@@ -1,0 +1,232 @@
+//! Single histories, step by step: what the walk cannot say, because it asks only whether the end is true.
+
+use super::*;
+
+const SHAPE: Shape = Shape { claims: 2, targets: 1 };
+
+fn happily(step: &Step) -> Vec<Event> {
+    match step.clone() {
+        Step::Secure => vec![Event::Secured],
+        Step::ReadBack => vec![Event::ReadBack],
+        Step::Stop => vec![Event::Stopped],
+        Step::Replace(cs) => cs.into_iter().map(Event::Replaced).collect(),
+        Step::Start => vec![Event::Started],
+        Step::Recover(ts) => ts.into_iter().map(Event::Recovered).collect(),
+        Step::Compare => vec![Event::Compared { same: true }],
+        Step::BackStop => vec![Event::BackStopped],
+        Step::BackClaims(cs) => cs.into_iter().map(Event::ClaimBack).collect(),
+        Step::BackStart => vec![Event::BackStarted],
+        Step::Restate => vec![Event::Restated],
+        Step::Finish(_) => vec![],
+    }
+}
+
+fn apply(run: &mut Run, events: &[Event]) {
+    for event in events {
+        run.apply(event).unwrap();
+    }
+}
+
+/// Does one step well, and tells it with its intents.
+fn go(run: &mut Run) -> (Step, Vec<Event>) {
+    let step = run.next();
+    let intents = run.intents(&step);
+    apply(run, &intents);
+    apply(run, &happily(&step));
+    (step, intents)
+}
+
+fn until(run: &mut Run, there: &Step) {
+    while run.next() != *there {
+        go(run);
+    }
+}
+
+fn rest(run: &mut Run) -> Vec<Step> {
+    let mut steps = Vec::new();
+    while !run.is_finished() {
+        steps.push(go(run).0);
+    }
+    steps
+}
+
+#[test]
+fn happy_path() {
+    let mut run = Run::new(&SHAPE);
+    let mut seen = Vec::new();
+    while !run.is_finished() {
+        seen.push(go(&mut run));
+    }
+    let replaced = [0, 1].map(Event::ReplaceIntended).to_vec();
+    assert_eq!(
+        seen,
+        [
+            (Step::Secure, vec![Event::SecureIntended]),
+            (Step::ReadBack, vec![]),
+            (Step::Stop, vec![Event::StopIntended]),
+            (Step::Replace(vec![0, 1]), replaced),
+            (Step::Start, vec![Event::StartIntended]),
+            (Step::Recover(vec![0]), vec![]),
+            (Step::Compare, vec![]),
+            (Step::Restate, vec![Event::RestateIntended]),
+            (Step::Finish(Outcome::Restored), vec![Event::Finished(Outcome::Restored)]),
+        ]
+    );
+    assert_eq!(run.recovery(), []);
+}
+
+#[test]
+fn the_way_back() {
+    let mut run = Run::new(&SHAPE);
+    until(&mut run, &Step::Recover(vec![0]));
+    apply(&mut run, &[Event::Aborted(Abort::Step), Event::Aborted(Abort::Signal)]);
+    assert_eq!(run.aborted(), Some(Abort::Step), "the first reason is told");
+    let mut seen = Vec::new();
+    while !run.is_finished() {
+        seen.push(go(&mut run));
+    }
+    let outcome = Outcome::RestoredOldVolumes;
+    assert_eq!(
+        seen,
+        [
+            (Step::BackStop, vec![Event::BackIntended]),
+            (Step::BackClaims(vec![0, 1]), vec![]),
+            (Step::BackStart, vec![Event::BackStartIntended]),
+            (Step::Restate, vec![Event::RestateIntended]),
+            (Step::Finish(outcome), vec![Event::Finished(outcome)]),
+        ]
+    );
+}
+
+#[test]
+fn how_far_it_goes_back_depends_on_how_far_it_came() {
+    let failed = |step: &Step| {
+        let mut run = Run::new(&SHAPE);
+        until(&mut run, step);
+        apply(&mut run, &[Event::Aborted(Abort::Step)]);
+        rest(&mut run)
+    };
+    let end = || Step::Finish(Outcome::Failed);
+    assert_eq!(failed(&Step::Secure), [end()]);
+    assert_eq!(failed(&Step::ReadBack), [Step::Restate, end()]);
+    assert_eq!(failed(&Step::Stop), [Step::Restate, end()]);
+    let end = Step::Finish(Outcome::RestoredOldVolumes);
+    let untouched = [Step::BackStart, Step::Restate, end];
+    assert_eq!(failed(&Step::Replace(vec![0, 1])), untouched);
+    let back = failed(&Step::Start);
+    assert_eq!(back[..2], [Step::BackStop, Step::BackClaims(vec![0, 1])]);
+    assert_eq!(failed(&Step::Compare), back);
+    assert_eq!(failed(&Step::Restate), [Step::Restate, Step::Finish(Outcome::Restored)]);
+}
+
+#[test]
+fn only_claims_that_were_touched_come_back() {
+    let mut run = Run::new(&SHAPE);
+    until(&mut run, &Step::Replace(vec![0, 1]));
+    apply(&mut run, &[Event::ReplaceIntended(1), Event::Aborted(Abort::Signal)]);
+    assert_eq!(run.claim(0), ClaimPhase::Old);
+    until(&mut run, &Step::BackClaims(vec![1]));
+}
+
+#[test]
+fn what_was_given_up_is_tried_again_by_the_next_process() {
+    let mut run = Run::new(&SHAPE);
+    until(&mut run, &Step::Compare);
+    apply(&mut run, &[Event::Compared { same: false }]);
+    until(&mut run, &Step::BackClaims(vec![0, 1]));
+    apply(&mut run, &[Event::ClaimBack(0), Event::GivenUp]);
+    assert!(run.may_be_down());
+    assert_eq!(rest(&mut run), [Step::Finish(Outcome::Stuck)]);
+    let first = run.recovery();
+    assert_eq!(first, [Event::TakenOver]);
+    apply(&mut run, &first);
+    let steps = rest(&mut run);
+    assert_eq!(steps[..2], [Step::BackStop, Step::BackClaims(vec![1])]);
+    assert_eq!(run.outcome(), Some(Outcome::RestoredOldVolumes));
+    assert!(!run.may_be_down());
+}
+
+#[test]
+fn policies_that_were_not_put_back_are_put_back_later() {
+    let mut run = Run::new(&SHAPE);
+    until(&mut run, &Step::Restate);
+    apply(&mut run, &[Event::RestateIntended, Event::NotRestated]);
+    assert_eq!(rest(&mut run), [Step::Finish(Outcome::Restored)]);
+    let first = run.recovery();
+    apply(&mut run, &first);
+    assert_eq!(rest(&mut run), [Step::Restate, Step::Finish(Outcome::Restored)]);
+    assert!(!run.has_leftovers());
+}
+
+#[test]
+fn who_takes_over_goes_back_unless_all_had_recovered() {
+    let mut run = Run::new(&SHAPE);
+    while !run.is_finished() {
+        let mut events = vec![Event::TakenOver];
+        if !matches!(run.next(), Step::Compare | Step::Restate | Step::Finish(_)) {
+            events.push(Event::Aborted(Abort::Died));
+        }
+        assert_eq!(run.recovery(), events);
+        go(&mut run);
+    }
+}
+
+#[test]
+fn who_goes_forward_instead_looks_again() {
+    let mut run = Run::new(&SHAPE);
+    until(&mut run, &Step::Stop);
+    apply(&mut run, &[Event::TakenOver]);
+    assert_eq!(run.next(), Step::Secure);
+    until(&mut run, &Step::Replace(vec![0, 1]));
+    apply(&mut run, &[Event::ReplaceIntended(0), Event::Replaced(0), Event::TakenOver]);
+    assert_eq!(rest(&mut run)[..2], [Step::Stop, Step::Replace(vec![1])]);
+}
+
+#[test]
+fn impossible_events_are_refused_and_change_nothing() {
+    let mut run = Run::new(&SHAPE);
+    until(&mut run, &Step::Replace(vec![0, 1]));
+    let before = run.clone();
+    for event in [
+        Event::SecureIntended,
+        Event::Secured,
+        Event::ReadBack,
+        Event::StopIntended,
+        Event::Stopped,
+        Event::ReplaceIntended(7),
+        Event::Replaced(0),
+        Event::StartIntended,
+        Event::Started,
+        Event::Recovered(0),
+        Event::Compared { same: true },
+        Event::BackIntended,
+        Event::BackStopped,
+        Event::ClaimBack(0),
+        Event::BackStartIntended,
+        Event::BackStarted,
+        Event::RestateIntended,
+        Event::Restated,
+        Event::NotRestated,
+        Event::GivenUp,
+        Event::Finished(Outcome::Restored),
+    ] {
+        assert_eq!(run.apply(&event), Err(crate::protocol::IllegalEvent(event)));
+        assert_eq!(run, before);
+    }
+}
+
+#[test]
+fn the_journal_reads_the_same_in_every_version() {
+    let lines = [
+        (Event::SecureIntended, r#""secureIntended""#),
+        (Event::ReplaceIntended(1), r#"{"replaceIntended":1}"#),
+        (Event::Compared { same: true }, r#"{"compared":{"same":true}}"#),
+        (Event::Aborted(Abort::Died), r#"{"aborted":"died"}"#),
+        (Event::GivenUp, r#""givenUp""#),
+        (Event::Finished(Outcome::RestoredOldVolumes), r#"{"finished":"restoredOldVolumes"}"#),
+    ];
+    for (event, line) in lines {
+        assert_eq!(serde_json::to_string(&event).unwrap(), line);
+        assert_eq!(serde_json::from_str::<Event>(line).unwrap(), event);
+    }
+}

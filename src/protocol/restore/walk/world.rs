@@ -1,0 +1,205 @@
+//! What is really so, whatever the journal says: volumes, claims, policies, the workload.
+//!
+//! It is the worst cluster that is allowed: the class deletes a volume with its claim, and the workload's retention
+//! policy deletes its claims when it is scaled down.
+
+use super::super::{Event, Run, Step};
+use crate::protocol::{Abort, C, process};
+
+/// What a claim's name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Volume {
+    None,
+    Old,
+    New,
+}
+
+#[derive(Clone, Debug, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and all combinations exist")]
+pub(super) struct World {
+    pub(super) claims: Vec<Volume>,
+    /// Whether the old volumes still hold their data.
+    data: Vec<bool>,
+    /// Whether the old volumes outlive their claims.
+    retained: bool,
+    /// Whether the claims outlive the scaling of their workload.
+    kept: bool,
+    knows_retention: bool,
+    pub(super) running: bool,
+    pub(super) was_stopped: bool,
+    /// Somebody started the workload while no process led the restore.
+    pub(super) by_user: bool,
+    /// The pods were not what they had been when they were last compared.
+    pub(super) differs: bool,
+}
+
+type Effect = process::Effect<Run, World>;
+
+impl World {
+    pub(super) fn new(claims: usize, knows_retention: bool) -> Self {
+        Self {
+            claims: vec![Volume::Old; claims],
+            data: vec![true; claims],
+            retained: false,
+            kept: false,
+            knows_retention,
+            running: true,
+            was_stopped: false,
+            by_user: false,
+            differs: false,
+        }
+    }
+
+    /// The old data is there, and stays there if everybody goes away now.
+    pub(super) fn keeps_old_data(&self) -> Result<(), String> {
+        if self.data.contains(&false) {
+            return Err("old data is lost".into());
+        }
+        let in_use = self.running && self.claims.iter().all(|claim| *claim == Volume::Old);
+        if !in_use && !self.retained {
+            return Err("nothing keeps the old volumes".into());
+        }
+        if !self.running && !self.kept {
+            return Err("nothing keeps the claims".into());
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_secured_in_part(&self) -> bool {
+        self.retained || self.kept
+    }
+
+    /// Whether the policies are what they were; after a success the old volumes stay retained.
+    pub(super) fn is_restated(&self, restored: bool) -> bool {
+        !self.kept && self.retained == restored
+    }
+
+    pub(super) fn runs_on_old_by_us(&self) -> bool {
+        self.running && !self.by_user && self.claims.iter().all(|claim| *claim == Volume::Old)
+    }
+
+    /// What happens by itself: a workload that is down loses its claims; while nobody leads, somebody may start it, or undo
+    /// what secures it before it was stopped.
+    pub(super) fn moves(&self, led: bool, stopping: bool) -> Vec<((&'static str, usize), World)> {
+        let mut moves = Vec::new();
+        if !self.running && !self.kept {
+            for c in 0..self.claims.len() {
+                moves.push((("cluster deletes claim", c), self.without(c)));
+            }
+        }
+        if !led && !stopping && self.kept {
+            let mut world = self.clone();
+            world.kept = false;
+            moves.push((("somebody undoes it", 0), world));
+        }
+        if !led && !self.running && !self.claims.contains(&Volume::None) {
+            let mut world = self.clone();
+            (world.running, world.by_user) = (true, true);
+            moves.push((("somebody starts it", 0), world));
+        }
+        moves
+    }
+
+    /// Each way in which a part of the step may go; what fails without a trace is the `Aborted` that may always come.
+    pub(super) fn effects(&self, step: &Step, back: bool) -> Result<Vec<Effect>, String> {
+        Ok(match step {
+            Step::Secure => self.secure(),
+            Step::ReadBack => {
+                let secured = self.retained && (self.kept || !self.knows_retention);
+                let seen = if secured { Event::ReadBack } else { Event::Aborted(Abort::Step) };
+                vec![self.heard("read back", seen)]
+            }
+            Step::Stop => vec![self.stop("stop", Event::Stopped)],
+            Step::Replace(cs) => self.exchange(cs, Volume::New, Event::Replaced)?,
+            Step::Start => vec![self.start("start", Volume::New, Event::Started)?],
+            Step::Recover(ts) => {
+                let recovered = |&t| self.heard("recovered", Event::Recovered(t));
+                ts.iter().map(recovered).collect()
+            }
+            Step::Compare => [true, false].map(|same| self.heard("compare", Event::Compared { same })).into(),
+            Step::BackStop => {
+                vec![self.stop("back: stop", Event::BackStopped), self.heard("give up", Event::GivenUp)]
+            }
+            Step::BackClaims(cs) => {
+                let mut all = self.exchange(cs, Volume::Old, Event::ClaimBack)?;
+                all.push(self.heard("give up", Event::GivenUp));
+                all
+            }
+            Step::BackStart => {
+                let started = self.start("back: start", Volume::Old, Event::BackStarted)?;
+                vec![started, self.heard("give up", Event::GivenUp)]
+            }
+            Step::Restate => {
+                let mut world = self.clone();
+                (world.kept, world.retained) = (false, self.retained && !back);
+                let done = (("restate", 0), world.clone(), Some(Event::Restated));
+                vec![done, (("restate unheard", 0), world, None), self.heard("not restated", Event::NotRestated)]
+            }
+            Step::Finish(_) => Vec::new(),
+        })
+    }
+
+    /// Both policies, one of them, or none: an answer proves nothing, which is why they are read back.
+    fn secure(&self) -> Vec<Effect> {
+        let mut all = Vec::new();
+        for (name, retain, keep) in [("both", true, true), ("volumes", true, false), ("claims", false, true)] {
+            let mut world = self.clone();
+            world.retained |= retain;
+            world.kept |= keep && self.knows_retention;
+            all.push(((name, 0), world.clone(), Some(Event::Secured)));
+            if (world.retained, world.kept) != (self.retained, self.kept) {
+                all.push(((name, 1), world, None));
+            }
+        }
+        all
+    }
+
+    fn stop(&self, name: &'static str, stopped: Event) -> Effect {
+        if !self.running {
+            return self.heard(name, stopped);
+        }
+        let mut world = self.clone();
+        (world.running, world.was_stopped) = (false, true);
+        ((name, 1), world, None)
+    }
+
+    fn start(&self, name: &'static str, on: Volume, started: Event) -> Result<Effect, String> {
+        if self.claims.iter().any(|claim| *claim != on) {
+            return Err("started on a mixture of volumes".into());
+        }
+        if self.running {
+            return Ok(self.heard(name, started));
+        }
+        let mut world = self.clone();
+        (world.running, world.by_user) = (true, false);
+        Ok(((name, 1), world, None))
+    }
+
+    /// Claim by claim: deletes what is not wanted, creates what is, says so.
+    fn exchange(&self, cs: &[C], wanted: Volume, event: fn(C) -> Event) -> Result<Vec<Effect>, String> {
+        if self.running {
+            return Err("a claim is exchanged under a running workload".into());
+        }
+        let part = |&c: &C| match self.claims[c] {
+            claim if claim == wanted => (("exchanged", c), self.clone(), Some(event(c))),
+            Volume::None => {
+                let mut world = self.clone();
+                world.claims[c] = wanted;
+                (("create claim", c), world, None)
+            }
+            _ => (("delete claim", c), self.without(c), None),
+        };
+        Ok(cs.iter().map(part).collect())
+    }
+
+    fn without(&self, c: C) -> World {
+        let mut world = self.clone();
+        world.data[c] &= self.retained || self.claims[c] != Volume::Old;
+        world.claims[c] = Volume::None;
+        world
+    }
+
+    fn heard(&self, name: &'static str, event: Event) -> Effect {
+        ((name, 0), self.clone(), Some(event))
+    }
+}

@@ -1,0 +1,209 @@
+//! What must be true of every adapter. A new one is in the list, and so is tested here.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::{Act, Answer, Argv, End, Probe, QUIESCERS, Quiescer, Released, Script, Token, by_name, fixture};
+use crate::protocol::Held;
+
+const LEFT: Duration = Duration::from_secs(30);
+
+fn token() -> Token {
+    Token { run: "20261120-ab12c".into(), attempt: 1 }
+}
+
+/// A captured probe of each adapter.
+fn probed(quiescer: &dyn Quiescer) -> Probe {
+    let folder = if quiescer.name() == "mysql" { "mariadb" } else { quiescer.name() };
+    fixture::probe(quiescer, &format!("{folder}/probe"))
+}
+
+/// All scripts over open channels, in the order in which they run.
+fn conversation(q: &dyn Quiescer, p: &Probe) -> Script {
+    let t = token();
+    [q.prepare(p, &t), q.hold(p, &t, LEFT), q.flush(p, &t), q.thaw(p, &t)].concat()
+}
+
+fn argv_of(act: &Act) -> Option<&Argv> {
+    if let Act::Exec { argv, .. } = act { Some(argv) } else { None }
+}
+
+/// Every command that an adapter ever runs.
+fn commands(q: &dyn Quiescer, p: &Probe) -> Vec<Argv> {
+    let mut all: Vec<Argv> = q.channels(p, &token(), LEFT).into_iter().map(|channel| channel.argv).collect();
+    let mut acts = vec![q.probe(), q.recovered(p)];
+    acts.extend(q.release(p, &token()));
+    acts.extend(conversation(q, p));
+    all.extend(acts.iter().filter_map(argv_of).cloned());
+    all
+}
+
+/// The channel, what is sent and the line that is waited for.
+fn spoken(act: &Act) -> Option<(u8, &str, Option<&str>)> {
+    match act {
+        Act::Ask { on, send, until, .. } | Act::Poll { on, send, until, .. } => Some((*on, send, Some(until))),
+        Act::Tell { on, send } => Some((*on, send, None)),
+        Act::Expect { on, until, .. } => Some((*on, "", Some(until))),
+        Act::Exec { .. } | Act::Wait(_) => None,
+    }
+}
+
+#[test]
+fn names_are_unique_and_found() {
+    let names: BTreeSet<&str> = QUIESCERS.iter().map(|q| q.name()).collect();
+    assert_eq!(names.len(), QUIESCERS.len());
+    assert!(QUIESCERS.iter().all(|q| by_name(q.name()).is_some_and(|found| found.name() == q.name())));
+    assert!(by_name("oracle").is_none());
+}
+
+#[test]
+fn commands_run_in_a_plain_shell_and_hold_no_secret() {
+    for q in QUIESCERS {
+        for argv in commands(*q, &probed(*q)) {
+            let [sh, c, script] = &argv[..] else { panic!("{argv:?}") };
+            assert_eq!((sh.as_str(), c.as_str()), ("sh", "-c"), "{}", q.name());
+            // A secret in an argument of a program stands in the process table; in the environment it does not.
+            for line in script.lines().filter(|line| line.contains("$value")) {
+                assert!(!line.contains("--password") && !line.contains("-a ") && !line.contains("echo"), "{line}");
+            }
+            let parsed = Command::new("sh").args(["-n", "-c", script]).stderr(Stdio::piped()).output().unwrap();
+            assert!(parsed.status.success(), "{}: {}", q.name(), String::from_utf8_lossy(&parsed.stderr));
+        }
+    }
+}
+
+#[test]
+fn clients_never_go_on_without_the_session() {
+    for q in QUIESCERS {
+        for argv in commands(*q, &probed(*q)) {
+            assert!(!argv[2].contains("--force") && !argv[2].contains(" --reconnect"), "{}", q.name());
+        }
+    }
+}
+
+#[test]
+fn every_command_and_channel_is_limited() {
+    for q in QUIESCERS {
+        for channel in q.channels(&probed(*q), &token(), LEFT) {
+            assert!(channel.argv[2].contains("timeout 30"), "{}", q.name());
+            assert!(channel.argv[2].contains("exec $limit "), "{}", q.name());
+            assert!(channel.end.ends_with('\n'), "{}", q.name());
+        }
+        for argv in commands(*q, &probed(*q)) {
+            assert!(argv[2].contains("limit='timeout "), "{}", q.name());
+        }
+    }
+}
+
+#[test]
+fn marks_are_unique_and_bear_the_token() {
+    for q in QUIESCERS {
+        let p = probed(*q);
+        let script = conversation(*q, &p);
+        let mut seen = BTreeSet::new();
+        for (on, _, until) in script.iter().filter_map(spoken) {
+            let Some(until) = until else { continue };
+            assert!(seen.insert((on, until.to_owned())), "{}: {until} twice", q.name());
+            assert!(until.contains(&token().to_string()), "{}: {until}", q.name());
+            // Something sent before must print the line.
+            let sent: String = script.iter().filter_map(spoken).filter(|s| s.0 == on).map(|s| s.1).collect();
+            assert!(sent.contains(until), "{}: nothing prints {until}", q.name());
+        }
+    }
+}
+
+#[test]
+fn what_is_sent_is_whole_lines_to_open_channels() {
+    for q in QUIESCERS {
+        let p = probed(*q);
+        let open: BTreeSet<u8> = q.channels(&p, &token(), LEFT).iter().map(|channel| channel.id).collect();
+        for (on, send, _) in conversation(*q, &p).iter().filter_map(spoken) {
+            assert!(open.contains(&on), "{}", q.name());
+            assert!(send.is_empty() || send.ends_with('\n'), "{}: {send:?}", q.name());
+        }
+    }
+}
+
+#[test]
+fn a_hold_has_a_deadline_and_a_token() {
+    for q in QUIESCERS {
+        let p = probed(*q);
+        let hold = q.hold(&p, &token(), Duration::from_secs(17));
+        let sent: String = hold.iter().filter_map(spoken).map(|s| s.1).collect();
+        assert!(sent.contains("17"), "{}: no deadline in {sent}", q.name());
+        let channels = q.channels(&p, &token(), LEFT);
+        // Not the mark: that is only printed.
+        let unmarked = |(_, send, until): (u8, &str, Option<&str>)| send.replace(until.unwrap_or("\n"), "");
+        let before: String = q.prepare(&p, &token()).iter().filter_map(spoken).map(unmarked).collect();
+        let known = channels.iter().any(|channel| channel.argv[2].contains(&token().to_string()))
+            || before.contains(&token().to_string());
+        assert!(known, "{}: a release would not find a hold that is still on its way", q.name());
+        assert!(!q.flush(&p, &token()).is_empty(), "{}", q.name());
+        // A deadline of 0 would mean none.
+        let sent: String =
+            q.hold(&p, &token(), Duration::ZERO).iter().filter_map(spoken).map(|s| s.1.to_owned()).collect();
+        for none in ["timeout = 0", "PAUSE 0"] {
+            assert!(!sent.contains(none), "{}: {sent}", q.name());
+        }
+    }
+}
+
+#[test]
+fn a_release_needs_no_channel_and_names_its_token() {
+    for q in QUIESCERS {
+        let release = q.release(&probed(*q), &token());
+        assert!(!release.is_empty());
+        let last = token().to_string();
+        let attempt = last.rsplit('/').next().unwrap();
+        for act in &release {
+            let script = &argv_of(act).unwrap_or_else(|| panic!("{} talks to a channel", q.name()))[2];
+            assert!(script.contains(&token().run) && script.contains(attempt), "{}", q.name());
+        }
+    }
+}
+
+#[test]
+fn no_answer_is_never_success() {
+    let ends = [End::Exited(1), End::Exited(0), End::Refused("no".into()), End::Unknown("lost".into()), End::Answered];
+    for q in QUIESCERS {
+        let p = probed(*q);
+        for end in &ends {
+            for out in ["", "no such thing\n", "\n\n"] {
+                let answers = vec![Answer { out: out.into(), err: String::new(), end: end.clone() }; 4];
+                let what = format!("{} {end:?} {out:?}", q.name());
+                assert!(q.read_probe(&answers[0]).is_err(), "{what}");
+                assert!(q.read_hold(&p, &answers).is_err(), "{what}");
+                assert!(q.read_flush(&p, &answers).is_err(), "{what}");
+                assert_ne!(q.read_thaw(&p, &answers, &answers).held, Held::Yes, "{what}");
+                assert_ne!(q.read_release(&answers), Released::Gone, "{what}");
+            }
+        }
+        assert!(q.read_hold(&p, &[]).is_err() && q.read_flush(&p, &[]).is_err());
+        let thawed = q.read_thaw(&p, &[], &[]);
+        assert_eq!((thawed.held, thawed.released), (Held::Unknown, false), "{}", q.name());
+        assert!(thawed.why.is_some());
+        assert_ne!(q.read_release(&[]), Released::Gone);
+    }
+}
+
+#[test]
+fn only_the_exact_word_is_gone() {
+    for q in QUIESCERS {
+        let say = |out: &str, end| q.read_release(&[Answer { out: out.into(), err: String::new(), end }]);
+        assert_eq!(say("gone\n", End::Exited(0)), Released::Gone);
+        assert_ne!(say("gone\n", End::Exited(4)), Released::Gone);
+        assert_ne!(say("gone\n", End::Unknown("lost".into())), Released::Gone);
+        assert_ne!(say("still there\ngone\n", End::Exited(0)), Released::Gone);
+    }
+}
+
+#[test]
+fn directories_are_absolute() {
+    for q in QUIESCERS {
+        let p = probed(*q);
+        assert!(!p.data_dirs.is_empty() && p.data_dirs.iter().all(|dir| dir.starts_with('/')), "{}", q.name());
+        assert!(!p.version.is_empty() && !p.role.is_empty());
+    }
+}

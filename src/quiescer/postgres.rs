@@ -1,0 +1,219 @@
+//! PostgreSQL, light: nothing is held, the cut is the instant, and the copy recovers to it like after a power loss.
+//!
+//! That needs data directory, WAL and tablespaces cut at one instant, `fsync`, and every acknowledged commit in the
+//! WAL on the device. Sessions may have set `synchronous_commit` off for themselves, so one synchronous commit of ours
+//! is always made: it writes all WAL before it. Held is proved by "still the same": our session lives, and it sees the
+//! same start of the server, the same timeline and no recovery.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container, Pod};
+
+use super::detect::{self, Signs};
+use super::shell::{self, ANSWER, FLUSH, PREPARE, SESSION, mark};
+use super::{Act, Answer, Channel, End, Probe, Quiescer, Reason, RecoveryPoint, Released, Script, Thawed, Token};
+use crate::protocol::Held;
+
+mod probe;
+#[cfg(test)]
+mod tests;
+
+/// PostgreSQL and what is built on it.
+pub struct Postgres;
+
+const SIGNS: Signs = Signs {
+    images: &["postgres", "postgresql", "timescale", "timescaledb", "pgvector", "postgis", "citus", "spilo"],
+    names: &[],
+    servers: &["postgres", "postmaster"],
+    clients: &["psql", "pg_dump", "pg_dumpall", "pg_basebackup", "pg_restore", "pg_isready"],
+    port: 5432,
+    ports: &["postgres", "pgsql", "tcp-postgres"],
+    env: &["POSTGRES_", "POSTGRESQL_", "PGDATA"],
+};
+
+/// Makes the client's command the positional parameters.
+/// The administrator's own password comes first: with another user than `postgres`, that one is no superuser there.
+/// PGHOST and PGSERVICE may point to another server, which must never be taken for this one: only the local socket
+/// or the loopback address is used. `-w`: a prompt would swallow our commands.
+const CLIENT: &str = r#"unset PGHOSTADDR PGSERVICE PGSERVICEFILE
+export PGAPPNAME="$app" PGCONNECT_TIMEOUT=5 PGPORT="${PGPORT:-${POSTGRESQL_PORT_NUMBER:-5432}}"
+if value_of POSTGRESQL_POSTGRES_PASSWORD POSTGRESQL_ADMIN_PASSWORD; then
+  export PGUSER=postgres PGPASSWORD="$value"
+else
+  value_of POSTGRES_USER POSTGRESQL_USERNAME PGUSER || value=postgres
+  export PGUSER="$value"
+  if value_of POSTGRES_PASSWORD POSTGRESQL_PASSWORD PGPASSWORD; then export PGPASSWORD="$value"; fi
+fi
+export PGDATABASE="${PGDATABASE:-postgres}"
+for dir in "${PGHOST-}" /var/run/postgresql /run/postgresql /tmp ''; do
+  if [ -S "$dir/.s.PGSQL.$PGPORT" ]; then break; fi
+done
+export PGHOST="${dir:-127.0.0.1}"
+set -- psql -X -q -w -A -t -v ON_ERROR_STOP=1
+"#;
+
+/// What must not change while it is held. The WAL file's name has the timeline at once; the control file has it only
+/// after the first checkpoint that follows a promotion. The server cuts long names: `release` would not find them.
+const STATE: &str = "SELECT 'state', extract(epoch FROM pg_postmaster_start_time()), pg_is_in_recovery(), \
+current_setting('application_name') = 'TOKEN', \
+CASE WHEN pg_is_in_recovery() THEN 0 ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END, \
+CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_lsn() END;\n";
+
+/// The name of sessions that hold nothing.
+const APP: &str = "consistent-backup";
+
+/// The script with the client as positional parameters, under this application name.
+fn with_client(app: &str, script: &str) -> String {
+    format!("app={app}\n{CLIENT}{script}")
+}
+
+/// Whether a session outside a transaction can be given a deadline (`idle_session_timeout`, from 14).
+fn idle_deadline(probe: &Probe) -> bool {
+    probe.setting("server_version_num").parse::<u32>().is_ok_and(|version| version >= 140_000)
+}
+
+/// Asks for the state.
+fn ask_state(token: &Token) -> String {
+    STATE.replace("TOKEN", &token.to_string())
+}
+
+/// `(start, timeline, lsn)` if the state is that of a primary under this token's name.
+fn state(out: &str) -> Option<[String; 3]> {
+    let fields: Vec<&str> = shell::after(out, "state", '|')?.split('|').collect();
+    let [start, "f", "t", timeline, lsn] = fields[..] else {
+        return None;
+    };
+    let known = !start.is_empty() && timeline.parse::<u32>().is_ok_and(|n| n > 0) && lsn.contains('/');
+    known.then(|| [start, timeline, lsn].map(str::to_owned))
+}
+
+/// Sends commands and a mark behind them.
+fn ask(lines: &str, token: &Token, what: &str, within: Duration) -> Act {
+    shell::ask(SESSION, lines, |mark| format!("\\echo {mark}"), mark(token, what), within)
+}
+
+impl Quiescer for Postgres {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn detects(&self, _pod: &Pod, container: &Container) -> bool {
+        detect::runs(&SIGNS, container)
+    }
+
+    fn probe(&self) -> Act {
+        probe::act()
+    }
+
+    fn read_probe(&self, answer: &Answer) -> Result<Probe, Vec<Reason>> {
+        probe::read(answer)
+    }
+
+    fn channels(&self, _probe: &Probe, token: &Token, left: Duration) -> Vec<Channel> {
+        let script = with_client(&token.to_string(), "exec $limit \"$@\"\n");
+        vec![Channel { id: SESSION, argv: shell::sh(left, &script), end: "\\q\n" }, shell::shell_channel(left)]
+    }
+
+    fn prepare(&self, probe: &Probe, token: &Token) -> Script {
+        let checkpoint = if probe.setting("checkpoint") == "t" { "CHECKPOINT;\n" } else { "" };
+        vec![ask(checkpoint, token, "prepared", PREPARE), shell::sync(probe, token, "presync", PREPARE)]
+    }
+
+    fn hold(&self, probe: &Probe, token: &Token, left: Duration) -> Script {
+        let ms = left.as_millis().max(1);
+        // Before 14 only a session inside a transaction can be given a deadline.
+        let deadline =
+            if idle_deadline(probe) { "idle_session_timeout" } else { "idle_in_transaction_session_timeout" };
+        let begin = if idle_deadline(probe) { "" } else { "BEGIN;\n" };
+        // statement_timeout: a commit that hangs in the device must not outlive the budget either.
+        let limits = format!("SET {deadline} = {ms}; SET statement_timeout = {ms};\n");
+        vec![ask(&(limits + begin + &ask_state(token)), token, "hold", ANSWER)]
+    }
+
+    fn read_hold(&self, _probe: &Probe, answers: &[Answer]) -> Result<RecoveryPoint, Reason> {
+        let Some(answer) = answers.last().filter(|answer| answer.ok()) else {
+            let told = shell::told(answers.last());
+            return Err(Reason::new(format!("the session did not answer: {told}")));
+        };
+        match state(&answer.out) {
+            Some([_, timeline, lsn]) => Ok(shell::point([("lsn", lsn), ("timeline", timeline)])),
+            None => Err(Reason::new("the server is in recovery, or its state was not understood")),
+        }
+    }
+
+    fn flush(&self, probe: &Probe, token: &Token) -> Script {
+        let (end, begin) = if idle_deadline(probe) { ("", "") } else { ("COMMIT;\n", "BEGIN;\n") };
+        // `local`: waiting for a standby that is gone would hang here; the copy is of this server alone.
+        let lines = format!(
+            "{end}BEGIN READ WRITE; SET LOCAL synchronous_commit = local; \
+             SELECT 'message', pg_logical_emit_message(true, '{APP}', '{token}'); COMMIT;\n\
+             SELECT 'flushed', pg_current_wal_flush_lsn();\n{begin}"
+        );
+        // The server syncs its data and WAL, but nobody syncs an edited postgresql.conf: a copy was seen whose last line
+        // was zeros, and which did not start.
+        vec![ask(&lines, token, "flushed", FLUSH), shell::sync(probe, token, "synced", FLUSH)]
+    }
+
+    fn read_flush(&self, _probe: &Probe, answers: &[Answer]) -> Result<(), Reason> {
+        let answer = answers.first();
+        let flushed = answer.filter(|answer| answer.ok()).and_then(|answer| shell::after(&answer.out, "flushed", '|'));
+        match flushed {
+            Some(lsn) if lsn.contains('/') => shell::read_sync(answers.get(1)),
+            _ => Err(Reason::new(format!("the flushing commit failed: {}", shell::told(answer)))),
+        }
+    }
+
+    fn thaw(&self, probe: &Probe, token: &Token) -> Script {
+        let end = if idle_deadline(probe) { "" } else { "COMMIT;\n" };
+        vec![ask(&(ask_state(token) + end), token, "thaw", ANSWER)]
+    }
+
+    fn read_thaw(&self, _probe: &Probe, at_hold: &[Answer], answers: &[Answer]) -> Thawed {
+        let answer = answers.last();
+        let then = at_hold.last().and_then(|answer| state(&answer.out));
+        let now = answer.and_then(|answer| state(&answer.out));
+        // Nothing is held, so nothing is left once the session is gone or has answered.
+        let released = matches!(answer.map(|answer| &answer.end), Some(End::Answered | End::Exited(_)));
+        let (held, why) = match (answer.map(|answer| &answer.end), then, now) {
+            (Some(End::Answered), Some([start, timeline, _]), Some([start_now, timeline_now, _])) => {
+                let same = start == start_now && timeline == timeline_now;
+                let why = "the server was restarted or changed its timeline".to_owned();
+                if same { (Held::Yes, None) } else { (Held::No, Some(why)) }
+            }
+            (Some(End::Answered), Some(_), None) => {
+                (Held::No, Some("the server is in recovery, or its state was not understood".into()))
+            }
+            (Some(End::Answered), None, _) => (Held::Unknown, Some("the state at the hold is not known".into())),
+            (Some(End::Exited(_)), ..) => (Held::No, Some(format!("the session was lost: {}", shell::told(answer)))),
+            (Some(End::Refused(_) | End::Unknown(_)) | None, ..) => {
+                (Held::Unknown, Some(format!("the session did not answer: {}", shell::told(answer))))
+            }
+        };
+        shell::thawed(held, released, why)
+    }
+
+    fn release(&self, _probe: &Probe, token: &Token) -> Script {
+        // Asked again until none is listed: a terminated backend is there for some moments.
+        let script = format!(
+            r#"n=0
+while [ $n -lt 50 ]; do
+  left=$($limit "$@" -c "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = '{token}' AND pid <> pg_backend_pid()") || exit
+  if [ "$left" = 0 ]; then echo gone; exit 0; fi
+  n=$((n + 1)); sleep 0.1
+done
+echo "$left sessions of this run are still there"
+exit 4
+"#
+        );
+        vec![shell::once(&with_client(APP, &script))]
+    }
+
+    fn read_release(&self, answers: &[Answer]) -> Released {
+        shell::read_release(answers)
+    }
+
+    fn recovered(&self, _probe: &Probe) -> Act {
+        let script = "[ \"$($limit \"$@\" -c 'SELECT NOT pg_is_in_recovery()')\" = t ]\n";
+        shell::once(&with_client(APP, script))
+    }
+}

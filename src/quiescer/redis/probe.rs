@@ -1,0 +1,109 @@
+//! What is asked of Redis before anything is touched, and what of its answers stands in the way.
+
+use super::with_client;
+use crate::quiescer::shell::{self, reason};
+use crate::quiescer::{Act, Answer, Probe, Reason};
+
+/// Where credentials are looked for; named in refusals.
+const LOOKED_AT: &str = "REDIS_PASSWORD, REDIS_MASTER_PASSWORD, VALKEY_PASSWORD, REDISCLI_AUTH (the default user)";
+
+/// Settings in the record: a copy started with others is empty, or is read from the wrong file.
+const SETTINGS: &str = "appendonly dir dbfilename appenddirname appendfilename appendfsync save \
+    aof_use_rdb_preamble cluster_enabled connected_slaves";
+
+/// The witness tried for two seconds: who does not answer it, but answers INFO, is paused already.
+const PROBE: &str = r#"info=$($limit "$@" INFO | tr -d '\r') || exit
+case $info in *redis_version:*) ;; *) printf '%s\n' "$info" >&2; exit 3;; esac
+printf '%s\n' "$info" | sed -n '/^redis_version:/p; /^valkey_version:/p; /^role:/p; /^loading:/p; /^async_loading:/p; /^aof_/p; /^cluster_enabled:/p; /^connected_slaves:/p; /^redis_mode:/p'
+for name in appendonly dir dbfilename appenddirname appendfilename appendfsync save aof-use-rdb-preamble; do
+  printf '%s:%s\n' "$name" "$($limit "$@" CONFIG GET "$name" | sed -n 2p)"
+done | sed 's/^aof-use-rdb-preamble:/aof_use_rdb_preamble:/'
+dir=$($limit "$@" CONFIG GET dir | sed -n 2p)
+if [ -r "$dir" ]; then printf 'dir_real:%s\n' "$(readlink -f "$dir")"; fi
+if timeout 5 true 2>/dev/null; then limit='timeout 2'; fi
+case $info in *cluster_enabled:1*) set -- "$@" EVAL 'return 0' 0;; *) set -- "$@" DEL consistent-backup/probe;; esac
+answer=$($limit "$@"); printf 'witness:%s,%s\n' "$?" "$answer"
+"#;
+
+/// The probe.
+pub(super) fn act() -> Act {
+    shell::once(&with_client(&format!("{PROBE}{}echo end\n", shell::probe_sync(':'))))
+}
+
+/// Reads its answer.
+pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
+    let facts = shell::facts(answer, ':', LOOKED_AT).map_err(|reason| vec![reason])?;
+    let reasons = obstacles(&facts);
+    if !reasons.is_empty() {
+        return Err(reasons);
+    }
+    let mut notes = Vec::new();
+    if facts.get("appendfsync") != "always" {
+        notes.push(format!("appendfsync is {}; writes are flushed before the cut", facts.get("appendfsync")));
+    }
+    if facts.get("cluster_enabled") == "1" {
+        notes.push("cluster mode: this node holds a part of the keys; all masters must be in one group".into());
+    }
+    if facts.get("aof_rewrite_in_progress") != "0" || facts.get("aof_rewrite_scheduled") != "0" {
+        notes.push("the append-only file is being rewritten; its end is waited for".into());
+    }
+    let valkey = facts.get("valkey_version");
+    Ok(Probe {
+        version: if valkey.is_empty() { facts.get("redis_version").to_owned() } else { format!("{valkey}-valkey") },
+        role: "master".into(),
+        stops_commits: true,
+        data_dirs: vec![facts.get("dir_real").to_owned()],
+        settings: facts.settings(SETTINGS),
+        notes,
+    })
+}
+
+/// Reasons that lie in the server's version, role and persistence.
+fn obstacles(facts: &shell::Facts) -> Vec<Reason> {
+    let is = |key: &str, value: &str| facts.get(key) == value;
+    let mut reasons = Vec::new();
+    let version = facts.get("redis_version");
+    let mut numbers = version.split('.').map_while(|n| n.parse::<u32>().ok());
+    if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (6, 2) {
+        reasons.push(reason(format!("Redis {version} has no pause for writes alone"), "Use 6.2 or later."));
+    }
+    if !is("loading", "0") || is("async_loading", "1") {
+        reasons.push(reason("the server is loading its data", "Try again when it is done."));
+    }
+    if !is("aof_enabled", "1") {
+        reasons.push(reason(
+            "the append-only file is off, so a copy would miss what was written since the last dump",
+            "Switch it on with CONFIG SET appendonly yes, and then in the configuration: a start with \
+             `appendonly yes` that finds only dump.rdb is empty.",
+        ));
+    } else if !is("aof_last_write_status", "ok") || !is("aof_last_bgrewrite_status", "ok") {
+        reasons.push(reason(
+            "the last write or rewrite of the append-only file failed",
+            "See the server's log; is the volume full?",
+        ));
+    }
+    if facts.get("dir_real").is_empty() {
+        reasons.push(reason(
+            "the directory of the append-only file is not known, or cannot be read in the container",
+            "CONFIG GET must be allowed, and commands must run there as root or as the server's user.",
+        ));
+    }
+    match facts.get("witness") {
+        _ if !is("role", "master") => {
+            reasons.push(reason("the server is a replica", "Back up its master instead."));
+        }
+        "0,0" => {}
+        "124," => reasons.push(reason(
+            "writes are paused already, by somebody else",
+            "Wait until that pause ends, or end it with CLIENT UNPAUSE.",
+        )),
+        other => {
+            let answer: String = other.chars().take(100).collect();
+            reasons.push(Reason::new(format!("a write that changes nothing is refused: {answer}")));
+        }
+    }
+    if !is("sync", "yes") {
+        reasons.push(shell::no_sync());
+    }
+    reasons
+}

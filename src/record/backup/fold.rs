@@ -1,0 +1,174 @@
+//! What the entries of one attempt say, target by target and claim by claim.
+
+use jiff::Timestamp;
+
+use super::{AttemptStatus, ClaimStatus, TargetStatus, Window, abort_text, held_value, seconds};
+use crate::plan::Plan;
+use crate::pods::Difference;
+use crate::protocol::backup::{CutPhase, Event, Held, Outcome, Run};
+use crate::record::entry::Entry;
+
+/// The entries of one attempt.
+pub(super) struct Attempt<'a> {
+    entries: &'a [Entry<Event>],
+    targets: usize,
+}
+
+impl<'a> Attempt<'a> {
+    /// The last attempt's entries.
+    pub(super) fn last(entries: &'a [Entry<Event>], plan: &Plan) -> Self {
+        let from = entries.iter().rposition(|e| matches!(e.event, Event::Attempt(_))).unwrap_or(0);
+        Self { entries: &entries[from..], targets: plan.targets.len() }
+    }
+
+    fn find(&self, wanted: impl Fn(&Event) -> bool) -> Option<&'a Entry<Event>> {
+        self.entries.iter().find(|e| wanted(&e.event))
+    }
+
+    /// From the last flush to the first held-check; where nothing is held, from the request to the last proof.
+    pub(super) fn window(&self) -> Option<Window> {
+        let all = |wanted: fn(&Event) -> bool| self.entries.iter().filter(move |e| wanted(&e.event)).map(|e| e.at);
+        let (start, end) = if self.targets == 0 {
+            let start = all(|e| matches!(e, Event::CutIntended)).max()?;
+            (start, all(|e| matches!(e, Event::Cut(_))).max()?)
+        } else {
+            if all(|e| matches!(e, Event::Flushed(_))).count() < self.targets {
+                return None;
+            }
+            let start = all(|e| matches!(e, Event::Flushed(_))).max()?;
+            (start, all(|e| matches!(e, Event::ThawSent(_))).min()?)
+        };
+        let begun = self.find(|e| matches!(e, Event::Attempt(_)))?;
+        let half = end.duration_since(start) / 2;
+        Some(Window {
+            start,
+            end,
+            middle: start.checked_add(half).unwrap_or(start),
+            seconds: seconds(start, end),
+            accuracy_seconds: begun.detail.accuracy.unwrap_or_default(),
+            client_skew_seconds: begun.detail.skew.unwrap_or_default(),
+        })
+    }
+
+    pub(super) fn target(&self, plan: &Plan, t: usize) -> TargetStatus {
+        let of = &plan.targets[t];
+        let quiesced = self.find(|e| *e == Event::Quiesced(t));
+        let thawed = self.find(|e| matches!(e, Event::Thawed { target, .. } if *target == t));
+        let held = thawed.map(|e| match e.event {
+            Event::Thawed { held, .. } => held,
+            _ => Held::Unknown,
+        });
+        // A hold whose answer was lost counts from its intent.
+        let sent: Option<Timestamp> = quiesced
+            .and_then(|e| e.detail.sent)
+            .or_else(|| self.find(|e| matches!(e, Event::WaveIntended(wave) if wave.contains(&t))).map(|e| e.at));
+        let held_seconds = match (sent, thawed) {
+            (Some(sent), Some(thawed)) if of.probe.stops_commits => seconds(sent, thawed.at),
+            _ => 0.0,
+        };
+        let mut recovery_point = std::collections::BTreeMap::new();
+        for entry in [quiesced, thawed].into_iter().flatten() {
+            recovery_point.extend(entry.detail.point.clone().unwrap_or_default().0);
+        }
+        TargetStatus {
+            namespace: of.namespace.clone(),
+            pod: of.pod.clone(),
+            container: of.container.clone(),
+            adapter: of.adapter.clone(),
+            version: of.probe.version.clone(),
+            stops_commits: of.probe.stops_commits,
+            quiesced_at: quiesced.map(|e| e.at),
+            thawed_at: thawed.map(|e| e.at),
+            held_seconds,
+            held: held_value(held),
+            recovery_point,
+            settings: of.probe.settings.iter().cloned().collect(),
+        }
+    }
+
+    pub(super) fn claim(&self, plan: &Plan, run: &Run, c: usize) -> ClaimStatus {
+        let of = &plan.claims[c];
+        let cut = self.find(|e| *e == Event::Cut(c));
+        let proof = cut.and_then(|e| e.detail.proof.clone());
+        let gone = run.cut(c) == CutPhase::Discarded;
+        let settled = self.find(|e| *e == Event::Settled(c));
+        ClaimStatus {
+            namespace: of.namespace.clone(),
+            claim: of.name.clone(),
+            volume_snapshot: proof.as_ref().map(|p| p.snapshot.clone()),
+            content: proof.as_ref().map(|p| p.content.clone()),
+            handle: proof.as_ref().map(|p| p.handle.clone()),
+            cut_at: proof.as_ref().and_then(|p| p.cut_at),
+            proved_at: cut.map(|e| e.at),
+            ready: run.settled(c) && !gone,
+            restore_size: settled
+                .and_then(|e| e.detail.restore_size.clone())
+                .or_else(|| proof.and_then(|p| p.restore_size).map(|bytes| bytes.to_string())),
+        }
+    }
+
+    pub(super) fn differences(&self) -> Vec<Difference> {
+        self.find(|e| matches!(e, Event::Compared { .. }))
+            .and_then(|e| e.detail.differences.clone())
+            .unwrap_or_default()
+    }
+
+    /// Why this attempt is not what was asked for: a failed thaw first, then what broke the window, then the pods.
+    fn reason(&self) -> Option<String> {
+        let rank = |event: &Event| match event {
+            Event::ThawGivenUp(_) => 0,
+            Event::Aborted(_) | Event::CutFailed(_) | Event::SettleFailed(_) => 1,
+            Event::HoldLost(_) | Event::Thawed { held: Held::No | Held::Unknown, .. } => 2,
+            Event::Compared { same: false } => 3,
+            _ => 9,
+        };
+        let entry = self.entries.iter().filter(|e| rank(&e.event) < 9).min_by_key(|e| rank(&e.event))?;
+        Some(entry.detail.text.clone().unwrap_or_else(|| match &entry.event {
+            Event::Aborted(abort) => abort_text(*abort).into(),
+            Event::CutFailed(_) => "a cut failed".into(),
+            Event::SettleFailed(_) => "a copy was lost".into(),
+            Event::ThawGivenUp(_) => "a database could not be seen released".into(),
+            Event::Compared { .. } => "pods changed".into(),
+            _ => "a hold was lost".into(),
+        }))
+    }
+}
+
+/// Why the outcome is not better, or empty.
+pub(super) fn reason(plan: &Plan, entries: &[Entry<Event>], outcome: Option<Outcome>) -> String {
+    match outcome {
+        Some(Outcome::ApplicationConsistent) => String::new(),
+        _ => Attempt::last(entries, plan).reason().unwrap_or_else(|| match outcome {
+            Some(Outcome::CrashConsistent) => {
+                format!("nothing quiesces {}: the copy is what its own recovery makes of it", plan.unheld.join(", "))
+            }
+            Some(_) => "no backup was made".into(),
+            None => String::new(),
+        }),
+    }
+}
+
+/// The attempts before the last, with the reason of each.
+pub(super) fn repeated(entries: &[Entry<Event>]) -> Vec<AttemptStatus> {
+    let starts: Vec<usize> = (0..entries.len()).filter(|&i| matches!(entries[i].event, Event::Attempt(_))).collect();
+    starts
+        .windows(2)
+        .filter_map(|pair| {
+            let part = Attempt { entries: &entries[pair[0]..pair[1]], targets: 0 };
+            let Event::Attempt(attempt) = part.entries[0].event else { return None };
+            Some(AttemptStatus { attempt, reason: part.reason().unwrap_or_default() })
+        })
+        .collect()
+}
+
+/// What became of the snapshots of a run that is no backup.
+pub(super) fn snapshots_removed(run: &Run, claims: usize) -> &'static str {
+    let phases: Vec<CutPhase> = (0..claims).map(|c| run.cut(c)).collect();
+    if phases.contains(&CutPhase::DiscardPending) || phases.contains(&CutPhase::Discarding) {
+        "pending"
+    } else if phases.contains(&CutPhase::Discarded) {
+        "removed"
+    } else {
+        "notNeeded"
+    }
+}

@@ -1,0 +1,67 @@
+//! One line of a journal: what happened, when, and what was learned with it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::backend::Proof;
+use crate::pods::Difference;
+use crate::quiescer::RecoveryPoint;
+
+/// An event with its time. The event is what the fold reads; the rest is for people and for a restore.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry<E> {
+    /// By the API server's clock.
+    pub at: Timestamp,
+    /// What happened.
+    pub event: E,
+    /// What was learned with it.
+    #[serde(default, skip_serializing_if = "Detail::is_empty")]
+    pub detail: Detail,
+}
+
+/// What was learned with an event. Never a secret; texts are capped where they are made.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Detail {
+    /// Why, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// With `Quiesced`: when the hold was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Timestamp>,
+    /// With `Quiesced` and `Thawed`: where a recovery can go on from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub point: Option<RecoveryPoint>,
+    /// With `Cut`: by what it is proved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
+    /// With `Settled`: the smallest claim that can take the copy, as a Quantity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restore_size: Option<String>,
+    /// With `Attempt`: how well the server's clock is known, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<f64>,
+    /// With `Attempt`: how far this machine's clock was off the server's, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skew: Option<f64>,
+    /// With `Compared`: what differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub differences: Option<Vec<Difference>>,
+}
+
+impl Detail {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// A detail that is only a text, capped: a driver's or a server's words may be long.
+    pub fn text(text: impl Into<String>) -> Self {
+        let mut text: String = text.into();
+        if text.len() > 600 {
+            let end = (0..=600).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+            text.truncate(end);
+            text.push('…');
+        }
+        Self { text: Some(text), ..Self::default() }
+    }
+}

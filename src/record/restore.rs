@@ -1,0 +1,305 @@
+//! `kind: Restore`: what is known of one restore, also while it runs.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::backup::{Damaged, Pods, abort_text};
+use super::entry::Entry;
+use super::{API_VERSION, Metadata, instant};
+use crate::plan::restore::{Copies, RestorePlan};
+use crate::pods::PodState;
+use crate::protocol::restore::{ClaimPhase, Event, Outcome, Run, Shape};
+
+/// A restore as it is printed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Restore {
+    /// `consistent-backup/v1`.
+    pub api_version: String,
+    /// `Restore`.
+    pub kind: String,
+    /// Id, namespace and age.
+    pub metadata: Metadata,
+    /// What was asked for.
+    pub spec: Spec,
+    /// What came of it.
+    pub status: Status,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Spec {
+    /// The backup's id.
+    pub backup: String,
+    /// The instant of its data.
+    #[serde(with = "instant")]
+    pub backup_instant: Timestamp,
+    /// Whether the workloads run on the copies; else they are claims beside the old ones.
+    pub in_place: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// `Restored`, `RestoredOldVolumes`, `Failed`, `Stuck` or `Running`.
+    pub outcome: String,
+    /// Why it is not `Restored`, or empty.
+    pub reason: String,
+    /// The claims.
+    pub claims: Vec<ClaimStatus>,
+    /// What was stopped and started.
+    pub workloads: Vec<WorkloadStatus>,
+    /// The pod tables: before the stop, and after the start.
+    pub pods: Pods,
+    /// Whether policies are not what they were, beside the reclaim policies of old volumes that are not in use.
+    pub policies_pending: bool,
+}
+
+/// One claim.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ClaimStatus {
+    /// The namespace.
+    pub namespace: String,
+    /// The claim that was backed up.
+    pub claim: String,
+    /// The claim that stands for the copy: the same one in place.
+    pub new_claim: String,
+    /// The VolumeSnapshot.
+    pub volume_snapshot: String,
+    /// What the new claim asks for.
+    pub size: String,
+    /// The volume with the data from before the restore; kept until the restore is deleted.
+    pub old_volume: Option<String>,
+    /// Its reclaim policy before the restore.
+    pub old_reclaim_policy: Option<String>,
+    /// The restored volume, once it is known; after the way back only if its class keeps it without a claim.
+    pub new_volume: Option<String>,
+    /// Which volume the claim stands for: `Old`, `Replacing`, `New` or `Back`.
+    pub volume: String,
+}
+
+/// One workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadStatus {
+    /// The namespace.
+    pub namespace: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its replicas before the stop.
+    pub replicas: i32,
+}
+
+/// What the fold has to know of a plan.
+pub fn shape(plan: &RestorePlan) -> Shape {
+    Shape { claims: plan.claims.len(), targets: plan.targets.len() }
+}
+
+/// The run that these entries tell, or the first entry that is impossible.
+pub fn replay(plan: &RestorePlan, entries: &[Entry<Event>]) -> Result<Run, Damaged> {
+    let mut run = Run::new(&shape(plan));
+    for (number, entry) in entries.iter().enumerate() {
+        run.apply(&entry.event).map_err(|e| Damaged(format!("entry {number} of the journal of {}: {e}", plan.run)))?;
+    }
+    Ok(run)
+}
+
+/// What lies beside the entries.
+#[derive(Clone, Debug, Default)]
+pub struct Beside {
+    /// The pods before the stop.
+    pub before: Vec<PodState>,
+    /// The pods after the last start.
+    pub after: Vec<PodState>,
+    /// The restored volumes, by `NAMESPACE/CLAIM`.
+    pub volumes: BTreeMap<String, String>,
+}
+
+/// The record of a restore in place, from its journal.
+pub fn record(plan: &RestorePlan, entries: &[Entry<Event>], beside: Beside) -> Result<Restore, Damaged> {
+    let run = replay(plan, entries)?;
+    let outcome = run.is_finished().then(|| run.outcome()).flatten();
+    let differences = entries.iter().rev().find(|e| matches!(e.event, Event::Compared { .. }));
+    let differences = differences.and_then(|e| e.detail.differences.clone()).unwrap_or_default();
+    let claims = (0..plan.claims.len()).map(|c| claim(plan, &run, &beside, c)).collect();
+    let workloads = plan.workloads.iter().map(|w| WorkloadStatus {
+        namespace: w.namespace.clone(),
+        kind: w.kind.clone(),
+        name: w.name.clone(),
+        replicas: w.replicas,
+    });
+    Ok(Restore {
+        api_version: API_VERSION.into(),
+        kind: "Restore".into(),
+        metadata: Metadata {
+            name: plan.run.clone(),
+            namespace: plan.namespace.clone(),
+            creation_timestamp: plan.created,
+        },
+        spec: Spec { backup: plan.backup.run.clone(), backup_instant: plan.backup.instant, in_place: true },
+        status: Status {
+            outcome: outcome.map_or_else(|| "Running".into(), |o| format!("{o:?}")),
+            reason: reason(entries, outcome),
+            claims,
+            workloads: workloads.collect(),
+            pods: Pods { before: beside.before, after: beside.after, differences },
+            policies_pending: run.has_leftovers(),
+        },
+    })
+}
+
+fn claim(plan: &RestorePlan, run: &Run, beside: &Beside, c: usize) -> ClaimStatus {
+    let of = &plan.claims[c];
+    let old = of.old_volume();
+    let phase = run.claim(c);
+    let new = beside.volumes.get(&format!("{}/{}", of.namespace, of.name));
+    ClaimStatus {
+        namespace: of.namespace.clone(),
+        claim: of.name.clone(),
+        new_claim: of.name.clone(),
+        volume_snapshot: of.snapshot.clone(),
+        size: of.size.clone(),
+        old_volume: old.map(|v| v.name.clone()),
+        old_reclaim_policy: old.map(|v| v.reclaim_policy.clone()),
+        new_volume: new.filter(|_| matches!(phase, ClaimPhase::New | ClaimPhase::Back)).cloned(),
+        volume: format!("{phase:?}"),
+    }
+}
+
+/// Why it is not `Restored`: giving up first, then what broke it off, then the pods.
+fn reason(entries: &[Entry<Event>], outcome: Option<Outcome>) -> String {
+    let rank = |event: &Event| match event {
+        Event::GivenUp => 0,
+        Event::Aborted(_) => 1,
+        Event::Compared { same: false } => 2,
+        Event::NotRestated => 3,
+        _ => 9,
+    };
+    let counts = |entry: &&Entry<Event>| match outcome {
+        Some(Outcome::Restored) => entry.event == Event::NotRestated,
+        // Given up once, and gone all the same by a later process.
+        Some(Outcome::RestoredOldVolumes | Outcome::Failed) => entry.event != Event::GivenUp && rank(&entry.event) < 9,
+        _ => rank(&entry.event) < 9,
+    };
+    // Of those with the same rank the first: what follows an abort only follows from it.
+    let Some(entry) = entries.iter().filter(counts).min_by_key(|e| rank(&e.event)) else { return String::new() };
+    entry.detail.text.clone().unwrap_or_else(|| match &entry.event {
+        Event::Aborted(reason) => abort_text(*reason).into(),
+        Event::GivenUp => "the way back was given up".into(),
+        Event::NotRestated => "policies could not be put back".into(),
+        _ => "the pods are not as they were".into(),
+    })
+}
+
+/// The record of copies beside the old claims: nothing is stored of it, the claims' labels say what they are.
+pub fn of_copies(copies: &Copies, name: &str, namespace: &str, now: Timestamp) -> Restore {
+    let claims = copies.claims.iter().map(|c| ClaimStatus {
+        namespace: c.namespace.clone(),
+        claim: c.claim.clone(),
+        new_claim: c.new_name.clone(),
+        volume_snapshot: c.snapshot.clone(),
+        size: c.size.clone(),
+        old_volume: None,
+        old_reclaim_policy: None,
+        new_volume: None,
+        volume: "New".into(),
+    });
+    Restore {
+        api_version: API_VERSION.into(),
+        kind: "Restore".into(),
+        metadata: Metadata { name: name.to_owned(), namespace: namespace.to_owned(), creation_timestamp: now },
+        spec: Spec { backup: copies.backup.run.clone(), backup_instant: copies.backup.instant, in_place: false },
+        status: Status {
+            outcome: "Restored".into(),
+            reason: String::new(),
+            claims: claims.collect(),
+            workloads: Vec::new(),
+            pods: Pods::default(),
+            policies_pending: false,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Abort;
+    use crate::record::entry::Detail;
+    use serde_json::json;
+
+    fn plan() -> RestorePlan {
+        serde_json::from_value(json!({
+            "run": "r1", "created": "2026-11-20T12:00:00Z", "namespace": "demo", "selections": [], "pods": [],
+            "backup": {"run": "b1", "outcome": "ApplicationConsistent", "instant": "2026-11-20T10:00:00Z"},
+            "workloads": [{"namespace": "demo", "kind": "StatefulSet", "name": "pg", "uid": "w", "labels": "", "replicas": 1,
+                "start": 1, "ready": 1, "retention": null, "grace": 30000}],
+            "claims": [{"namespace": "demo", "name": "data", "new": {}, "size": "1Gi", "snapshot": "s", "content": "c",
+                "old": {"uid": "o", "claim": {}, "volume": {"name": "pv", "uid": "v", "reclaimPolicy": "Delete"}}}],
+            "targets": [], "wait": 600_000, "notes": []
+        }))
+        .unwrap()
+    }
+
+    fn told(events: &[(Event, &str)]) -> Restore {
+        let entry = |(event, text): &(Event, &str)| Entry {
+            at: "2026-11-20T12:00:01Z".parse().unwrap(),
+            event: event.clone(),
+            detail: if text.is_empty() { Detail::default() } else { Detail::text(*text) },
+        };
+        let entries: Vec<_> = events.iter().map(entry).collect();
+        let volumes = BTreeMap::from([("demo/data".to_owned(), "pv-new".to_owned())]);
+        record(&plan(), &entries, Beside { volumes, ..Beside::default() }).unwrap()
+    }
+
+    fn forward() -> Vec<(Event, &'static str)> {
+        use Event::{
+            ReadBack, ReplaceIntended, Replaced, SecureIntended, Secured, StartIntended, StopIntended, Stopped,
+        };
+        [SecureIntended, Secured, ReadBack, StopIntended, Stopped, ReplaceIntended(0), Replaced(0), StartIntended]
+            .map(|event| (event, ""))
+            .to_vec()
+    }
+
+    #[test]
+    fn a_restore_names_both_volumes() {
+        let mut events = forward();
+        assert_eq!(told(&events).status.outcome, "Running");
+        events.extend([(Event::Started, ""), (Event::Compared { same: true }, ""), (Event::RestateIntended, "")]);
+        events.extend([(Event::Restated, ""), (Event::Finished(Outcome::Restored), "")]);
+        let status = told(&events).status;
+        assert_eq!((status.outcome.as_str(), status.reason.as_str(), status.policies_pending), ("Restored", "", false));
+        let claim = &status.claims[0];
+        assert_eq!((claim.old_volume.as_deref(), claim.new_volume.as_deref()), (Some("pv"), Some("pv-new")));
+        assert_eq!((claim.old_reclaim_policy.as_deref(), claim.volume.as_str()), (Some("Delete"), "New"));
+    }
+
+    #[test]
+    fn the_reason_is_what_broke_it_off_not_what_followed() {
+        let mut events = forward();
+        events.extend([(Event::Aborted(Abort::Budget), "not ready"), (Event::Aborted(Abort::Signal), "interrupted")]);
+        events.extend([(Event::BackIntended, ""), (Event::GivenUp, "no way")]);
+        events.push((Event::Finished(Outcome::Stuck), ""));
+        let stuck = told(&events).status;
+        assert_eq!((stuck.outcome.as_str(), stuck.reason.as_str()), ("Stuck", "no way"));
+        events.extend([(Event::TakenOver, ""), (Event::BackStopped, ""), (Event::ClaimBack(0), "")]);
+        events.extend([(Event::BackStartIntended, ""), (Event::BackStarted, ""), (Event::RestateIntended, "")]);
+        events.extend([(Event::Restated, ""), (Event::Finished(Outcome::RestoredOldVolumes), "")]);
+        let back = told(&events).status;
+        assert_eq!((back.outcome.as_str(), back.reason.as_str()), ("RestoredOldVolumes", "not ready"));
+        assert_eq!(back.claims[0].volume, "Back");
+    }
+
+    #[test]
+    fn an_impossible_journal_is_damaged() {
+        let entry = Entry { at: Timestamp::UNIX_EPOCH, event: Event::Started, detail: Detail::default() };
+        let damaged = record(&plan(), &[entry], Beside::default()).unwrap_err();
+        assert!(damaged.0.contains("entry 0"), "{}", damaged.0);
+    }
+}
