@@ -1,0 +1,216 @@
+//! The command line as it is typed. Only this room and `commands/` know clap; nothing of it crosses into the rest.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+pub mod connection;
+
+use connection::ConnectionFlags;
+
+/// Application-consistent backups of databases on Kubernetes, proved to be consistent, and their restore.
+///
+/// quiesce-snapshot holds every database of an application at the same time, has the storage cut its volumes, and
+/// releases them the moment the cut is proved. restore-from-snapshot brings the backup back. Nothing is installed in
+/// the cluster.
+#[derive(Parser)]
+#[command(name = "kubectl consistent-backup", bin_name = "kubectl consistent-backup", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// kubectl's own flags.
+    #[command(flatten)]
+    pub connection: ConnectionFlags,
+}
+
+/// The subcommands, one file each below `commands/`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take a backup: hold the databases, cut their volumes, release them, and prove it
+    QuiesceSnapshot(QuiesceSnapshot),
+    /// Bring a backup back, in place or as copies of its claims
+    RestoreFromSnapshot(RestoreFromSnapshot),
+    /// Release what a dead run may have left held, and bring the run to its end
+    Thaw(Thaw),
+    /// List backups and restores
+    List(List),
+    /// Show all that is known of one run
+    Describe(OfRun),
+    /// Show the pod tables of a run, before and after, and their differences
+    Compare(OfRun),
+    /// Delete a backup: its snapshots, the stored copies and its record
+    Delete(Delete),
+    /// Print the Role and ClusterRole with the verbs that are used, and no others
+    Rbac(Rbac),
+}
+
+/// How the result is printed.
+#[derive(Clone, Debug, Args)]
+pub struct OutputFlag {
+    /// Output format: table, wide, json, yaml or name
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", default_value = "table", hide_default_value = true)]
+    pub output: crate::output::Format,
+}
+
+/// Arguments of `quiesce-snapshot`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  # What would be done, and whether it can be
+  kubectl consistent-backup quiesce-snapshot statefulset/postgres statefulset/redis -n demo --dry-run
+  # One backup of all databases of an application, held at the same time
+  kubectl consistent-backup quiesce-snapshot -l app.kubernetes.io/part-of=demo -n demo")]
+pub struct QuiesceSnapshot {
+    /// Workloads or pods, as TYPE/NAME: all of them share one window
+    #[arg(value_name = "TYPE/NAME", required_unless_present = "selector", conflicts_with = "selector")]
+    pub objects: Vec<String>,
+    /// Label selector of the pods
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub selector: Option<String>,
+    /// VolumeSnapshotClass for all claims; else the driver's default, else its only one
+    #[arg(long, value_name = "CLASS")]
+    pub snapshot_class: Option<String>,
+    /// How long databases may be held at most; they release themselves when it is over
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub quiesce_budget: Duration,
+    /// Passes at most: repeated when pods changed or a hold was lost
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=20))]
+    pub attempts: u8,
+    /// How long an error may stand on a cut before it counts as failed: a passing one is retried by the storage's sidecar
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub cut_error_patience: Duration,
+    /// How long to wait at most until the copies can be restored from; nothing is held meanwhile [default: no limit]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub wait: Option<Duration>,
+    /// Print the plan and stop; changes nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How the result is printed.
+    #[command(flatten)]
+    pub output: OutputFlag,
+}
+
+/// Arguments of `restore-from-snapshot`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  # In place: the workload is stopped, its claims replaced, the old volumes kept
+  kubectl consistent-backup restore-from-snapshot 20261120-101500-x7k2 -n demo
+  # Copies of the claims beside the old ones (CLAIM-check); nothing is stopped
+  kubectl consistent-backup restore-from-snapshot 20261120-101500-x7k2 -n demo --claims-only --suffix check")]
+pub struct RestoreFromSnapshot {
+    /// The backup, as `list` names it
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// Only make copies of the claims, beside the old ones; needs --suffix
+    #[arg(long, requires = "suffix")]
+    pub claims_only: bool,
+    /// A copy of claim CLAIM is named CLAIM-SUFFIX
+    #[arg(long, value_name = "SUFFIX", requires = "claims_only")]
+    pub suffix: Option<String>,
+    /// Do not ask
+    #[arg(short = 'y', long)]
+    pub yes: bool,
+    /// Print what would be done and stop; changes nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How long to wait at most until the restored databases serve
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    pub wait: Duration,
+    /// How the result is printed.
+    #[command(flatten)]
+    pub output: OutputFlag,
+}
+
+/// Arguments of `thaw`.
+#[derive(Debug, Args)]
+pub struct Thaw {
+    /// The run; without it all unfinished runs of the namespace
+    #[arg(value_name = "RUN", conflicts_with = "all_namespaces")]
+    pub run: Option<String>,
+    /// All unfinished runs of all namespaces
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// Do not wait until the lease of the process that led the run has expired
+    #[arg(long)]
+    pub force: bool,
+    /// How the result is printed.
+    #[command(flatten)]
+    pub output: OutputFlag,
+}
+
+/// Arguments of `list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Of all namespaces
+    #[arg(short = 'A', long)]
+    pub all_namespaces: bool,
+    /// How the result is printed.
+    #[command(flatten)]
+    pub output: OutputFlag,
+}
+
+/// Arguments of commands about one run.
+#[derive(Debug, Args)]
+pub struct OfRun {
+    /// The run, as `list` names it
+    #[arg(value_name = "RUN")]
+    pub run: String,
+    /// How the result is printed.
+    #[command(flatten)]
+    pub output: OutputFlag,
+}
+
+/// Arguments of `delete`.
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// The runs, as `list` names them
+    #[arg(value_name = "RUN", required = true)]
+    pub runs: Vec<String>,
+    /// Do not ask
+    #[arg(short = 'y', long)]
+    pub yes: bool,
+    /// How the result is printed.
+    #[command(flatten)]
+    pub output: OutputFlag,
+}
+
+/// Arguments of `rbac`.
+#[derive(Debug, Args)]
+pub struct Rbac {
+    /// Leave out what only a restore uses
+    #[arg(long)]
+    pub backup_only: bool,
+}
+
+/// A duration as kubectl takes it: `30s`, `1m30s`, `500ms`, or bare seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Ok(Duration::from_secs(u64::from(seconds)));
+    }
+    let parsed: jiff::SignedDuration =
+        text.parse().map_err(|_| format!("`{text}` is no duration such as 30s or 1m30s"))?;
+    Duration::try_from(parsed).map_err(|_| format!("`{text}` is negative"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_kubectls() {
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("7"), Ok(Duration::from_secs(7)));
+        assert!(duration("soon").is_err());
+        assert!(duration("-5s").is_err());
+    }
+}

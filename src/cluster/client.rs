@@ -1,0 +1,166 @@
+//! The connection to one cluster, made from the options that kubectl has too.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{HeaderValue, USER_AGENT};
+use kube::client::{Body, ClientBuilder};
+use kube::{Client, Config};
+use tower::service_fn;
+use tower::{Service, ServiceExt};
+
+pub use super::errors::{explain, is_already_exists, is_conflict, is_forbidden, is_not_found, is_transient, is_unsent};
+use super::kubeconfig;
+use super::patience::{Patient, answering, retrying, wire};
+pub use super::patience::{Persisted, Wire, persist};
+use crate::error::Error;
+
+/// How long an answer may take, unless `--request-timeout` says otherwise. A server that is silent for longer is not
+/// waited for: something may be held meanwhile.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How long making a connection may take.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// kubectl's standard options, as plain values.
+#[derive(Clone, Default)]
+pub struct Connection {
+    /// `--kubeconfig`.
+    pub kubeconfig: Option<PathBuf>,
+    /// `--context`.
+    pub context: Option<String>,
+    /// `--cluster`.
+    pub cluster: Option<String>,
+    /// `--user`.
+    pub user: Option<String>,
+    /// `--namespace`.
+    pub namespace: Option<String>,
+    /// `--server`.
+    pub server: Option<String>,
+    /// `--tls-server-name`.
+    pub tls_server_name: Option<String>,
+    /// `--insecure-skip-tls-verify`.
+    pub insecure_skip_tls_verify: bool,
+    /// `--certificate-authority`.
+    pub certificate_authority: Option<PathBuf>,
+    /// `--client-certificate`.
+    pub client_certificate: Option<PathBuf>,
+    /// `--client-key`.
+    pub client_key: Option<PathBuf>,
+    /// `--token`.
+    pub token: Option<String>,
+    /// `--as`.
+    pub as_: Option<String>,
+    /// `--as-uid`.
+    pub as_uid: Option<String>,
+    /// `--as-group`, as often as given.
+    pub as_groups: Vec<String>,
+    /// `--as-user-extra`, as often as given.
+    pub as_user_extra: Vec<(String, String)>,
+    /// `--request-timeout`; absent or zero leaves our own bound.
+    pub request_timeout: Option<Duration>,
+    /// `--cache-dir`: accepted, for nothing is cached.
+    pub cache_dir: Option<PathBuf>,
+    /// `--disable-compression`.
+    pub disable_compression: bool,
+}
+
+impl fmt::Debug for Connection {
+    /// Without the token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("kubeconfig", &self.kubeconfig)
+            .field("context", &self.context)
+            .field("namespace", &self.namespace)
+            .field("server", &self.server)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A cluster, by three clients that share their connections and credentials.
+#[derive(Clone)]
+pub struct Cluster {
+    /// For most calls: every answer is bounded; reads are repeated after a passing failure, writes only after 429.
+    pub api: Client,
+    /// The same without any repetition: for writes whose lost answers the caller judges itself.
+    pub once: Client,
+    /// For watches and exec: no repetition, and no bound on how long an answer may be silent once it has begun.
+    pub stream: Client,
+    /// The namespace that was asked for, or the context's.
+    pub namespace: String,
+    /// The context's name; `in-cluster` for a service account, empty when only a server was given.
+    pub context: String,
+    /// The API server's URL.
+    pub server: String,
+}
+
+/// What a test puts between the clients and the network.
+pub type Around = Arc<dyn Fn(Wire) -> Wire + Send + Sync>;
+
+impl Cluster {
+    /// Connects as kubectl would with these options. Reads files and may run a credential plugin; asks the API server
+    /// nothing. Build it before anything draws on the terminal: a plugin may ask for a login.
+    pub async fn connect(connection: &Connection) -> Result<Self, Error> {
+        Self::connect_through(connection, None).await
+    }
+
+    /// The same with every request going through `around`, below retries and bounds: the seam for fault injection.
+    pub async fn connect_through(connection: &Connection, around: Option<Around>) -> Result<Self, Error> {
+        // Another crate that brings a second provider would else make rustls panic at the first connection.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let chosen = kubeconfig::choose(connection, &|name| std::env::var(name).ok())?;
+        let mut config = chosen.config;
+        config.connect_timeout = Some(CONNECT);
+        config.read_timeout = None;
+        config.default_retry = false;
+        config.headers.push((USER_AGENT, user_agent()));
+        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let namespace = config.default_namespace.clone();
+
+        let base = build(config).await.map_err(|e| {
+            let error = Error::failed(format!("cannot connect to {server}")).cause(explain(&e));
+            match e {
+                kube::Error::Auth(_) => error.hint("check the user's credential plugin: does kubectl work?"),
+                _ => error,
+            }
+        })?;
+        let direct = wire(base);
+        let direct = around.map_or(direct.clone(), |around| around(direct));
+        let bound = connection.request_timeout.filter(|t| !t.is_zero()).unwrap_or(ANSWER);
+        let bounded = answering(direct, bound);
+        Ok(Self {
+            // The repetitions are bounded in all, too: a server that is silent each time is not waited for six times.
+            api: patient(answering(retrying(bounded.clone()), 2 * bound), bound, &namespace),
+            once: patient(bounded.clone(), bound, &namespace),
+            stream: Client::new(bounded, namespace.clone()),
+            namespace,
+            context: chosen.context,
+            server,
+        })
+    }
+}
+
+/// A credential plugin blocks while it runs, maybe for as long as a person takes to log in: not on the runtime's threads.
+async fn build(config: Config) -> Result<Client, kube::Error> {
+    tokio::task::spawn_blocking(move || ClientBuilder::try_from(config).map(ClientBuilder::build))
+        .await
+        .unwrap_or_else(|e| Err(kube::Error::Service(e.into())))
+}
+
+/// A client whose answers may not stop half-way either.
+fn patient(wire: Wire, idle: Duration, namespace: &str) -> Client {
+    let service = service_fn(move |request: http::Request<Body>| {
+        let mut wire = wire.clone();
+        async move {
+            let answer = wire.ready().await?.call(request).await?;
+            Ok::<_, kube::Error>(answer.map(|body| Patient::new(body, idle)))
+        }
+    });
+    Client::new(service, namespace)
+}
+
+/// What the audit log shows: kube sends none.
+fn user_agent() -> HeaderValue {
+    HeaderValue::from_static(concat!("kubectl-consistent-backup/", env!("CARGO_PKG_VERSION")))
+}

@@ -1,0 +1,129 @@
+//! What the API server or the way to it said, in one line, and which answers mean what.
+
+use kube::Error;
+use kube::core::Status;
+
+fn status(error: &Error) -> Option<&Status> {
+    match error {
+        Error::Api(status) => Some(status),
+        _ => None,
+    }
+}
+
+/// The object does not exist.
+pub fn is_not_found(error: &Error) -> bool {
+    status(error).is_some_and(|s| s.code == 404)
+}
+
+/// A precondition did not hold: somebody else wrote in between, or our own lost write did.
+pub fn is_conflict(error: &Error) -> bool {
+    status(error).is_some_and(|s| s.code == 409 && s.reason != "AlreadyExists")
+}
+
+/// A create found the name taken: by somebody else, or by our own lost write.
+pub fn is_already_exists(error: &Error) -> bool {
+    status(error).is_some_and(|s| s.code == 409 && s.reason == "AlreadyExists")
+}
+
+/// Access control said no.
+pub fn is_forbidden(error: &Error) -> bool {
+    status(error).is_some_and(|s| s.code == 403)
+}
+
+/// Worth asking again: the server was busy or absent, or the answer was lost. The request may have had its effect.
+pub fn is_transient(error: &Error) -> bool {
+    match error {
+        Error::Api(status) => status.code == 429 || status.code >= 500,
+        Error::HyperError(_) | Error::Service(_) | Error::ReadEvents(_) => true,
+        _ => false,
+    }
+}
+
+/// The connection was never made, so nothing was sent.
+pub fn is_unsent(error: &Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(e) = cause {
+        if e.downcast_ref::<hyper_util::client::legacy::Error>()
+            .is_some_and(hyper_util::client::legacy::Error::is_connect)
+        {
+            return true;
+        }
+        cause = e.source();
+    }
+    false
+}
+
+/// The error in one short line; kube's own text repeats the whole status in debug form.
+pub fn explain(error: &Error) -> String {
+    let text = match error {
+        Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        Error::Api(status) => format!("the server answered {} {}", status.code, status.reason),
+        Error::Auth(e) => format!("cannot get credentials: {}", chain(e)),
+        Error::SerdeError(e) => format!("the server's answer cannot be read: {e}"),
+        Error::Service(e) => chain(e.as_ref()),
+        Error::HyperError(e) => chain(e),
+        Error::UpgradeConnection(e) => format!("no WebSocket: {}", chain(e)),
+        other => chain(other),
+    };
+    one_line(&text.replace("client error (Connect): ", "cannot connect: ").replace("tcp connect error: ", ""))
+}
+
+/// The chain of causes, each once: some libraries print their cause in their own text too.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        let next = e.to_string();
+        if !text.contains(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = e.source();
+    }
+    text
+}
+
+/// Without line breaks and not longer than a terminal's few lines: an HTML page from a proxy is not an error message.
+pub(crate) fn one_line(text: &str) -> String {
+    const MOST: usize = 400;
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn api(code: u16, reason: &str, message: &str) -> Error {
+        Error::Api(Status::failure(message, reason).with_code(code).boxed())
+    }
+
+    #[test]
+    fn a_conflict_is_not_a_taken_name() {
+        let (conflict, taken) = (api(409, "Conflict", ""), api(409, "AlreadyExists", ""));
+        assert!(is_conflict(&conflict) && !is_already_exists(&conflict));
+        assert!(is_already_exists(&taken) && !is_conflict(&taken));
+    }
+
+    #[test]
+    fn a_refusal_is_not_transient_but_a_lost_answer_is() {
+        for code in [400, 401, 403, 404, 409, 422] {
+            assert!(!is_transient(&api(code, "", "")), "{code}");
+        }
+        for code in [429, 500, 502, 503, 504] {
+            assert!(is_transient(&api(code, "", "")), "{code}");
+        }
+        assert!(is_transient(&Error::Service("connection reset".into())));
+    }
+
+    #[test]
+    fn texts_are_one_line_without_the_debug_status() {
+        assert_eq!(explain(&api(403, "Forbidden", "pods \"x\" is forbidden:\n  no")), "pods \"x\" is forbidden: no");
+        assert_eq!(explain(&api(504, "GatewayTimeout", "")), "the server answered 504 GatewayTimeout");
+        assert_eq!(explain(&Error::Service("reset".into())), "reset");
+        assert_eq!(one_line(&"x".repeat(500)).chars().count(), 401);
+    }
+}

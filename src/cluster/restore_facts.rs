@@ -1,0 +1,237 @@
+//! Collects from the cluster what the planner of a restore judges by. Changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::future::join_all;
+use futures::stream::iter;
+use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::ReplicaSet;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota};
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::Resource;
+use kube::api::{Api, ListParams, PostParams};
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::client::{Cluster, explain, is_forbidden, is_not_found};
+use super::snapshots::VolumeSnapshot;
+use crate::exec::{self, Place};
+use crate::plan::restore::access::{Access, copies, in_place};
+use crate::plan::restore::facts::{Facts, Found};
+use crate::plan::restore::{Source, Suffix};
+use crate::plan::{Probed, Target};
+use crate::platform::workload;
+use crate::quiescer::{Act, by_name};
+
+/// How long one question may take.
+const ASK: Duration = Duration::from_secs(20);
+/// Questions that are under way at once.
+const AT_ONCE: usize = 8;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub enum Wanted<'a> {
+    /// A restore in place.
+    InPlace,
+    /// Copies of the claims with this suffix.
+    Copies(&'a Suffix),
+}
+
+/// Everything that the planner judges by; what could not be read is marked so, and is the planner's to judge.
+pub async fn collect(cluster: &Cluster, source: &Source, wanted: Wanted<'_>, now: Timestamp) -> Facts {
+    let plan = &source.plan;
+    let namespaces: BTreeSet<String> = plan.claims.iter().map(|c| c.namespace.clone()).collect();
+    let kinds: BTreeSet<String> = plan.workloads.iter().map(|w| w.kind.clone()).collect();
+    let mut facts = Facts { now, ..Facts::default() };
+    let needed = match wanted {
+        Wanted::InPlace => in_place(&namespaces, &kinds),
+        Wanted::Copies(_) => copies(&namespaces),
+    };
+    facts.denied = denied(cluster, needed).await;
+
+    let mut names: BTreeSet<(String, String)> =
+        plan.claims.iter().map(|c| (c.namespace.clone(), c.name.clone())).collect();
+    if let Wanted::Copies(suffix) = wanted {
+        names.extend(plan.claims.iter().map(|c| (c.namespace.clone(), suffix.name(&c.name))));
+    }
+    facts.claims = namespaced::<PersistentVolumeClaim>(cluster, names).await;
+    let proofs = plan.claims.iter().zip(&source.proofs).filter_map(|(c, p)| Some((c.namespace.clone(), p.as_ref()?)));
+    let proofs: Vec<_> = proofs.collect();
+    let names = proofs.iter().map(|(namespace, p)| (namespace.clone(), p.snapshot.clone())).collect();
+    facts.snapshots = namespaced::<VolumeSnapshot>(cluster, names).await;
+    facts.contents = named(cluster, proofs.iter().map(|(_, p)| p.content.clone()).collect()).await;
+
+    let specs = || facts.claims.values().filter_map(Found::yes).filter_map(|c| c.spec.as_ref());
+    let volumes: BTreeSet<String> = specs().filter_map(|s| s.volume_name.clone()).filter(|v| !v.is_empty()).collect();
+    let classes = specs().filter_map(|s| s.storage_class_name.clone());
+    let classes: BTreeSet<String> = classes.chain(plan.claims.iter().filter_map(|c| c.storage_class.clone())).collect();
+    facts.classes = named::<StorageClass>(cluster, classes).await;
+    facts.quotas = listed::<ResourceQuota>(cluster, &namespaces).await;
+    if matches!(wanted, Wanted::InPlace) {
+        facts.volumes = named::<PersistentVolume>(cluster, volumes).await;
+        facts.pods = listed::<Pod>(cluster, &namespaces).await;
+        facts.replica_sets = replica_sets(cluster, &namespaces).await;
+        for of in &plan.workloads {
+            let key = format!("{}/{}/{}", of.namespace, of.kind, of.name);
+            let found = match workload::read(cluster, &of.kind, &of.namespace, &of.name).await {
+                Ok(Some(now)) => Found::Yes(Box::new(now)),
+                Ok(None) => Found::No,
+                Err(why) => Found::Unknown(why),
+            };
+            facts.workloads.insert(key, found);
+        }
+        facts.probes = join_all(plan.targets.iter().map(|target| probe(cluster, target, &facts.pods))).await;
+    }
+    facts
+}
+
+/// One object, with "it is not there" and "nobody knows" told apart.
+async fn get<K>(api: &Api<K>, name: &str) -> Found<K>
+where
+    K: Clone + Debug + DeserializeOwned,
+{
+    match timeout(ASK, api.get(name)).await {
+        Ok(Ok(found)) => Found::Yes(Box::new(found)),
+        Ok(Err(e)) if is_not_found(&e) => Found::No,
+        Ok(Err(e)) => Found::Unknown(explain(&e)),
+        Err(_) => Found::Unknown("the API server did not answer".into()),
+    }
+}
+
+async fn namespaced<K>(cluster: &Cluster, names: BTreeSet<(String, String)>) -> BTreeMap<String, Found<K>>
+where
+    K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    K::DynamicType: Default,
+{
+    let one = |(namespace, name): (String, String)| async move {
+        let api: Api<K> = Api::namespaced(cluster.api.clone(), &namespace);
+        (format!("{namespace}/{name}"), get(&api, &name).await)
+    };
+    iter(names).map(one).buffer_unordered(AT_ONCE).collect().await
+}
+
+async fn named<K>(cluster: &Cluster, names: BTreeSet<String>) -> BTreeMap<String, Found<K>>
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+    K::DynamicType: Default,
+{
+    let api: Api<K> = Api::all(cluster.api.clone());
+    let one = |name: String| {
+        let api = api.clone();
+        async move {
+            let found = get(&api, &name).await;
+            (name, found)
+        }
+    };
+    iter(names).map(one).buffer_unordered(AT_ONCE).collect().await
+}
+
+/// What may not be listed is missing: the access review names it.
+async fn listed<K>(cluster: &Cluster, namespaces: &BTreeSet<String>) -> Vec<K>
+where
+    K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    K::DynamicType: Default,
+{
+    let mut all = Vec::new();
+    for namespace in namespaces {
+        let api: Api<K> = Api::namespaced(cluster.api.clone(), namespace);
+        if let Ok(Ok(found)) = timeout(ASK, api.list(&ListParams::default())).await {
+            all.extend(found.items);
+        }
+    }
+    all
+}
+
+/// The ReplicaSets that belong to Deployments.
+async fn replica_sets(cluster: &Cluster, namespaces: &BTreeSet<String>) -> BTreeMap<String, String> {
+    let owner = |set: &ReplicaSet| {
+        let owners = set.metadata.owner_references.as_deref().unwrap_or_default();
+        owners.iter().find(|o| o.controller == Some(true) && o.kind == "Deployment").map(|o| o.name.clone())
+    };
+    let sets = listed::<ReplicaSet>(cluster, namespaces).await;
+    let key = |set: &ReplicaSet| {
+        let namespace = set.metadata.namespace.as_deref().unwrap_or_default();
+        format!("{namespace}/{}", set.metadata.name.as_deref().unwrap_or_default())
+    };
+    sets.iter().filter_map(|set| Some((key(set), owner(set)?))).collect()
+}
+
+/// What the user may not do. A review that gets no answer denies nothing: the request itself will tell.
+async fn denied(cluster: &Cluster, needed: Vec<Access>) -> Vec<Access> {
+    let api: Api<SelfSubjectAccessReview> = Api::all(cluster.api.clone());
+    let one = |access: Access| {
+        let api = api.clone();
+        async move {
+            let (resource, subresource) = match access.resource.split_once('/') {
+                Some((resource, sub)) => (resource, Some(sub.to_owned())),
+                None => (access.resource, None),
+            };
+            let review = SelfSubjectAccessReview {
+                spec: SelfSubjectAccessReviewSpec {
+                    resource_attributes: Some(ResourceAttributes {
+                        group: Some(access.group.to_owned()),
+                        resource: Some(resource.to_owned()),
+                        subresource,
+                        verb: Some(access.verb.to_owned()),
+                        namespace: access.namespace.clone(),
+                        ..ResourceAttributes::default()
+                    }),
+                    ..SelfSubjectAccessReviewSpec::default()
+                },
+                ..SelfSubjectAccessReview::default()
+            };
+            let answer = timeout(ASK, api.create(&PostParams::default(), &review)).await;
+            let allowed = match answer {
+                Ok(Ok(review)) => review.status.is_none_or(|s| s.allowed),
+                Ok(Err(e)) => !is_forbidden(&e),
+                Err(_) => true,
+            };
+            (!allowed).then_some(access)
+        }
+    };
+    let mut denied: Vec<Access> =
+        iter(needed).map(one).buffer_unordered(AT_ONCE).filter_map(|d| async { d }).collect().await;
+    denied.sort();
+    denied
+}
+
+/// What a target of the backup says of itself now, if its pod is ready and answers.
+async fn probe(cluster: &Cluster, target: &Target, pods: &[Pod]) -> Probed {
+    let ready = |pod: &&Pod| {
+        pod.metadata.name.as_ref() == Some(&target.pod)
+            && pod.metadata.namespace.as_ref() == Some(&target.namespace)
+            && workload::is_ready(pod)
+    };
+    let quiescer = by_name(&target.adapter).filter(|_| pods.iter().any(|pod| ready(&pod)));
+    let Some((quiescer, Act::Exec { argv, within })) = quiescer.map(|q| (q, q.probe())) else {
+        return Err(Vec::new());
+    };
+    let answer = exec::run(cluster, &Place::from(target), &argv, within).await;
+    if answer.ok() { quiescer.read_probe(&answer) } else { Err(Vec::new()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::access::roles;
+
+    #[test]
+    fn the_printed_roles_allow_all_that_a_restore_does() {
+        let kinds = ["StatefulSet", "Deployment", "ReplicaSet"].map(str::to_owned).into();
+        let docs: Vec<serde_json::Value> =
+            roles(true).split("---\n").map(|doc| serde_saphyr::from_str(doc).unwrap()).collect();
+        for access in in_place(&BTreeSet::from(["demo".to_owned()]), &kinds) {
+            let doc = &docs[usize::from(access.namespace.is_none())];
+            let allowed = doc["rules"].as_array().unwrap().iter().any(|rule| {
+                let has = |field: &str, value: &str| rule[field].as_array().unwrap().iter().any(|v| v == value);
+                has("apiGroups", access.group) && has("resources", access.resource) && has("verbs", access.verb)
+            });
+            assert!(allowed, "{access:?} is not in the roles");
+        }
+    }
+}

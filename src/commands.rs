@@ -1,0 +1,58 @@
+//! One subcommand, one file: arguments in, request out, result printed.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::cli::{Cli, Command};
+use crate::cluster::client::{Cluster, explain};
+use crate::error::{Error, ExitCode};
+
+mod compare;
+mod delete;
+mod describe;
+mod finish;
+mod list;
+mod print;
+mod quiesce_snapshot;
+mod rbac;
+mod restore_from_snapshot;
+mod thaw;
+
+/// Runs what was asked for.
+pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
+    if let Command::Rbac(args) = cli.command {
+        return Ok(rbac::run(&args));
+    }
+    let cluster = Cluster::connect(&cli.connection.into()).await?;
+    if let Command::QuiesceSnapshot(args) = &cli.command {
+        // What is typed wrong is said before anything is asked.
+        quiesce_snapshot::request(&cluster, args)?;
+    }
+    reachable(&cluster).await?;
+    match cli.command {
+        Command::QuiesceSnapshot(args) => quiesce_snapshot::run(&cluster, args).await,
+        Command::RestoreFromSnapshot(args) => restore_from_snapshot::run(&cluster, args).await,
+        Command::Thaw(args) => thaw::run(&cluster, args).await,
+        Command::List(args) => list::run(&cluster, args).await,
+        Command::Describe(args) => describe::run(&cluster, args).await,
+        Command::Compare(args) => compare::run(&cluster, args).await,
+        Command::Delete(args) => delete::run(&cluster, args).await,
+        Command::Rbac(_) => Ok(ExitCode::Done),
+    }
+}
+
+/// A server that is not there is named at once: with several contexts it is easily the wrong one. What comes later is
+/// tried for longer, because then something may have begun.
+async fn reachable(cluster: &Cluster) -> Result<(), Error> {
+    let Ok(Err(error)) = timeout(Duration::from_secs(10), cluster.once.apiserver_version()).await else {
+        return Ok(());
+    };
+    let why = explain(&error);
+    if !why.contains("cannot connect") {
+        // Who may not read /version may still do all that is needed.
+        return Ok(());
+    }
+    let context = format!("it is the one of context {}", cluster.context);
+    Err(Error::failed(format!("the API server {} cannot be reached", cluster.server)).cause(why).hint(context))
+}

@@ -1,0 +1,25 @@
+//! `describe`: all that is known of one run.
+
+use jiff::Timestamp;
+
+use crate::cli::OfRun;
+use crate::cluster::client::Cluster;
+use crate::error::{Error, ExitCode};
+use crate::output::{self, Format};
+use crate::record::item::Item;
+
+/// Describes a run.
+pub(super) async fn run(cluster: &Cluster, args: OfRun) -> Result<ExitCode, Error> {
+    let item = crate::runs::one(cluster, &cluster.namespace, &args.run).await?;
+    let text = match args.output.output {
+        Format::Json => output::json(&item)?,
+        Format::Yaml => output::yaml(&item)?,
+        Format::Name => format!("{}/{}", item.kind().to_lowercase(), item.metadata().name),
+        Format::Table | Format::Wide => match &item {
+            Item::Backup(backup) => output::runs::describe(backup, Timestamp::now()),
+            Item::Restore(restore) => output::restores::describe(restore, Timestamp::now()),
+        },
+    };
+    output::to_stdout(&text);
+    Ok(ExitCode::Done)
+}

@@ -1,0 +1,39 @@
+//! `list`: backups, and restores among them.
+
+use jiff::Timestamp;
+
+use crate::cli::List;
+use crate::cluster::client::Cluster;
+use crate::error::{Error, ExitCode};
+use crate::output::{self, Format};
+use crate::record::item::BackupList;
+
+/// Lists the runs of a namespace, or of all.
+pub(super) async fn run(cluster: &Cluster, args: List) -> Result<ExitCode, Error> {
+    let namespace = (!args.all_namespaces).then_some(cluster.namespace.as_str());
+    let (items, damaged) = crate::runs::all(cluster, namespace).await?;
+    let list = BackupList::new(items);
+    let format = args.output.output;
+    match format {
+        Format::Json => output::to_stdout(&output::json(&list)?),
+        Format::Yaml => output::to_stdout(&output::yaml(&list)?),
+        Format::Name => {
+            for item in &list.items {
+                output::to_stdout(&format!("{}/{}", item.kind().to_lowercase(), item.metadata().name));
+            }
+        }
+        Format::Table | Format::Wide if list.items.is_empty() => output::to_stderr(&match namespace {
+            Some(namespace) => format!("No backups found in {namespace} namespace."),
+            None => "No backups found".to_owned(),
+        }),
+        Format::Table | Format::Wide => {
+            let wide = format == Format::Wide;
+            output::to_stdout(&output::runs::list(&list.items, Timestamp::now(), args.all_namespaces, wide));
+        }
+    }
+    // Named, not skipped: a record that cannot be read is a backup that somebody counts on.
+    for why in &damaged {
+        output::to_stderr(&format!("warning: {why}"));
+    }
+    Ok(ExitCode::Done)
+}

@@ -1,0 +1,199 @@
+//! `quiesce-snapshot`: plan, print, and run a backup.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{finish, print};
+use crate::cli::QuiesceSnapshot;
+use crate::clock::Clock;
+use crate::cluster::client::Cluster;
+use crate::error::{Error, ExitCode};
+use crate::executor::backup::Backup;
+use crate::executor::signals::Signals;
+use crate::executor::{Log, Stop, execute};
+use crate::journal::{self, Kind, New};
+use crate::lease::{Leases, Take, Waiting};
+use crate::output::progress::Progress;
+use crate::output::{self, Format};
+use crate::plan::{Plan, Request};
+use crate::preflight::{Planned, planned};
+use crate::protocol::backup::{Outcome, Run};
+use crate::record::backup::shape;
+
+/// Takes a backup.
+pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<ExitCode, Error> {
+    let format = args.output.output;
+    let request = request(cluster, &args)?;
+    let progress = Progress::new();
+    progress.step("looking at the cluster");
+    let clock = Clock::measure(cluster).await?;
+    let id = run_id(clock.now());
+    let Planned { plan, pods } = planned(cluster, &request, &id, clock.now()).await?;
+    let text = output::plan::plan(&plan, &pods, clock.now());
+    if args.dry_run {
+        progress.done();
+        match format {
+            Format::Json => output::to_stdout(&output::json(&plan)?),
+            Format::Yaml => output::to_stdout(&output::yaml(&plan)?),
+            _ => output::to_stdout(&text),
+        }
+        return Ok(ExitCode::Done);
+    }
+    progress.say(&text);
+    finish::remove_pending(cluster, &plan.namespace, &progress).await;
+
+    let talk = progress.clone();
+    let signals = Signals::listen(thaw_command(&plan), move |line| talk.say(line))
+        .map_err(|e| Error::failed("signals cannot be received").cause(e))?;
+    let leases = Leases::take(cluster, &leased(&plan), &plan.run, Take::IfFree, &|w| progress.say(&waiting(w)))
+        .await
+        .map_err(Error::refusals)?;
+    let new = New {
+        namespace: plan.namespace.clone(),
+        run: plan.run.clone(),
+        kind: Kind::Backup,
+        plan: serde_json::to_string(&plan).map_err(|e| Error::failed("the plan cannot be stored").cause(e))?,
+        keys: Vec::new(),
+    };
+    let journal = match journal::create(cluster, &new).await {
+        Ok(journal) => journal,
+        Err(error) => {
+            let _ = leases.release().await;
+            return Err(error);
+        }
+    };
+    let mut log = Log::new(Run::new(&shape(&plan)), Vec::new(), journal, clock);
+    let mut hands = Backup::new(cluster, plan.clone(), &leases, signals, &progress, args.wait);
+    hands.replan = Some(Box::new(|| {
+        let (request, id, clock) = (&request, &id, &clock);
+        Box::pin(async move {
+            let again = planned(cluster, request, id, clock.now()).await;
+            again
+                .map(|p| p.plan)
+                .map_err(|e| e.refusals.first().map_or(e.to_string(), |r| format!("{}: {}", r.object, r.message)))
+        })
+    }));
+    let ended = execute(&mut log, &mut hands).await;
+    let interrupted = hands.signals.came();
+    drop(hands);
+    let _ = log.written().await;
+    give_back(leases, &progress).await;
+    progress.done();
+    report(cluster, &plan, ended, interrupted, format).await
+}
+
+/// Prints what came of the run, and says it by the exit code.
+pub(super) async fn report(
+    cluster: &Cluster,
+    plan: &Plan,
+    ended: Result<Outcome, Stop>,
+    interrupted: bool,
+    format: Format,
+) -> Result<ExitCode, Error> {
+    let outcome = match ended {
+        Ok(outcome) => outcome,
+        Err(Stop::TakenOver) => {
+            return Err(Error::failed(format!(
+                "run {} was taken over by another process: this one did nothing more",
+                plan.run
+            )));
+        }
+        Err(Stop::Left) => {
+            output::to_stderr(&format!(
+                "backup {}: the databases serve; the copies are not ready yet\nfinish with: {}",
+                plan.run,
+                thaw_command(plan)
+            ));
+            return Ok(ExitCode::Interrupted);
+        }
+        Err(Stop::Unwritable(why)) => {
+            return Err(Error::held(format!("run {} cannot be recorded any more", plan.run)).cause(why).hint(format!(
+                "what may be held releases itself within {} s; then: {}",
+                plan.budget.as_secs(),
+                thaw_command(plan)
+            )));
+        }
+    };
+    let backup = crate::runs::backup(cluster, &plan.namespace, &plan.run).await?;
+    print::backup(&backup, format)?;
+    let pending = backup.status.snapshots_removed == "pending";
+    // On stderr whatever `-o` is: scripts and logs show that, and look at the exit code.
+    let (name, reason) = (&plan.run, &backup.status.reason);
+    match outcome {
+        Outcome::ApplicationConsistent => {}
+        Outcome::CrashConsistent => {
+            output::to_stderr(&format!("warning: backup {name} is only crash-consistent: {reason}"));
+        }
+        Outcome::Failed => output::to_stderr(&format!("error: backup {name} failed, every database serves: {reason}")),
+        Outcome::Stuck => output::to_stderr(&format!(
+            "error: backup {name} failed, and something may still be held: {reason}\nhint: {}",
+            thaw_command(plan)
+        )),
+    }
+    Ok(match outcome {
+        Outcome::ApplicationConsistent => ExitCode::Done,
+        Outcome::CrashConsistent => ExitCode::Lesser,
+        Outcome::Failed if interrupted && !pending => ExitCode::Interrupted,
+        Outcome::Failed => ExitCode::Failed,
+        Outcome::Stuck => ExitCode::Held,
+    })
+}
+
+/// The command that brings this run to its end, from any machine.
+pub(super) fn thaw_command(plan: &Plan) -> String {
+    format!("kubectl consistent-backup thaw {} -n {}", plan.run, plan.namespace)
+}
+
+/// The pods that this run leases: those with a target, and those whose claims are cut.
+pub(super) fn leased(plan: &Plan) -> Vec<(String, String)> {
+    let mut pods: Vec<(String, String)> = plan
+        .targets
+        .iter()
+        .map(|t| (t.namespace.clone(), t.pod.clone()))
+        .chain(plan.claims.iter().flat_map(|c| c.pods.iter().map(|pod| (c.namespace.clone(), pod.clone()))))
+        .collect();
+    pods.sort();
+    pods.dedup();
+    pods
+}
+
+/// `20261120-101500-x7k2`: sorts by time, and is unique enough for objects of one namespace.
+pub(super) fn run_id(now: Timestamp) -> String {
+    let nonce = crate::cluster::nonce::nonce();
+    format!("{}-{}", now.strftime("%Y%m%d-%H%M%S"), &nonce[..4])
+}
+
+/// What was asked for, or what is wrong with it.
+pub(super) fn request(cluster: &Cluster, args: &QuiesceSnapshot) -> Result<Request, Error> {
+    if args.quiesce_budget < Duration::from_secs(1) {
+        return Err(Error::usage("--quiesce-budget must be at least 1s"));
+    }
+    let request = Request::new(cluster.namespace.clone(), &args.objects, args.selector.clone())?;
+    Ok(Request {
+        snapshot_class: args.snapshot_class.clone(),
+        budget: args.quiesce_budget,
+        attempts: args.attempts,
+        cut_error_patience: args.cut_error_patience,
+        dry_run: args.dry_run,
+        ..request
+    })
+}
+
+/// What is waited for while a Lease is somebody else's.
+pub(super) fn waiting(waiting: &Waiting) -> String {
+    format!(
+        "pod {}/{} is leased by run {}: waiting up to {} s for that to expire",
+        waiting.namespace,
+        waiting.pod,
+        waiting.run,
+        waiting.left.as_secs()
+    )
+}
+
+/// Gives the leases back; what is not given back expires by itself, so this is said and no error.
+pub(super) async fn give_back(leases: Leases, progress: &Progress) {
+    if let Err(why) = leases.release().await {
+        progress.say(&format!("a lease was not given back and expires by itself: {why}"));
+    }
+}

@@ -1,0 +1,12 @@
+//! `rbac`: the verbs that are used, as a Role and a ClusterRole.
+
+use crate::cli::Rbac;
+use crate::cluster::access;
+use crate::error::ExitCode;
+use crate::output;
+
+/// Prints them.
+pub(super) fn run(args: &Rbac) -> ExitCode {
+    output::to_stdout(&access::roles(!args.backup_only));
+    ExitCode::Done
+}

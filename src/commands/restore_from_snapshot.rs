@@ -1,0 +1,177 @@
+//! `restore-from-snapshot`: a backup back in place, or as copies of its claims.
+
+use jiff::Timestamp;
+
+use super::delete::confirm;
+use super::quiesce_snapshot::{give_back, run_id, waiting};
+use crate::cli::RestoreFromSnapshot;
+use crate::clock::Clock;
+use crate::cluster::client::Cluster;
+use crate::cluster::discovery::reselect;
+use crate::cluster::restore_facts::{Wanted, collect};
+use crate::error::{Error, ExitCode};
+use crate::executor::restore::{Restore, make_copies, overlapping, source, stopped, thaw_command};
+use crate::executor::signals::Signals;
+use crate::executor::{Log, execute};
+use crate::journal::{self, Kind, New};
+use crate::lease::{Leases, Take};
+use crate::output::progress::Progress;
+use crate::output::{self, Format, restores};
+use crate::plan::restore::{Copies, Request, RestorePlan, Source, Suffix, plan_copies, plan_in_place};
+use crate::pods::PodState;
+use crate::protocol::Abort;
+use crate::protocol::restore::{Outcome, Run};
+use crate::record;
+use crate::record::restore::shape;
+
+/// Restores.
+pub(super) async fn run(cluster: &Cluster, args: RestoreFromSnapshot) -> Result<ExitCode, Error> {
+    let progress = Progress::new();
+    progress.step("looking at the cluster");
+    let clock = Clock::measure(cluster).await?;
+    let source = source(cluster, &args.run).await?;
+    match &args.suffix {
+        Some(suffix) if args.claims_only => {
+            let suffix = Suffix::new(suffix).map_err(|why| Error::usage(format!("--suffix: {why}")))?;
+            beside(cluster, &args, &source, &suffix, &clock, &progress).await
+        }
+        _ => in_place(cluster, &args, &source, clock, &progress).await,
+    }
+}
+
+/// Copies of the claims.
+async fn beside(
+    cluster: &Cluster,
+    args: &RestoreFromSnapshot,
+    source: &Source,
+    suffix: &Suffix,
+    clock: &Clock,
+    progress: &Progress,
+) -> Result<ExitCode, Error> {
+    let facts = collect(cluster, source, Wanted::Copies(suffix), clock.now()).await;
+    let copies = plan_copies(source, &facts, suffix).map_err(Error::refusals)?;
+    if !args.dry_run {
+        progress.step("making the claims");
+        make_copies(cluster, &copies).await?;
+    }
+    progress.done();
+    print_copies(cluster, &copies, &args.run, clock.now(), args.output.output)?;
+    Ok(ExitCode::Done)
+}
+
+fn print_copies(cluster: &Cluster, copies: &Copies, run: &str, now: Timestamp, format: Format) -> Result<(), Error> {
+    let record = || record::restore::of_copies(copies, run, &cluster.namespace, now);
+    output::to_stdout(&match format {
+        Format::Json => output::json(&record())?,
+        Format::Yaml => output::yaml(&record())?,
+        Format::Name => {
+            let names = copies.claims.iter().map(|c| format!("persistentvolumeclaim/{}", c.new_name));
+            names.collect::<Vec<_>>().join("\n")
+        }
+        Format::Table | Format::Wide => restores::copies(copies),
+    });
+    Ok(())
+}
+
+/// The plan, or every reason why not.
+async fn planned(cluster: &Cluster, source: &Source, asked: &Request, now: Timestamp) -> Result<RestorePlan, Error> {
+    let mut facts = collect(cluster, source, Wanted::InPlace, now).await;
+    facts.unfinished = overlapping(cluster, &source.plan).await?;
+    plan_in_place(source, &facts, asked).map_err(Error::refusals)
+}
+
+async fn in_place(
+    cluster: &Cluster,
+    args: &RestoreFromSnapshot,
+    source: &Source,
+    clock: Clock,
+    progress: &Progress,
+) -> Result<ExitCode, Error> {
+    let asked = Request { run: run_id(clock.now()), wait: args.wait };
+    let plan = planned(cluster, source, &asked, clock.now()).await?;
+    let pods = pods(cluster, &plan).await?;
+    let text = restores::plan(&plan, &pods, clock.now());
+    if args.dry_run {
+        progress.done();
+        output::to_stdout(&match args.output.output {
+            Format::Json => output::json(&plan)?,
+            Format::Yaml => output::yaml(&plan)?,
+            _ => text,
+        });
+        return Ok(ExitCode::Done);
+    }
+    progress.say(&text);
+    if !args.yes {
+        progress.done();
+        confirm(&restores::question(&plan, clock.now()))?;
+    }
+    // What moved was taken away for the question.
+    let progress = &Progress::new();
+    let talk = progress.clone();
+    let signals = Signals::listen(thaw_command(&plan), move |line| talk.say(line))
+        .map_err(|e| Error::failed("signals cannot be received").cause(e))?;
+    let leases = Leases::take(cluster, &plan.leased(), &plan.run, Take::IfFree, &|w| progress.say(&waiting(w)))
+        .await
+        .map_err(Error::refusals)?;
+    let ended = lead(cluster, source, &plan, &leases, signals, clock, progress).await;
+    give_back(leases, progress).await;
+    progress.done();
+    let (outcome, aborted) = ended?;
+    let stored = crate::runs::stored(cluster, &plan.namespace, &plan.run).await?;
+    let restore = crate::executor::restore::record(&stored)?;
+    output::to_stdout(&match args.output.output {
+        Format::Json => output::json(&restore)?,
+        Format::Yaml => output::yaml(&restore)?,
+        Format::Name => format!("restore/{}", plan.run),
+        Format::Table | Format::Wide => restores::result(&restore, Timestamp::now()),
+    });
+    Ok(match outcome {
+        Outcome::Restored => ExitCode::Done,
+        Outcome::Stuck => ExitCode::Held,
+        Outcome::RestoredOldVolumes | Outcome::Failed if aborted == Some(Abort::Signal) => ExitCode::Interrupted,
+        Outcome::RestoredOldVolumes | Outcome::Failed => ExitCode::Failed,
+    })
+}
+
+/// Runs the restore, once it is ours alone.
+async fn lead(
+    cluster: &Cluster,
+    source: &Source,
+    shown: &RestorePlan,
+    leases: &Leases,
+    signals: Signals,
+    clock: Clock,
+    progress: &Progress,
+) -> Result<(Outcome, Option<Abort>), Error> {
+    // A question may stand for an hour, and another run may have ended just before our lease.
+    let asked = Request { run: shown.run.clone(), wait: shown.wait };
+    let plan = planned(cluster, source, &asked, shown.created).await?;
+    if (&plan.workloads, &plan.claims) != (&shown.workloads, &shown.claims) {
+        return Err(Error::refused("workloads or claims have changed since the plan was shown").hint("run it again"));
+    }
+    let before = pods(cluster, &plan).await?;
+    let text = |e: serde_json::Error| Error::failed("the plan cannot be written").cause(e);
+    let new = New {
+        namespace: plan.namespace.clone(),
+        run: plan.run.clone(),
+        kind: Kind::Restore,
+        plan: serde_json::to_string(&plan).map_err(text)?,
+        keys: vec![("pods.before".to_owned(), serde_json::to_string(&before).map_err(text)?)],
+    };
+    let journal = journal::create(cluster, &new).await?;
+    let mut log = Log::new(Run::new(&shape(&plan)), Vec::new(), journal, clock);
+    let mut hands = Restore::new(cluster, plan, before, leases, signals, progress);
+    let ended = execute(&mut log, &mut hands).await;
+    let _ = log.written().await;
+    match ended {
+        Ok(outcome) => Ok((outcome, log.run.aborted())),
+        Err(stop) => Err(stopped(&hands.plan, stop)),
+    }
+}
+
+async fn pods(cluster: &Cluster, plan: &RestorePlan) -> Result<Vec<PodState>, Error> {
+    let pods = reselect(&cluster.api, &plan.selections).await;
+    let pods =
+        pods.map_err(|e| Error::failed("the pods could not be listed").cause(crate::cluster::client::explain(&e)))?;
+    Ok(pods.iter().map(PodState::of).collect())
+}

@@ -1,0 +1,65 @@
+//! `thaw`: releases what a dead run may have left held and brings it to its end, from any machine.
+
+use super::finish::{self, Ended};
+use crate::cli::Thaw;
+use crate::cluster::client::Cluster;
+use crate::error::{Error, ExitCode};
+use crate::lease::Take;
+use crate::output::progress::Progress;
+use crate::output::{self, Format};
+use crate::record::item::BackupList;
+
+/// Finishes one run, or all unfinished ones. 0 when nothing is held, whatever the runs' outcomes.
+pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error> {
+    let progress = Progress::new();
+    let namespace = (!args.all_namespaces).then_some(cluster.namespace.as_str());
+    let open = match &args.run {
+        Some(run) => vec![crate::runs::stored(cluster, &cluster.namespace, run).await?],
+        None => crate::runs::open(cluster, namespace).await?,
+    };
+    if open.is_empty() {
+        progress.done();
+        output::to_stderr("nothing to thaw: every run is finished");
+        return Ok(ExitCode::Done);
+    }
+    let take = if args.force { Take::Force } else { Take::AfterExpiry };
+    let mut code = ExitCode::Done;
+    let mut items = Vec::new();
+    for header in &open {
+        progress.say(&format!("{} in {}: finishing", header.run, header.namespace));
+        match finish::finish(cluster, header, take, &progress).await {
+            Ok(Ended { item, held }) => {
+                if held {
+                    code = ExitCode::Held;
+                }
+                items.push(item);
+            }
+            // The others may still hold something: they are finished all the same.
+            Err(error) if open.len() > 1 => {
+                progress.say(&output::error(&error));
+                code = if error.code == ExitCode::Held || code == ExitCode::Held { ExitCode::Held } else { error.code };
+            }
+            Err(error) => {
+                progress.done();
+                return Err(error);
+            }
+        }
+    }
+    progress.done();
+    let list = BackupList::new(items);
+    match (args.output.output, args.run.is_some().then(|| list.items.first()).flatten()) {
+        (Format::Json, Some(item)) => output::to_stdout(&output::json(item)?),
+        (Format::Yaml, Some(item)) => output::to_stdout(&output::yaml(item)?),
+        (Format::Json, None) => output::to_stdout(&output::json(&list)?),
+        (Format::Yaml, None) => output::to_stdout(&output::yaml(&list)?),
+        (Format::Name, _) => {
+            for item in &list.items {
+                output::to_stdout(&format!("{}/{}", item.kind().to_lowercase(), item.metadata().name));
+            }
+        }
+        (Format::Table | Format::Wide, _) => {
+            output::to_stdout(&output::runs::list(&list.items, jiff::Timestamp::now(), args.all_namespaces, true));
+        }
+    }
+    Ok(code)
+}

@@ -1,0 +1,240 @@
+//! The hands of a backup: what each step of its fold does to the world.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::{Instant, sleep_until};
+
+use super::signals::Signals;
+use super::{Fold, Hands, Log, Stop, Told};
+use crate::backend::Proof;
+use crate::backend::csi::Csi;
+use crate::cluster::client::Cluster;
+use crate::exec::{Channels, Place};
+use crate::lease::Leases;
+use crate::output::progress::Progress;
+use crate::plan::{Plan, Target};
+use crate::pods::PodState;
+use crate::protocol::backup::{Event, Outcome, Run, Step};
+use crate::protocol::{Abort, IllegalEvent};
+use crate::quiescer::{Answer, Quiescer, Token, by_name};
+use crate::record::entry::Detail;
+
+mod after;
+mod begin;
+mod release;
+mod window;
+
+/// Makes the plan anew before an attempt is repeated: a replaced pod has another uid and perhaps another version.
+pub type Replan<'a> = Box<dyn Fn() -> BoxFuture<'a, Result<Plan, String>> + Send + Sync + 'a>;
+
+/// What a backup needs of the world.
+pub struct Backup<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// The plan; made anew before a repeated attempt.
+    pub plan: Arc<Plan>,
+    /// One lease for each pod with a target or a cut claim.
+    pub leases: &'a Leases,
+    /// Ctrl-C and its like.
+    pub signals: Signals,
+    /// What the user sees.
+    pub progress: &'a Progress,
+    /// How long to wait until copies can be restored from; `None` = as long as it takes.
+    pub wait: Option<Duration>,
+    /// Makes the plan anew; absent when an unfinished run is only brought to its end.
+    pub replan: Option<Replan<'a>>,
+    removal: Duration,
+    state: State,
+}
+
+/// How long the storage may take to remove a failed attempt's copies before they count as pending (design 5).
+const REMOVAL: Duration = Duration::from_secs(60);
+
+/// What this process knows beside the journal: open sessions, and when the budget ends.
+#[derive(Default)]
+struct State {
+    before: Vec<PodState>,
+    sessions: Vec<Session>,
+    deadline: Option<Instant>,
+}
+
+/// What is open to one target.
+#[derive(Clone, Default)]
+struct Session {
+    channels: Arc<Mutex<Option<Channels>>>,
+    /// The hold's answers: some proofs are "still the same as then".
+    at_hold: Arc<Mutex<Vec<Answer>>>,
+}
+
+impl<'a> Backup<'a> {
+    /// The hands of this plan's run.
+    pub fn new(
+        cluster: &'a Cluster,
+        plan: Plan,
+        leases: &'a Leases,
+        signals: Signals,
+        progress: &'a Progress,
+        wait: Option<Duration>,
+    ) -> Self {
+        let mut backup = Self {
+            cluster,
+            plan: Arc::new(plan),
+            leases,
+            signals,
+            progress,
+            wait,
+            replan: None,
+            removal: REMOVAL,
+            state: State::default(),
+        };
+        backup.forget_sessions();
+        backup
+    }
+
+    /// Goes on with a run of another process: the pod table that it took, and how long a removal may take.
+    pub fn resume_with(&mut self, before: Vec<PodState>, removal: Option<Duration>) {
+        self.state.before = before;
+        self.removal = removal.unwrap_or(REMOVAL);
+    }
+
+    fn forget_sessions(&mut self) {
+        self.state.sessions = vec![Session::default(); self.plan.targets.len()];
+        // Each target has its own: `vec!` would clone one Arc.
+        for session in &mut self.state.sessions {
+            *session = Session { channels: Arc::default(), at_hold: Arc::default() };
+        }
+    }
+
+    fn token(&self, log: &Log<Run>) -> Token {
+        Token { run: self.plan.run.clone(), attempt: log.run.attempt() }
+    }
+
+    fn csi(&self) -> Csi<'_> {
+        Csi::new(self.cluster, &self.plan)
+    }
+
+    fn target(&self, t: usize) -> &Target {
+        &self.plan.targets[t]
+    }
+
+    fn place(&self, t: usize) -> Place {
+        let of = self.target(t);
+        Place { namespace: of.namespace.clone(), pod: of.pod.clone(), container: of.container.clone() }
+    }
+
+    /// The adapter of a target. Plans come from this program's planner or its journal: the name is a known one, or
+    /// the journal was refused when it was loaded.
+    fn quiescer(&self, t: usize) -> Result<&'static dyn Quiescer, String> {
+        let name = &self.target(t).adapter;
+        by_name(name).ok_or_else(|| format!("this version has no adapter {name}"))
+    }
+
+    /// Ends when the attempt must not go on: a signal, the budget, a lost lease.
+    async fn broken(&self) -> (Abort, String) {
+        let deadline = async {
+            match self.state.deadline {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.signals.first() => (Abort::Signal, "interrupted".to_owned()),
+            () = deadline => (
+                Abort::Budget,
+                format!("the quiesce budget of {} s was spent", self.plan.budget.as_secs_f64()),
+            ),
+            why = self.leases.until_lost() => (Abort::Step, why),
+        }
+    }
+
+    /// Runs `work`, which tells its events, as long as nothing breaks the attempt off.
+    async fn attend(
+        &self,
+        log: &mut Log<Run>,
+        work: impl Future<Output = ()>,
+        told: mpsc::UnboundedReceiver<Told<Event>>,
+    ) {
+        let last = |event: &Event| matches!(event, Event::Aborted(_) | Event::CutFailed(_));
+        log.attend(work, told, self.broken(), last).await;
+    }
+}
+
+impl Log<Run> {
+    /// By what the cut of this claim is proved, in the last attempt.
+    pub fn proof(&self, claim: usize) -> Option<Proof> {
+        self.entries
+            .iter()
+            .rev()
+            .take_while(|e| !matches!(e.event, Event::Attempt(_)))
+            .find(|e| e.event == Event::Cut(claim))
+            .and_then(|e| e.detail.proof.clone())
+    }
+}
+
+/// A step that failed, as the event that breaks the attempt off.
+fn failed(text: impl Into<String>) -> Told<Event> {
+    (Event::Aborted(Abort::Step), Detail::text(text))
+}
+
+impl Fold for Run {
+    type Event = Event;
+    type Step = Step;
+    type Outcome = Outcome;
+
+    fn apply(&mut self, event: &Event) -> Result<(), IllegalEvent<Event>> {
+        Run::apply(self, event)
+    }
+    fn next(&self) -> Step {
+        Run::next(self)
+    }
+    fn intents(&self, step: &Step) -> Vec<Event> {
+        Run::intents(self, step)
+    }
+    fn recovery(&self) -> Vec<Event> {
+        Run::recovery(self)
+    }
+    fn aborted(reason: Abort) -> Event {
+        Event::Aborted(reason)
+    }
+    fn outcome(step: &Step) -> Option<Outcome> {
+        match step {
+            Step::Finish(outcome) => Some(*outcome),
+            _ => None,
+        }
+    }
+}
+
+impl Hands<Run> for Backup<'_> {
+    fn intending(&mut self, step: &Step) {
+        // The budget runs from the first intent: its write is already time in which nobody may know better.
+        if matches!(step, Step::Quiesce(_) | Step::Cut(_)) && self.state.deadline.is_none() {
+            self.state.deadline = Some(Instant::now() + self.plan.budget);
+        }
+        if matches!(step, Step::Attempt(_)) {
+            self.state.deadline = None;
+        }
+    }
+
+    async fn perform(&mut self, log: &mut Log<Run>, step: Step) -> Result<(), Stop> {
+        let held = log.run.may_be_held().into_iter().map(|t| self.plan.targets[t].path()).collect();
+        self.signals.set_held(held);
+        match step {
+            Step::Attempt(n) => self.begin(log, n).await,
+            Step::Prepare(targets) => self.prepare(log, &targets).await,
+            Step::Quiesce(targets) => self.hold(log, &targets).await,
+            Step::Flush(targets) => self.flush(log, &targets).await,
+            Step::Cut(claims) => self.cut(log, &claims).await,
+            Step::Thaw(targets) => self.thaw(log, &targets).await,
+            Step::Compare => self.compare(log).await,
+            Step::Discard(claims) => self.discard(log, &claims).await,
+            Step::Keep(claims) => self.keep(log, &claims).await,
+            Step::Settle(claims) => return self.settle(log, &claims).await,
+            Step::Finish(_) => {}
+        }
+        self.signals.set_held(Vec::new());
+        Ok(())
+    }
+}

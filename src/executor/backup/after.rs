@@ -1,0 +1,182 @@
+//! After the release: the second pod table, removing a failed attempt's snapshots, keeping and settling a good one's.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::time::{Instant, sleep};
+
+use super::{Backup, failed};
+use crate::backend::Discard;
+use crate::executor::{Log, Stop};
+use crate::labels::{OUTCOME, RECOVERY_POINT, WINDOW};
+use crate::pods::{differences, only_readiness};
+use crate::protocol::Abort;
+use crate::protocol::backup::{Event, Run};
+use crate::record::backup::record;
+use crate::record::entry::Detail;
+
+/// How long readiness that a held target lost is waited for, at most (design 1).
+const READINESS: Duration = Duration::from_secs(60);
+impl Backup<'_> {
+    /// Takes the second pod table at once and compares.
+    pub(super) async fn compare(&self, log: &mut Log<Run>) {
+        self.progress.step("released: comparing the pods");
+        let begun = Instant::now();
+        let mut waited = false;
+        loop {
+            match self.pods().await {
+                Ok(after) => {
+                    let differ = differences(&self.state.before, &after);
+                    if only_readiness(&differ) && begun.elapsed() < READINESS && !self.signals.came() {
+                        waited = true;
+                        sleep(Duration::from_millis(500)).await;
+                        continue;
+                    }
+                    log.store("pods.after", &after);
+                    let same = differ.is_empty();
+                    let mut detail = match (same, waited) {
+                        (false, _) => Detail::text(format!("pods changed: {}", changed(&differ))),
+                        (true, true) => Detail::text("readiness was lost during the hold and came back"),
+                        (true, false) => Detail::default(),
+                    };
+                    detail.differences = (!same).then_some(differ);
+                    log.happened(Event::Compared { same }, detail);
+                    return;
+                }
+                Err(why) if begun.elapsed() >= READINESS => {
+                    let (event, detail) = failed(why);
+                    log.happened(event, detail);
+                    return;
+                }
+                Err(_) => sleep(Duration::from_millis(500)).await,
+            }
+            if self.signals.came() {
+                log.abort(Abort::Signal, "interrupted before the pods could be compared");
+                return;
+            }
+        }
+    }
+
+    /// Removes what this attempt made.
+    pub(super) async fn discard(&self, log: &mut Log<Run>, claims: &[usize]) {
+        self.progress.step("removing the snapshots of the failed attempt");
+        let done = self.csi().discard(Some(log.run.attempt()), self.removal).await;
+        for &c in claims {
+            match done.get(c) {
+                Some(Discard::Gone) | None => log.happened(Event::Discarded(c), Detail::default()),
+                Some(Discard::Pending(why)) => log.happened(Event::DiscardPending(c), Detail::text(why.clone())),
+            };
+        }
+    }
+
+    /// Makes the copies outlive their namespace.
+    pub(super) async fn keep(&self, log: &mut Log<Run>, claims: &[usize]) {
+        self.progress.step("keeping the copies");
+        let marks = self.marks(log);
+        let csi = self.csi();
+        let results = join_all(claims.iter().map(|&c| {
+            let proof = log.proof(c);
+            let (csi, marks) = (&csi, &marks);
+            async move {
+                match proof {
+                    _ if !self.plan.contents.change => Err("contents may not be changed".to_owned()),
+                    None => Err("its proof is not in the journal".to_owned()),
+                    Some(proof) => csi.keep(c, &proof, marks).await,
+                }
+            }
+        }))
+        .await;
+        for (&c, result) in claims.iter().zip(results) {
+            match result {
+                Ok(()) => log.happened(Event::Kept(c), Detail::default()),
+                Err(why) => log.happened(Event::NotKept(c), Detail::text(why)),
+            };
+        }
+    }
+
+    /// What stands on the contents, so that the record can be rebuilt from them.
+    fn marks(&self, log: &Log<Run>) -> Vec<(String, String)> {
+        let record = record(&self.plan, &log.entries, Vec::new(), Vec::new()).ok();
+        let mut marks = Vec::new();
+        if let Some(outcome) = log.run.outcome() {
+            marks.push((OUTCOME.to_owned(), format!("{outcome:?}")));
+        }
+        if let Some(record) = record {
+            if let Some(window) = &record.status.window {
+                marks.push((WINDOW.to_owned(), format!("{:.3}", window.middle)));
+            }
+            let points: serde_json::Map<String, serde_json::Value> = record
+                .status
+                .targets
+                .iter()
+                .map(|t| (format!("{}/{}/{}", t.namespace, t.pod, t.container), serde_json::json!(t.recovery_point)))
+                .collect();
+            marks.push((RECOVERY_POINT.to_owned(), serde_json::Value::Object(points).to_string()));
+        }
+        marks
+    }
+
+    /// Waits until the copies can be restored from. Nothing is held: a signal leaves a run that can be finished.
+    pub(super) async fn settle(&self, log: &mut Log<Run>, claims: &[usize]) -> Result<(), Stop> {
+        use crate::backend::csi::Ready;
+        let begun = Instant::now();
+        let mut left: Vec<usize> = claims.to_vec();
+        let mut pause = Duration::from_millis(200);
+        let csi = self.csi();
+        loop {
+            let mut waiting = Vec::new();
+            for c in left {
+                let Some(proof) = log.proof(c) else {
+                    log.happened(Event::SettleFailed(c), Detail::text("its proof is not in the journal"));
+                    return Ok(());
+                };
+                match csi.ready(c, &proof).await {
+                    Ready::Yes { restore_size } => {
+                        log.happened(Event::Settled(c), Detail { restore_size, ..Detail::default() });
+                    }
+                    Ready::NotYet(_) => waiting.push(c),
+                    Ready::Lost(why) => {
+                        log.happened(Event::SettleFailed(c), Detail::text(why));
+                        return Ok(());
+                    }
+                }
+            }
+            left = waiting;
+            if left.is_empty() {
+                return Ok(());
+            }
+            self.progress.step(&format!(
+                "released; waiting until {} of {} copies can be restored from",
+                left.len(),
+                self.plan.claims.len()
+            ));
+            let bound = self.wait.map_or(Duration::MAX, |wait| wait.saturating_sub(begun.elapsed()));
+            if bound.is_zero() {
+                log.happened(Event::SettleSkipped, Detail::text("not waited for any longer"));
+                return Ok(());
+            }
+            tokio::select! {
+                () = sleep(pause.min(bound)) => {}
+                () = self.signals.first() => return Err(Stop::Left),
+            }
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+    }
+}
+
+/// The first differences in words.
+fn changed(differences: &[crate::pods::Difference]) -> String {
+    let mut words: Vec<String> = differences
+        .iter()
+        .take(3)
+        .map(|d| match (&d.before, &d.after) {
+            (Some(before), Some(after)) => format!("{} {} {before} -> {after}", d.pod, d.field),
+            (None, _) => format!("{} was added", d.pod),
+            (_, None) => format!("{} was removed", d.pod),
+        })
+        .collect();
+    if differences.len() > 3 {
+        words.push(format!("and {} more", differences.len() - 3));
+    }
+    words.join("; ")
+}

@@ -1,0 +1,165 @@
+//! The thaw: check and release over the open session, else by token from outside, until it is seen released.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Backup;
+use super::window::complaint;
+use crate::cluster::client::is_not_found;
+use crate::exec;
+use crate::executor::Log;
+use crate::protocol::backup::{Event, Held, Run};
+use crate::quiescer::{Act, Answer, Released, Token};
+use crate::record::entry::Detail;
+
+/// At least this many tries before a target counts as stuck.
+const TRIES: u32 = 5;
+/// And at least this long after the end of the budget: by then its own deadline has released it, if only we can see it.
+const BEYOND: Duration = Duration::from_secs(15);
+/// How long the first answer may take over the open session. A session that does not answer is left for the other way.
+const SESSION: Duration = Duration::from_secs(3);
+
+/// How a target was seen released.
+struct Outcome {
+    held: Held,
+    detail: Detail,
+}
+
+impl Backup<'_> {
+    /// Releases these targets, all at once. Not interrupted by anything: this is the one step that must come to its end.
+    pub(super) async fn thaw(&self, log: &mut Log<Run>, targets: &[usize]) {
+        let token = self.token(log);
+        let (tell, mut told) = mpsc::unbounded_channel();
+        // Before anything is sent: the window ends here. Its write is on its way and is not waited for.
+        for &t in targets {
+            log.happened(Event::ThawSent(t), Detail::default());
+        }
+        {
+            let work = join_all(targets.iter().map(|&t| {
+                let (token, tell) = (&token, tell.clone());
+                async move {
+                    let _ = tell.send((t, self.thaw_one(t, token).await));
+                }
+            }));
+            tokio::pin!(work);
+            let mut left = targets.len();
+            while left > 0 {
+                tokio::select! {
+                    biased;
+                    Some((t, outcome)) = told.recv() => {
+                        left -= 1;
+                        match outcome {
+                            Ok(Outcome { held, detail }) => {
+                                log.happened(Event::Thawed { target: t, held }, detail);
+                            }
+                            Err(why) => {
+                                let path = self.target(t).path();
+                                log.happened(Event::ThawGivenUp(t), Detail::text(format!("{path} could not be seen released: {why}")));
+                            }
+                        }
+                    }
+                    _ = &mut work => {}
+                }
+            }
+        }
+        // Closing waits for the other side: in the background, nothing is held any more.
+        for &t in targets {
+            let session = self.state.sessions[t].channels.clone();
+            tokio::spawn(async move {
+                if let Some(channels) = session.lock().await.take() {
+                    channels.close().await;
+                }
+            });
+        }
+    }
+
+    async fn thaw_one(&self, t: usize, token: &Token) -> Result<Outcome, String> {
+        let mut last = match self.thaw_by_session(t, token).await {
+            Ok(outcome) => return Ok(outcome),
+            Err(why) => why,
+        };
+        let begun = Instant::now();
+        let patience = self.state.deadline.map_or(begun, |at| at.max(begun)) + BEYOND;
+        let mut pause = Duration::from_millis(100);
+        for n in 1_u32.. {
+            match self.release(t, token).await {
+                Ok(why) => {
+                    let text = if last.is_empty() { why } else { format!("{last}; {why}") };
+                    let path = self.target(t).path();
+                    return Ok(Outcome { held: Held::Unknown, detail: Detail::text(format!("{path}: {text}")) });
+                }
+                Err(why) => last = why,
+            }
+            // Not before: an open connection of the token is what proves a Redis pause to be ours. But where nothing
+            // from outside gets through, the end of its input still ends a session that holds a lock.
+            if n == 2 {
+                self.state.sessions[t].channels.lock().await.take();
+            }
+            if n >= TRIES && Instant::now() >= patience {
+                break;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+        Err(last)
+    }
+
+    /// The way of the happy path: one message checks and releases.
+    async fn thaw_by_session(&self, t: usize, token: &Token) -> Result<Outcome, String> {
+        let (quiescer, target) = (self.quiescer(t)?, self.target(t));
+        if self.state.sessions[t].channels.lock().await.is_none() {
+            return Err(String::new());
+        }
+        let script = quiescer.thaw(&target.probe, token);
+        let answers = timeout(SESSION, self.talk(t, &script, Instant::now() + SESSION))
+            .await
+            .map_err(|_| "its session did not answer".to_owned())??;
+        let at_hold = self.state.sessions[t].at_hold.lock().await.clone();
+        let thawed = quiescer.read_thaw(&target.probe, &at_hold, &answers);
+        let why = thawed.why.or_else(|| answers.last().filter(|a| !a.ok()).map(complaint)).unwrap_or_default();
+        if !thawed.released {
+            return Err(why);
+        }
+        let mut detail = match thawed.held {
+            Held::Yes => Detail::default(),
+            _ => Detail::text(format!("{}: the hold was lost before the release: {why}", target.path())),
+        };
+        detail.point = Some(thawed.point);
+        Ok(Outcome { held: thawed.held, detail })
+    }
+
+    /// From outside: finds the owner by token, ends it, sees that it is gone. Says how it was found.
+    async fn release(&self, t: usize, token: &Token) -> Result<String, String> {
+        let (quiescer, target) = (self.quiescer(t)?, self.target(t));
+        let pods: Api<Pod> = Api::namespaced(self.cluster.api.clone(), &target.namespace);
+        match timeout(Duration::from_secs(5), pods.get(&target.pod)).await {
+            Ok(Ok(pod)) if pod.metadata.uid.as_deref() != Some(&target.pod_uid) => {
+                return Ok("the pod was replaced: what was held ended with it".into());
+            }
+            Ok(Err(e)) if is_not_found(&e) => return Ok("the pod is gone: what was held ended with it".into()),
+            // Not known: the database itself is asked.
+            _ => {}
+        }
+        let mut answers: Vec<Answer> = Vec::new();
+        for act in quiescer.release(&target.probe, token) {
+            let Act::Exec { argv, within } = act else {
+                return Err("a release must consist of commands".into());
+            };
+            let answer = exec::run(self.cluster, &self.place(t), &argv, within).await;
+            let ok = answer.ok();
+            answers.push(answer);
+            if !ok {
+                break;
+            }
+        }
+        match quiescer.read_release(&answers) {
+            Released::Gone => Ok("released by its token".into()),
+            Released::Unknown(why) => Err(why),
+        }
+    }
+}

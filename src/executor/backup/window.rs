@@ -1,0 +1,189 @@
+//! The window: prepare, hold, flush, cut. All targets of a step at once; whatever breaks is told and ends the step.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use super::{Backup, failed};
+use crate::backend::Seen;
+use crate::exec::{Channels, run_script};
+use crate::executor::Log;
+use crate::protocol::backup::{Event, Run};
+use crate::quiescer::{Act, Answer, Script};
+use crate::record::entry::Detail;
+
+/// How long preparing may take: opening sessions, a first checkpoint or sync. Nothing is held in it.
+const PREPARE: Duration = Duration::from_secs(120);
+
+impl Backup<'_> {
+    /// Opens the sessions and does what makes the flush short.
+    pub(super) async fn prepare(&self, log: &mut Log<Run>, targets: &[usize]) {
+        self.progress.step("preparing: sessions, checkpoints, first syncs");
+        let token = self.token(log);
+        let (tell, told) = mpsc::unbounded_channel();
+        let work = join_all(targets.iter().map(|&t| {
+            let (token, tell) = (&token, tell.clone());
+            async move {
+                let result = timeout(PREPARE, self.prepare_one(t, token)).await;
+                let event = match result {
+                    Ok(Ok(())) => (Event::Prepared(t), Detail::default()),
+                    Ok(Err(why)) => failed(format!("{}: preparing failed: {why}", self.target(t).path())),
+                    Err(_) => failed(format!("{}: preparing took too long", self.target(t).path())),
+                };
+                let _ = tell.send(event);
+            }
+        }));
+        self.attend(log, async { drop(work.await) }, told).await;
+    }
+
+    async fn prepare_one(&self, t: usize, token: &crate::quiescer::Token) -> Result<(), String> {
+        let (quiescer, target) = (self.quiescer(t)?, self.target(t));
+        let wanted = quiescer.channels(&target.probe, token, self.plan.budget + PREPARE);
+        let mut channels = Channels::open(self.cluster, &self.place(t), wanted, Duration::from_secs(15))
+            .await
+            .map_err(|answer| complaint(&answer))?;
+        let mut script = quiescer.prepare(&target.probe, token);
+        if crate::executor::testing::skip_flush() {
+            // The first sync takes along what the flush would find: without it a test sees the flush's whole worth.
+            script.retain(|act| !matches!(act, Act::Ask { until, .. } if until.contains("presync")));
+        }
+        let answers = run_script(&mut channels, self.cluster, &self.place(t), &script, Instant::now() + PREPARE).await;
+        complete(&script, &answers)?;
+        *self.state.sessions[t].channels.lock().await = Some(channels);
+        Ok(())
+    }
+
+    /// Holds the targets of a wave.
+    pub(super) async fn hold(&self, log: &mut Log<Run>, targets: &[usize]) {
+        self.progress.step("quiescing");
+        let token = self.token(log);
+        let (clock, deadline) = (log.clock, self.deadline());
+        let (tell, told) = mpsc::unbounded_channel();
+        let work = join_all(targets.iter().map(|&t| {
+            let (token, tell, clock) = (&token, tell.clone(), &clock);
+            async move {
+                let sent = clock.now();
+                let event = match self.hold_one(t, token, deadline).await {
+                    Ok(point) => {
+                        (Event::Quiesced(t), Detail { sent: Some(sent), point: Some(point), ..Detail::default() })
+                    }
+                    Err(why) => failed(format!("{}: {why}", self.target(t).path())),
+                };
+                let _ = tell.send(event);
+            }
+        }));
+        self.attend(log, async { drop(work.await) }, told).await;
+    }
+
+    async fn hold_one(
+        &self,
+        t: usize,
+        token: &crate::quiescer::Token,
+        deadline: Instant,
+    ) -> Result<crate::quiescer::RecoveryPoint, String> {
+        let (quiescer, target) = (self.quiescer(t)?, self.target(t));
+        let left = deadline.saturating_duration_since(Instant::now());
+        let script = quiescer.hold(&target.probe, token, left);
+        let answers = self.talk(t, &script, deadline).await?;
+        *self.state.sessions[t].at_hold.lock().await = answers.clone();
+        quiescer.read_hold(&target.probe, &answers).map_err(reason)
+    }
+
+    /// Brings what the held targets acknowledged to the device.
+    pub(super) async fn flush(&self, log: &mut Log<Run>, targets: &[usize]) {
+        self.progress.step("held: flushing");
+        let token = self.token(log);
+        let deadline = self.deadline();
+        let (tell, told) = mpsc::unbounded_channel();
+        let work = join_all(targets.iter().map(|&t| {
+            let (token, tell) = (&token, tell.clone());
+            async move {
+                let result = async {
+                    let (quiescer, target) = (self.quiescer(t)?, self.target(t));
+                    if crate::executor::testing::skip_flush() {
+                        return Ok(());
+                    }
+                    let answers = self.talk(t, &quiescer.flush(&target.probe, token), deadline).await?;
+                    quiescer.read_flush(&target.probe, &answers).map_err(reason)
+                };
+                let event = match result.await {
+                    Ok(()) => (Event::Flushed(t), Detail::default()),
+                    Err(why) => failed(format!("{}: flushing failed: {why}", self.target(t).path())),
+                };
+                let _ = tell.send(event);
+            }
+        }));
+        self.attend(log, async { drop(work.await) }, told).await;
+    }
+
+    /// Asks for all cuts and sees each proved.
+    pub(super) async fn cut(&self, log: &mut Log<Run>, claims: &[usize]) {
+        self.progress.step(&format!(
+            "held: cutting {} claim{}",
+            claims.len(),
+            if claims.len() == 1 { "" } else { "s" }
+        ));
+        let token = self.token(log);
+        let (tell, told) = mpsc::unbounded_channel();
+        let csi = self.csi();
+        let seen = |seen: Seen| {
+            let event = match seen {
+                Seen::Requested { .. } => return,
+                Seen::Cut { claim, proof } => (Event::Cut(claim), Detail { proof: Some(proof), ..Detail::default() }),
+                Seen::Failed { claim, why } => {
+                    let name = &self.plan.claims[claim].name;
+                    (
+                        Event::CutFailed(claim),
+                        Detail::text(format!("the cut of persistentvolumeclaim/{name} failed: {why}")),
+                    )
+                }
+            };
+            let _ = tell.send(event);
+        };
+        let work = csi.cut(&token, claims, self.deadline(), seen);
+        self.attend(log, work, told).await;
+    }
+
+    /// Runs a script over the open channels of a target.
+    pub(super) async fn talk(&self, t: usize, script: &Script, deadline: Instant) -> Result<Vec<Answer>, String> {
+        let mut channels = self.state.sessions[t].channels.lock().await;
+        let channels = channels.as_mut().ok_or("its session is not open")?;
+        Ok(run_script(channels, self.cluster, &self.place(t), script, deadline).await)
+    }
+
+    /// The end of the budget. Set with the intent of the first quiesce, so it is there in the window.
+    fn deadline(&self) -> Instant {
+        self.state.deadline.unwrap_or_else(Instant::now)
+    }
+}
+
+/// Every act answered as asked, or what the last one said.
+fn complete(script: &Script, answers: &[Answer]) -> Result<(), String> {
+    match answers.last() {
+        Some(last) if !last.ok() => Err(complaint(last)),
+        _ if answers.len() < script.len() => Err("it stopped answering".into()),
+        _ => Ok(()),
+    }
+}
+
+/// What an answer that is not as asked says.
+pub(super) fn complaint(answer: &Answer) -> String {
+    use crate::quiescer::End;
+    let how = match &answer.end {
+        End::Answered => "unexpected answer".to_owned(),
+        End::Exited(code) => format!("the command ended with exit code {code}"),
+        End::Refused(why) => format!("the command was not run: {why}"),
+        End::Unknown(why) => format!("not known whether it worked: {why}"),
+    };
+    let said = answer.err.trim();
+    if said.is_empty() { how } else { format!("{how}: {}", said.lines().last().unwrap_or_default()) }
+}
+
+fn reason(reason: crate::quiescer::Reason) -> String {
+    match reason.hint {
+        Some(hint) => format!("{} ({hint})", reason.message),
+        None => reason.message,
+    }
+}

@@ -1,0 +1,126 @@
+//! After the start: each database is asked until it has recovered, and whether it is the backed-up one.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use super::Restore;
+use crate::exec::{self, Place};
+use crate::executor::Log;
+use crate::plan::restore::{Restored, engine};
+use crate::platform::workload::{self, is_ready};
+use crate::protocol::Abort;
+use crate::protocol::restore::{Event, Run};
+use crate::quiescer::{Act, Answer, End, by_name};
+use crate::record::entry::Detail;
+
+/// Pause between two questions.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Why a database does not serve.
+enum Not {
+    /// It may, later.
+    Yet(String),
+    /// It never will: it is not the backed-up one.
+    Ever(String),
+}
+
+impl Restore<'_> {
+    pub(super) async fn recover(&self, log: &mut Log<Run>, targets: &[usize]) {
+        self.progress.step("waiting until the databases have recovered");
+        let (tell, told) = mpsc::unbounded_channel();
+        let until = self.deadline.unwrap_or_else(Instant::now);
+        let work = join_all(targets.iter().map(|&t| {
+            let tell = tell.clone();
+            async move {
+                let event = match self.recover_one(&self.plan.targets[t], until).await {
+                    Ok(version) => (Event::Recovered(t), Detail::text(version)),
+                    Err((reason, why)) => {
+                        let path = self.plan.targets[t].target.path();
+                        (Event::Aborted(reason), Detail::text(format!("{path}: {why}")))
+                    }
+                };
+                // The receiver is in this function and outlives all senders.
+                let _ = tell.send(event);
+            }
+        }));
+        let is_last = |event: &Event| matches!(event, Event::Aborted(_));
+        log.attend(async { drop(work.await) }, told, self.broken(), is_last).await;
+    }
+
+    /// Asks until it serves, or the time is over.
+    async fn recover_one(&self, of: &Restored, until: Instant) -> Result<String, super::Broken> {
+        loop {
+            let last = match self.ask(of).await {
+                Ok(version) => return Ok(version),
+                Err(Not::Ever(why)) => return Err((Abort::Step, why)),
+                Err(Not::Yet(why)) => why,
+            };
+            if Instant::now() >= until {
+                return Err((
+                    Abort::Budget,
+                    format!("it has not recovered within {} s: {last}", self.plan.wait.as_secs()),
+                ));
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn ask(&self, of: &Restored) -> Result<String, Not> {
+        let adapter = &of.target.adapter;
+        let quiescer = by_name(adapter).ok_or_else(|| Not::Ever(format!("this version has no adapter {adapter}")))?;
+        let place = self.place(of).await.map_err(Not::Yet)?;
+        let recovered = self.run(&place, quiescer.recovered(&of.target.probe)).await.map_err(Not::Ever)?;
+        if !recovered.ok() {
+            return Err(Not::Yet(said(&recovered)));
+        }
+        // Not only up: an engine that found none of its files starts as well, and is empty.
+        let probed = self.run(&place, quiescer.probe()).await.map_err(Not::Ever)?;
+        let now = quiescer
+            .read_probe(&probed)
+            .map_err(|reasons| Not::Yet(reasons.into_iter().map(|r| r.message).collect::<Vec<_>>().join("; ")))?;
+        match engine::other_database(&of.target.probe, &now) {
+            Some(why) => Err(Not::Ever(why)),
+            None => Ok(now.version),
+        }
+    }
+
+    async fn run(&self, place: &Place, act: Act) -> Result<Answer, String> {
+        match act {
+            Act::Exec { argv, within } => Ok(exec::run(self.cluster, place, &argv, within).await),
+            _ => Err("its adapter does not ask by a command".into()),
+        }
+    }
+
+    /// Where the database runs now: its old pod's name, or, as a Deployment's pods have new ones, the pod that is ready.
+    async fn place(&self, of: &Restored) -> Result<Place, String> {
+        let target = &of.target;
+        let pods = workload::pods(self.cluster, &self.plan.workloads[of.workload]).await?;
+        let has = |pod: &&k8s_openapi::api::core::v1::Pod| {
+            let containers = pod.spec.iter().flat_map(|s| s.containers.iter());
+            is_ready(pod) && containers.into_iter().any(|c| c.name == target.container)
+        };
+        let name = |pod: &k8s_openapi::api::core::v1::Pod| pod.metadata.name.clone().unwrap_or_default();
+        let found = pods.iter().filter(has).map(name);
+        let all: Vec<String> = found.collect();
+        let pod = all.iter().find(|n| **n == target.pod).or_else(|| all.first());
+        let pod = pod.ok_or_else(|| format!("no ready pod has a container {}", target.container))?;
+        Ok(Place { namespace: target.namespace.clone(), pod: pod.clone(), container: target.container.clone() })
+    }
+}
+
+/// What an answer that is not as asked says.
+fn said(answer: &Answer) -> String {
+    let how = match &answer.end {
+        End::Answered => "unexpected answer".to_owned(),
+        End::Exited(code) => format!("its check ended with exit code {code}"),
+        End::Refused(why) => format!("its check was not run: {why}"),
+        End::Unknown(why) => format!("its check did not answer: {why}"),
+    };
+    match answer.err.trim().lines().last() {
+        Some(line) => format!("{how}: {line}"),
+        None => how,
+    }
+}

@@ -1,0 +1,182 @@
+//! Before anything is stopped: the old volumes and the copies are told to stay, and that is read back. Afterwards:
+//! what was changed for it is put back.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Broken, Restore};
+use crate::cluster::client::{Persisted, explain, is_not_found, persist};
+use crate::cluster::snapshots::VolumeSnapshotContent;
+use crate::executor::Log;
+use crate::plan::restore::{Retention, Volume};
+use crate::platform::workload;
+use crate::protocol::Abort;
+use crate::protocol::restore::{Event, Outcome, Run};
+use crate::record::entry::Detail;
+
+/// How long one change is tried.
+const CHANGE: Duration = Duration::from_secs(30);
+/// How long one question is waited for.
+const REQUEST: Duration = Duration::from_secs(10);
+/// How long the StatefulSet's controller may take to give up its claims.
+const OWNERS: Duration = Duration::from_secs(60);
+
+/// What is known of an old volume.
+pub(super) enum Kept {
+    /// It is there and outlives its claim.
+    Yes(Box<PersistentVolume>),
+    /// Not seen to be so, for now.
+    NotSeen(String),
+    /// It is gone, or going.
+    Lost(String),
+}
+
+impl Restore<'_> {
+    /// Old volumes and contents to Retain; the StatefulSets' claims outlive scaling and deleting.
+    pub(super) async fn secure(&self) -> Result<(), Broken> {
+        let step = |why| (Abort::Step, why);
+        for volume in self.plan.old_volumes() {
+            self.set_reclaim_policy(volume, "Retain").await.map_err(step)?;
+        }
+        for claim in &self.plan.claims {
+            self.retain_content(&claim.content).await.map_err(step)?;
+        }
+        let retain = Retention { when_deleted: "Retain".into(), when_scaled: "Retain".into() };
+        for of in self.plan.workloads.iter().filter(|w| w.retention.is_some()) {
+            workload::set_retention(self.cluster, of, &retain).await.map_err(step)?;
+        }
+        Ok(())
+    }
+
+    /// Sets the reclaim policy of this very volume.
+    async fn set_reclaim_policy(&self, volume: &Volume, policy: &str) -> Result<(), String> {
+        let api: Api<PersistentVolume> = Api::all(self.cluster.api.clone());
+        let patch = Patch::Merge(json!({
+            "metadata": { "uid": volume.uid },
+            "spec": { "persistentVolumeReclaimPolicy": policy },
+        }));
+        let params = PatchParams::default();
+        match persist(CHANGE, || api.patch(&volume.name, &params, &patch)).await {
+            Persisted::Final(Ok(_)) => Ok(()),
+            Persisted::Final(Err(e)) => Err(format!("persistentvolume/{}: {}", volume.name, explain(&e))),
+            Persisted::Unknown(why) => Err(format!("persistentvolume/{}: {why}", volume.name)),
+        }
+    }
+
+    /// Stays so afterwards: a backup that was needed once is not to go with its namespace.
+    async fn retain_content(&self, content: &str) -> Result<(), String> {
+        let api: Api<VolumeSnapshotContent> = Api::all(self.cluster.api.clone());
+        let patch = Patch::Merge(json!({ "spec": { "deletionPolicy": "Retain" } }));
+        let params = PatchParams::default();
+        match persist(CHANGE, || api.patch(content, &params, &patch)).await {
+            Persisted::Final(Ok(_)) => Ok(()),
+            Persisted::Final(Err(e)) => Err(format!("volumesnapshotcontent/{content}: {}", explain(&e))),
+            Persisted::Unknown(why) => Err(format!("volumesnapshotcontent/{content}: {why}")),
+        }
+    }
+
+    /// Seen, not believed: asks for everything again, until it is so or the time is over.
+    pub(super) async fn read_back(&self) -> Result<(), Broken> {
+        let until = Instant::now() + OWNERS;
+        loop {
+            match self.unsafe_yet().await {
+                Ok(None) => return Ok(()),
+                Ok(Some(why)) | Err(why) if Instant::now() >= until => {
+                    return Err((Abort::Step, format!("the old data could not be secured: {why}")));
+                }
+                _ => sleep(Duration::from_millis(300)).await,
+            }
+        }
+    }
+
+    /// What could still delete an old volume or a copy.
+    async fn unsafe_yet(&self) -> Result<Option<String>, String> {
+        for of in self.plan.workloads.iter().filter(|w| w.retention.is_some()) {
+            let now = workload::read(self.cluster, &of.kind, &of.namespace, &of.name).await?;
+            let retention = now
+                .and_then(|now| now.retention)
+                .unwrap_or(Retention { when_deleted: String::new(), when_scaled: String::new() });
+            if retention.when_scaled != "Retain" || retention.when_deleted != "Retain" {
+                return Ok(Some(format!("{} still deletes its claims", of.path())));
+            }
+        }
+        for claim in &self.plan.claims {
+            let api: Api<VolumeSnapshotContent> = Api::all(self.cluster.api.clone());
+            let content = api.get(&claim.content).await.map_err(|e| explain(&e))?;
+            if content.spec.deletion_policy != "Retain" || content.metadata.deletion_timestamp.is_some() {
+                return Ok(Some(format!("volumesnapshotcontent/{} is not retained", claim.content)));
+            }
+            let Some(old) = &claim.old else { continue };
+            let api: Api<PersistentVolumeClaim> = Api::namespaced(self.cluster.api.clone(), &claim.namespace);
+            let now = api.get(&claim.name).await.map_err(|e| format!("{}: {}", claim.path(), explain(&e)))?;
+            if now.metadata.uid.as_ref() != Some(&old.uid) || now.metadata.deletion_timestamp.is_some() {
+                return Ok(Some(format!("{} is another one now, or being deleted", claim.path())));
+            }
+            let owners = now.metadata.owner_references.unwrap_or_default();
+            if let Some(owner) = owners.iter().find(|o| matches!(o.kind.as_str(), "StatefulSet" | "Pod")) {
+                return Ok(Some(format!("{} would be deleted with {}/{}", claim.path(), owner.kind, owner.name)));
+            }
+            if let Some(volume) = &old.volume
+                && let Kept::NotSeen(why) | Kept::Lost(why) = self.kept(volume).await
+            {
+                return Ok(Some(why));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether this old volume outlives its claim.
+    pub(super) async fn kept(&self, volume: &Volume) -> Kept {
+        let api: Api<PersistentVolume> = Api::all(self.cluster.api.clone());
+        let name = format!("persistentvolume/{}", volume.name);
+        let now = match timeout(REQUEST, api.get(&volume.name)).await {
+            Ok(Ok(now)) => now,
+            Ok(Err(e)) if is_not_found(&e) => return Kept::Lost(format!("{name} is gone")),
+            Ok(Err(e)) => return Kept::NotSeen(format!("{name}: {}", explain(&e))),
+            Err(_) => return Kept::NotSeen(format!("{name}: the API server does not answer")),
+        };
+        let policy = now.spec.as_ref().and_then(|s| s.persistent_volume_reclaim_policy.as_deref());
+        if now.metadata.uid.as_ref() != Some(&volume.uid) {
+            Kept::Lost(format!("{name} is another one now"))
+        } else if now.metadata.deletion_timestamp.is_some() {
+            Kept::Lost(format!("{name} is being deleted"))
+        } else if policy != Some("Retain") {
+            Kept::NotSeen(format!("the reclaim policy of {name} is {}", policy.unwrap_or("Delete")))
+        } else {
+            Kept::Yes(Box::new(now))
+        }
+    }
+
+    /// Puts back what securing changed: the retention policies always, the reclaim policies only where the old volumes
+    /// are in use again. After a restore they stay Retain until the restore is deleted.
+    pub(super) async fn restate(&self, log: &mut Log<Run>) {
+        self.progress.step("putting back the policies");
+        let mut failed = Vec::new();
+        for of in &self.plan.workloads {
+            if let Some(was) = &of.retention
+                && let Err(why) = workload::set_retention(self.cluster, of, was).await
+            {
+                failed.push(why);
+            }
+        }
+        if log.run.outcome() != Some(Outcome::Restored) {
+            for claim in &self.plan.claims {
+                if let Some(volume) = claim.old_volume()
+                    && let Err(why) = self.set_reclaim_policy(volume, &volume.reclaim_policy).await
+                {
+                    failed.push(why);
+                }
+            }
+        }
+        let (event, detail) = if failed.is_empty() {
+            (Event::Restated, Detail::default())
+        } else {
+            (Event::NotRestated, Detail::text(failed.join("; ")))
+        };
+        log.happened(event, detail);
+    }
+}

@@ -1,0 +1,72 @@
+//! The backup that is restored, from its journal, and what else is under way on the same claims.
+
+use std::collections::BTreeSet;
+
+use super::stored::RestoreJournal;
+use crate::cluster::client::Cluster;
+use crate::error::{Error, ExitCode};
+use crate::journal::Kind;
+use crate::plan::Plan;
+use crate::plan::restore::Source;
+use crate::protocol::backup::Event;
+use crate::record::entry::Entry;
+use crate::runs::{self, BackupJournal};
+
+/// Reads the backup. One that is unknown, or no backup, is refused: nothing was touched.
+pub async fn source(cluster: &Cluster, run: &str) -> Result<Source, Error> {
+    read(cluster, run).await.map_err(|error| Error { code: ExitCode::Refused, ..error })
+}
+
+async fn read(cluster: &Cluster, run: &str) -> Result<Source, Error> {
+    let stored = runs::stored(cluster, &cluster.namespace, run).await?;
+    if stored.kind == Some(Kind::Restore) {
+        let of = RestoreJournal::read(&stored).map(|found| found.plan.backup.run);
+        let error = Error::refused(format!("run {run} is a restore, not a backup"));
+        return Err(match of {
+            Ok(backup) => error.hint(format!("it restored backup {backup}")),
+            Err(_) => error,
+        });
+    }
+    let backup = BackupJournal::read(&stored)?;
+    let record = backup.record()?;
+    let entries = &backup.loaded.entries;
+    let proofs = (0..backup.plan.claims.len()).map(|c| proof(entries, c)).collect();
+    let cut = record.status.claims.iter().filter_map(|c| c.cut_at).max();
+    let window = record.status.window.as_ref().map(|w| w.middle);
+    Ok(Source {
+        instant: window.or(cut).unwrap_or(backup.plan.created),
+        outcome: record.status.outcome.clone(),
+        proofs,
+        pods: backup.pods("pods.before"),
+        plan: backup.plan,
+    })
+}
+
+/// By what the last attempt's cut of this claim is proved.
+fn proof(entries: &[Entry<Event>], c: usize) -> Option<crate::backend::Proof> {
+    let last = entries.iter().rev().take_while(|e| !matches!(e.event, Event::Attempt(_)));
+    last.filter(|e| e.event == Event::Cut(c)).find_map(|e| e.detail.proof.clone())
+}
+
+/// Unfinished runs about claims of this backup. One that cannot be read is about everything.
+pub async fn overlapping(cluster: &Cluster, plan: &Plan) -> Result<Vec<String>, Error> {
+    let ours: BTreeSet<(&str, &str)> = plan.claims.iter().map(|c| (c.namespace.as_str(), c.name.as_str())).collect();
+    let shares = |namespace: &str, name: &str| ours.contains(&(namespace, name));
+    let mut found = Vec::new();
+    for stored in runs::open(cluster, Some(&plan.namespace)).await? {
+        let same = match stored.kind {
+            Some(Kind::Restore) => RestoreJournal::read(&stored)
+                .map_or(true, |r| r.plan.claims.iter().any(|c| shares(&c.namespace, &c.name))),
+            // A failed backup whose snapshots are not removed yet holds nothing.
+            Some(Kind::Backup) => BackupJournal::read(&stored).map_or(true, |b| {
+                let done = b.run.is_finished() && b.run.may_be_held().is_empty();
+                !done && b.plan.claims.iter().any(|c| shares(&c.namespace, &c.name))
+            }),
+            None => false,
+        };
+        if same && stored.run != plan.run {
+            found.push(stored.run);
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,223 @@
+//! A restore's journal: reading it, finishing what a dead process left, and giving up what it kept.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::PersistentVolume;
+use kube::api::{Api, Patch, PatchParams};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::Restore;
+use crate::clock::Clock;
+use crate::cluster::client::{Cluster, Persisted, explain, is_not_found, persist};
+use crate::error::Error;
+use crate::executor::signals::Signals;
+use crate::executor::{Log, Stop, execute};
+use crate::journal::{self, Loaded, Stored};
+use crate::lease::{Leases, Take, Waiting};
+use crate::output::progress::Progress;
+use crate::plan::restore::{RestorePlan, Volume};
+use crate::protocol::restore::{Event, Outcome, Run};
+use crate::record::restore::{self, Beside, replay};
+
+/// How long one question may take.
+const REQUEST: Duration = Duration::from_secs(10);
+
+/// A restore's journal, understood.
+pub struct RestoreJournal {
+    /// The plan.
+    pub plan: RestorePlan,
+    /// The run that its entries tell.
+    pub run: Run,
+    /// Entries and named keys.
+    pub loaded: Loaded<Event>,
+}
+
+impl RestoreJournal {
+    /// Understands it, or says what is damaged.
+    pub fn read(stored: &Stored) -> Result<Self, Error> {
+        Self::of(stored, stored.read()?)
+    }
+
+    /// The same for one that was read already.
+    pub fn of(stored: &Stored, loaded: Loaded<Event>) -> Result<Self, Error> {
+        let damaged = |what: &str, why: String| {
+            Error::failed(format!(
+                "the record of run {} (configmap/{}) cannot be read: {what}",
+                stored.run, stored.name
+            ))
+            .cause(why)
+        };
+        let plan: RestorePlan = serde_json::from_str(&loaded.plan).map_err(|e| damaged("its plan", e.to_string()))?;
+        let run = replay(&plan, &loaded.entries).map_err(|e| damaged("its entries", e.0))?;
+        Ok(Self { plan, run, loaded })
+    }
+
+    /// What lies beside the entries; what was not stored yet is empty.
+    fn beside(&self) -> Beside {
+        Beside { before: self.key("pods.before"), after: self.key("pods.after"), volumes: self.key("volumes") }
+    }
+
+    fn key<T: DeserializeOwned + Default>(&self, key: &str) -> T {
+        self.loaded.keys.get(key).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+
+    /// Whether something is left to do.
+    pub fn is_open(&self) -> bool {
+        !self.run.is_finished() || self.run.has_leftovers()
+    }
+}
+
+/// The record of a restore.
+pub fn record(stored: &Stored) -> Result<restore::Restore, Error> {
+    let found = RestoreJournal::read(stored)?;
+    restore::record(&found.plan, &found.loaded.entries, found.beside()).map_err(|e| Error::failed(e.0))
+}
+
+/// Whether something is left to do. One that cannot be read counts: a workload may be down because of it.
+pub fn is_open(stored: &Stored) -> bool {
+    RestoreJournal::read(stored).map_or(true, |found| found.is_open())
+}
+
+/// Brings a restore to its end that another process left: forward where every database had recovered, else back to the
+/// old volumes. An error with exit code 4 says that the workload may be down.
+pub async fn resume(cluster: &Cluster, stored: &Stored, take: Take, progress: &Progress) -> Result<(), Error> {
+    let found = RestoreJournal::read(stored)?;
+    if !found.is_open() {
+        return Ok(());
+    }
+    let clock = Clock::measure(cluster).await?;
+    let waiting =
+        |w: &Waiting| progress.step(&format!("waiting until the lease of run {} on pod/{} expires", w.run, w.pod));
+    let leases =
+        Leases::take(cluster, &found.plan.leased(), &found.plan.run, take, &waiting).await.map_err(Error::refusals)?;
+    let result = lead(cluster, stored, &leases, clock, progress).await;
+    // What is not given back expires by itself.
+    let _ = leases.release().await;
+    result
+}
+
+async fn lead(
+    cluster: &Cluster,
+    stored: &Stored,
+    leases: &Leases,
+    clock: Clock,
+    progress: &Progress,
+) -> Result<(), Error> {
+    // Read again: between the first look and the lease the run may have gone on.
+    let (stored, loaded, journal) = journal::take_over::<Event>(cluster, &stored.namespace, &stored.run).await?;
+    let found = RestoreJournal::of(&stored, loaded)?;
+    if !found.is_open() {
+        return Ok(());
+    }
+    let before = found.beside().before;
+    let RestoreJournal { plan, run, loaded } = found;
+    let talk = progress.clone();
+    let signals = Signals::listen(thaw_command(&plan), move |line| talk.say(line))
+        .map_err(|e| Error::failed("signals cannot be received").cause(e))?;
+    let mut log = Log::new(run, loaded.entries, journal, clock);
+    let mut hands = Restore::new(cluster, plan, before, leases, signals, progress);
+    let ended = match log.recover().await {
+        Ok(()) => execute(&mut log, &mut hands).await,
+        Err(stop) => Err(stop),
+    };
+    let _ = log.written().await;
+    match ended {
+        Ok(outcome) => over(&hands.plan, outcome),
+        Err(stop) => Err(stopped(&hands.plan, stop)),
+    }
+}
+
+/// Only `Stuck` is no end.
+fn over(plan: &RestorePlan, outcome: Outcome) -> Result<(), Error> {
+    match outcome {
+        Outcome::Stuck => {
+            Err(Error::held(format!("restore {} is stuck: the workload may be down", plan.run)).hint(format!(
+                "the old volumes are kept; see why with: kubectl consistent-backup describe {} -n {}; then again: {}",
+                plan.run,
+                plan.namespace,
+                thaw_command(plan)
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Why a process no longer leads the restore.
+pub fn stopped(plan: &RestorePlan, stop: Stop) -> Error {
+    match stop {
+        Stop::TakenOver => {
+            Error::failed(format!("restore {} was taken over by another process: this one did nothing more", plan.run))
+        }
+        Stop::Left => Error::failed(format!("restore {} was left", plan.run)).hint(thaw_command(plan)),
+        Stop::Unwritable(why) => Error::held(format!("restore {} cannot be recorded any more", plan.run))
+            .cause(why)
+            .hint(format!("the workload may be down; finish with: {}", thaw_command(plan))),
+    }
+}
+
+/// The command that brings this restore to its end, from any machine.
+pub fn thaw_command(plan: &RestorePlan) -> String {
+    format!("kubectl consistent-backup thaw {} -n {}", plan.run, plan.namespace)
+}
+
+/// Gives up the old volumes that a restore kept: puts their recorded reclaim policies back and waits until those are
+/// gone that are to be deleted. A Retain volume that was merely deleted would leak its storage.
+pub async fn delete(cluster: &Cluster, stored: &Stored, within: Duration) -> Result<(), Error> {
+    let found = RestoreJournal::read(stored)?;
+    if found.run.outcome() != Some(Outcome::Restored) {
+        // The old volumes are in use, with their policies put back.
+        return Ok(());
+    }
+    let until = Instant::now() + within;
+    let mut left = Vec::new();
+    for volume in found.plan.old_volumes() {
+        if let Err(why) = give_up(cluster, volume, until).await {
+            left.push(why);
+        }
+    }
+    if left.is_empty() {
+        return Ok(());
+    }
+    Err(Error::failed(format!("restore {} is not deleted: {}", found.plan.run, left.join("; ")))
+        .hint("its record stays until its old volumes are gone: try again later"))
+}
+
+async fn give_up(cluster: &Cluster, volume: &Volume, until: Instant) -> Result<(), String> {
+    let api: Api<PersistentVolume> = Api::all(cluster.api.clone());
+    let name = format!("persistentvolume/{}", volume.name);
+    let patch = Patch::Merge(json!({
+        "metadata": { "uid": volume.uid },
+        "spec": { "persistentVolumeReclaimPolicy": volume.reclaim_policy },
+    }));
+    let params = PatchParams::default();
+    match persist(REQUEST * 3, || api.patch(&volume.name, &params, &patch)).await {
+        Persisted::Final(Ok(_)) => {}
+        Persisted::Final(Err(e)) if is_not_found(&e) => return Ok(()),
+        Persisted::Final(Err(e)) => return Err(format!("{name}: {}", explain(&e))),
+        Persisted::Unknown(why) => return Err(format!("{name}: {why}")),
+    }
+    loop {
+        match timeout(REQUEST, api.get(&volume.name)).await {
+            Ok(Err(e)) if is_not_found(&e) => return Ok(()),
+            Ok(Ok(now)) if now.metadata.uid.as_ref() != Some(&volume.uid) => return Ok(()),
+            // Somebody bound it again, or it was never to be deleted: it stays.
+            Ok(Ok(now))
+                if volume.reclaim_policy != "Delete"
+                    || phase(&now) != Some("Released") && phase(&now) != Some("Failed") =>
+            {
+                return Ok(());
+            }
+            _ => {}
+        }
+        if Instant::now() >= until {
+            return Err(format!("{name} is still there: the storage driver has not removed it"));
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+}
+
+fn phase(volume: &PersistentVolume) -> Option<&str> {
+    volume.status.as_ref()?.phase.as_deref()
+}

@@ -1,0 +1,71 @@
+//! What the user sees while something happens: on a terminal a line that moves, otherwise one plain line an event.
+//! All of it goes to stderr; stdout is for data.
+
+use std::io::IsTerminal;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Where progress is told.
+#[derive(Clone)]
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    begun: Instant,
+    last: Arc<Mutex<String>>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Progress {
+    /// Progress on stderr.
+    pub fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new_spinner();
+            bar.set_style(
+                ProgressStyle::with_template("{spinner} {elapsed:>4} {msg}")
+                    .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+            );
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        Self { bar, begun: Instant::now(), last: Arc::default() }
+    }
+
+    /// What is being done now.
+    pub fn step(&self, text: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(text.to_owned());
+            return;
+        }
+        // One line an event: the same text again is no event.
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if *last != text {
+            text.clone_into(&mut last);
+            self.line(text);
+        }
+    }
+
+    /// A line that stays.
+    pub fn say(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| super::to_stderr(text)),
+            None => self.line(text),
+        }
+    }
+
+    /// Nothing more will be told; what moved is taken away.
+    pub fn done(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn line(&self, text: &str) {
+        super::to_stderr(&format!("{:7.3}s {text}", self.begun.elapsed().as_secs_f64()));
+    }
+}

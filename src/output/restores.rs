@@ -1,0 +1,164 @@
+//! Tables and texts about restores: the plan, the result, and what `describe` prints.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+
+use super::age::age;
+use super::pods::pod_table;
+use super::table::Table;
+use crate::plan::restore::{Copies, RestorePlan, Workload};
+use crate::pods::PodState;
+use crate::record::restore::Restore;
+
+/// The plan of a restore in place.
+pub fn plan(plan: &RestorePlan, pods: &[PodState], now: Timestamp) -> String {
+    let mut text = format!(
+        "restore {} of backup {} ({}, {} old)\n\n",
+        plan.run,
+        plan.backup.run,
+        plan.backup.outcome,
+        age(Some(plan.backup.instant), now)
+    );
+    let mut table = Table::new(["STOP", "NAMESPACE", "REPLICAS", "THEN"]);
+    for w in &plan.workloads {
+        table.row([w.path(), w.namespace.clone(), w.replicas.to_string(), w.start.to_string()]);
+    }
+    let _ = writeln!(text, "{}\n", table.to_string().trim_end());
+    let mut table = Table::new(["REPLACE", "NAMESPACE", "SIZE", "SNAPSHOT", "OLD-VOLUME", "RECLAIM"]);
+    for c in &plan.claims {
+        let old = c.old_volume();
+        table.row([
+            c.name.clone(),
+            c.namespace.clone(),
+            c.size.clone(),
+            c.snapshot.clone(),
+            old.map(|v| v.name.clone()).unwrap_or_default(),
+            old.map(|v| retained(&v.reclaim_policy)).unwrap_or_default(),
+        ]);
+    }
+    let _ = writeln!(text, "{}\n", table.to_string().trim_end());
+    let _ = writeln!(text, "{}", pod_table(pods, now).trim_end());
+    for note in &plan.notes {
+        let _ = write!(text, "\nnote: {note}");
+    }
+    if !plan.notes.is_empty() {
+        text.push('\n');
+    }
+    text
+}
+
+/// What becomes of a reclaim policy.
+fn retained(policy: &str) -> String {
+    if policy == "Retain" { policy.to_owned() } else { format!("{policy} -> Retain") }
+}
+
+/// What is asked before anything is stopped.
+pub fn question(plan: &RestorePlan, now: Timestamp) -> String {
+    let names: Vec<String> = plan.workloads.iter().map(Workload::path).collect();
+    format!(
+        "stop {} and put the data of {:.0} back, {} ago? everything written since then will only be on the old volumes",
+        names.join(", "),
+        plan.backup.instant,
+        age(Some(plan.backup.instant), now)
+    )
+}
+
+/// The copies that are made beside the old claims.
+pub fn copies(copies: &Copies) -> String {
+    let mut table = Table::new(["NAMESPACE", "CLAIM", "NEW-CLAIM", "SIZE", "SNAPSHOT"]);
+    for c in &copies.claims {
+        table.row([&c.namespace, &c.claim, &c.new_name, &c.size, &c.snapshot].map(Clone::clone));
+    }
+    let mut text = table.to_string();
+    for note in &copies.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
+    text
+}
+
+/// What a restore prints when it is over.
+pub fn result(restore: &Restore, now: Timestamp) -> String {
+    let status = &restore.status;
+    let mut text = String::new();
+    let mut table = Table::new(["CLAIM", "VOLUME", "NEW-VOLUME", "OLD-VOLUME", "SIZE", "SNAPSHOT"]);
+    for c in &status.claims {
+        table.row([
+            format!("{}/{}", c.namespace, c.new_claim),
+            c.volume.clone(),
+            c.new_volume.clone().unwrap_or_default(),
+            c.old_volume.clone().unwrap_or_default(),
+            c.size.clone(),
+            c.volume_snapshot.clone(),
+        ]);
+    }
+    let _ = writeln!(text, "{}\n", table.to_string().trim_end());
+    for (when, pods) in [("before the stop", &status.pods.before), ("after the start", &status.pods.after)] {
+        if !pods.is_empty() {
+            let _ = writeln!(text, "pods {when}:\n{}\n", pod_table(pods, now).trim_end());
+        }
+    }
+    for d in &status.pods.differences {
+        let none = "<none>".to_owned();
+        let (before, after) = (d.before.as_ref().unwrap_or(&none), d.after.as_ref().unwrap_or(&none));
+        let _ = writeln!(text, "differs: {} {}: {before} -> {after}", d.pod, d.field);
+    }
+    text.push_str(&outcome(restore));
+    text
+}
+
+/// The outcome, and what is left to do.
+pub fn outcome(restore: &Restore) -> String {
+    let (metadata, status) = (&restore.metadata, &restore.status);
+    let mut text = format!("restore {}: {}", metadata.name, status.outcome);
+    if !status.reason.is_empty() {
+        let _ = write!(text, "\nreason: {}", status.reason);
+    }
+    let kept: Vec<&str> =
+        status.claims.iter().filter(|c| c.volume == "New").filter_map(|c| c.old_volume.as_deref()).collect();
+    if status.outcome == "Restored" && !kept.is_empty() {
+        let _ = write!(text, "\nthe old volumes are kept: {}", kept.join(", "));
+        // What was Retain before the restore is so again afterwards, and stays.
+        if status.claims.iter().any(|c| c.old_reclaim_policy.as_deref() == Some("Delete")) {
+            let _ = write!(
+                text,
+                "\ngive them up with: kubectl consistent-backup delete {} -n {}",
+                metadata.name, metadata.namespace
+            );
+        }
+    }
+    let left: Vec<&str> =
+        status.claims.iter().filter(|c| c.volume == "Back").filter_map(|c| c.new_volume.as_deref()).collect();
+    if !left.is_empty() {
+        let _ = write!(text, "\nnot in use any more, but kept by their storage class: {}", left.join(", "));
+    }
+    if matches!(status.outcome.as_str(), "Running" | "Stuck") || status.policies_pending {
+        let _ =
+            write!(text, "\nfinish with: kubectl consistent-backup thaw {} -n {}", metadata.name, metadata.namespace);
+    }
+    text.push('\n');
+    text
+}
+
+/// All that is known of a restore.
+pub fn describe(restore: &Restore, now: Timestamp) -> String {
+    let metadata = &restore.metadata;
+    let mut text = String::new();
+    let _ = writeln!(text, "Name:        {}", metadata.name);
+    let _ = writeln!(text, "Namespace:   {}", metadata.namespace);
+    let created = age(Some(metadata.creation_timestamp), now);
+    let _ = writeln!(text, "Created:     {:.3} ({created} ago)", metadata.creation_timestamp);
+    let _ = writeln!(text, "Backup:      {} (data of {:.3})", restore.spec.backup, restore.spec.backup_instant);
+    for w in &restore.status.workloads {
+        let _ = writeln!(
+            text,
+            "Workload:    {}/{} in {} ({} replicas)",
+            w.kind.to_lowercase(),
+            w.name,
+            w.namespace,
+            w.replicas
+        );
+    }
+    let _ = writeln!(text, "\n{}", result(restore, now).trim_end());
+    text
+}

@@ -1,0 +1,183 @@
+//! Tables and texts about runs: what list, describe and the end of a run print.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+
+use super::age::age;
+use super::pods::pod_changes;
+use super::table::Table;
+use crate::record::backup::Backup;
+use crate::record::item::Item;
+
+/// The table of `list`.
+pub fn list(items: &[Item], now: Timestamp, namespaces: bool, wide: bool) -> String {
+    let mut headings = vec!["NAME", "KIND", "OUTCOME", "HELD", "CLAIMS", "READY", "AGE"];
+    if namespaces {
+        headings.insert(0, "NAMESPACE");
+    }
+    if wide {
+        headings.extend(["REQUEST", "REASON"]);
+    }
+    let mut table = Table::new(headings);
+    for item in items {
+        let metadata = item.metadata();
+        let mut row = vec![metadata.name.clone(), item.kind().to_owned(), item.outcome().to_owned()];
+        match item {
+            Item::Backup(backup) => row.extend([
+                held(backup),
+                backup.status.claims.len().to_string(),
+                format!("{}/{}", backup.status.claims.iter().filter(|c| c.ready).count(), backup.status.claims.len()),
+            ]),
+            Item::Restore(restore) => {
+                row.extend(["-".to_owned(), restore.status.claims.len().to_string(), "-".to_owned()]);
+            }
+        }
+        row.push(age(Some(metadata.creation_timestamp), now));
+        if namespaces {
+            row.insert(0, metadata.namespace.clone());
+        }
+        if wide {
+            row.extend([item.request().to_owned(), item.reason().to_owned()]);
+        }
+        table.row(row);
+    }
+    table.to_string()
+}
+
+/// The longest hold, as `0.21s`; `-` where nothing stopped commits.
+fn held(backup: &Backup) -> String {
+    let longest = backup.status.targets.iter().map(|t| t.held_seconds).fold(0.0, f64::max);
+    if longest > 0.0 { format!("{longest:.2}s") } else { "-".into() }
+}
+
+/// The targets of a backup with what is proved of each.
+fn targets(backup: &Backup) -> String {
+    let mut table = Table::new(["TARGET", "ADAPTER", "VERSION", "HOLD", "HELD", "SECONDS", "RECOVERY-POINT"]);
+    for t in &backup.status.targets {
+        let point: Vec<String> = t.recovery_point.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        table.row([
+            format!("{}/{}/{}", t.namespace, t.pod, t.container),
+            t.adapter.clone(),
+            t.version.clone(),
+            if t.stops_commits { "full" } else { "light" }.to_owned(),
+            match &t.held {
+                serde_json::Value::Bool(true) => "yes".to_owned(),
+                serde_json::Value::Bool(false) => "no".to_owned(),
+                _ => "unknown".to_owned(),
+            },
+            format!("{:.3}", t.held_seconds),
+            point.join(","),
+        ]);
+    }
+    table.to_string()
+}
+
+/// The copies of a backup.
+fn claims(backup: &Backup) -> String {
+    let mut table = Table::new(["CLAIM", "VOLUMESNAPSHOT", "CUT-AT", "READY", "SIZE"]);
+    for c in &backup.status.claims {
+        table.row([
+            format!("{}/{}", c.namespace, c.claim),
+            c.volume_snapshot.clone().unwrap_or_default(),
+            c.cut_at.map(|t| format!("{t:.3}")).unwrap_or_default(),
+            c.ready.to_string(),
+            c.restore_size.clone().unwrap_or_default(),
+        ]);
+    }
+    table.to_string()
+}
+
+/// What stands at the end of `quiesce-snapshot` and in `describe`.
+pub fn outcome(backup: &Backup) -> String {
+    let status = &backup.status;
+    let mut text = format!("backup {}: {}", backup.metadata.name, status.outcome);
+    if !status.reason.is_empty() {
+        let _ = write!(text, "\nreason: {}", status.reason);
+    }
+    if let Some(window) = &status.window {
+        let _ = write!(
+            text,
+            "\nwindow: {:.3} to {:.3} ({:.3} s; recovery point {:.3}, within {:.3} s)",
+            window.start, window.end, window.seconds, window.middle, window.accuracy_seconds
+        );
+    }
+    if !status.may_be_held.is_empty() {
+        let _ = write!(
+            text,
+            "\nmay be held: {}\nrelease with: kubectl consistent-backup thaw {} -n {}",
+            status.may_be_held.join(", "),
+            backup.metadata.name,
+            backup.metadata.namespace
+        );
+    }
+    match status.snapshots_removed.as_str() {
+        "removed" => text.push_str("\nsnapshots of the failed attempt: removed"),
+        "pending" => {
+            let _ = write!(
+                text,
+                "\nsnapshots of the failed attempt: NOT removed yet, the storage driver does not answer\nfinish with: kubectl consistent-backup thaw {} -n {}",
+                backup.metadata.name, backup.metadata.namespace
+            );
+        }
+        _ => {}
+    }
+    text.push('\n');
+    text
+}
+
+/// What `quiesce-snapshot` prints when it is over.
+pub fn result(backup: &Backup, now: Timestamp) -> String {
+    let status = &backup.status;
+    let mut text = String::new();
+    for attempt in &status.attempts {
+        let _ = writeln!(text, "attempt {} was repeated: {}", attempt.attempt, attempt.reason);
+    }
+    if !status.targets.is_empty() {
+        let _ = writeln!(text, "{}\n", targets(backup).trim_end());
+    }
+    let _ = writeln!(text, "{}\n", claims(backup).trim_end());
+    if !status.pods.after.is_empty() {
+        let _ = writeln!(text, "{}\n", pod_changes(&status.pods.before, &status.pods.after, now).trim_end());
+    }
+    text.push_str(&outcome(backup));
+    text
+}
+
+/// All that is known of a backup.
+pub fn describe(backup: &Backup, now: Timestamp) -> String {
+    let (metadata, status) = (&backup.metadata, &backup.status);
+    let mut text = String::new();
+    let _ = writeln!(text, "Name:        {}", metadata.name);
+    let _ = writeln!(text, "Namespace:   {}", metadata.namespace);
+    let _ = writeln!(
+        text,
+        "Created:     {:.3} ({} ago)",
+        metadata.creation_timestamp,
+        age(Some(metadata.creation_timestamp), now)
+    );
+    let _ = writeln!(text, "Request:     {}", backup.spec.request);
+    let _ = writeln!(
+        text,
+        "Kept:        {}",
+        if status.kept {
+            "yes, the copies outlive their namespace (deletionPolicy Retain)"
+        } else {
+            "no, the copies are deleted with their VolumeSnapshots, also with the namespace"
+        }
+    );
+    let _ = writeln!(
+        text,
+        "Location:    the storage system of the claims; a copy in it is lost when that is lost\nVerified:    no"
+    );
+    let _ = writeln!(text, "\n{}", result(backup, now).trim_end());
+    let settings: Vec<String> = status
+        .targets
+        .iter()
+        .flat_map(|t| t.settings.iter().map(move |(k, v)| format!("  {}/{} {k}={v}", t.pod, t.container)))
+        .collect();
+    if !settings.is_empty() {
+        let _ = writeln!(text, "\nsettings of the databases at the time:\n{}", settings.join("\n"));
+    }
+    text
+}

@@ -1,0 +1,3 @@
+//! Ways in which applications run: how one is stopped and started again. One file each below `platform/`.
+
+pub mod workload;

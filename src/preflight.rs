@@ -1,0 +1,53 @@
+//! From a request to a plan: facts, databases, their answers, the planner.
+
+use futures::future::join_all;
+use jiff::Timestamp;
+
+use crate::cluster::client::Cluster;
+use crate::cluster::discovery::facts;
+use crate::error::Error;
+use crate::exec::{Place, run as exec};
+use crate::lease::holder;
+use crate::plan::{Detected, Plan, Probed, Request, detect, plan};
+use crate::pods::PodState;
+use crate::quiescer::{Act, QUIESCERS, Quiescer, Reason, by_name};
+
+/// A plan with the pod table that it was made from.
+pub struct Planned {
+    /// The plan.
+    pub plan: Plan,
+    /// The selected pods.
+    pub pods: Vec<PodState>,
+}
+
+/// Plans a run with this id, at this time by the API server's clock; or says every reason why it cannot be.
+pub async fn planned(cluster: &Cluster, request: &Request, run: &str, now: Timestamp) -> Result<Planned, Error> {
+    let facts = facts(&cluster.api, request, run).await?;
+    let detection = detect(&facts, QUIESCERS);
+    let asked = detection.targets.iter().map(|target| async {
+        match by_name(target.adapter) {
+            // What may not be run is refused once for all; a container that does not run has no answer.
+            Some(adapter) if facts.exec && target.running => ask(cluster, target, adapter, run).await,
+            _ => Err(Vec::new()),
+        }
+    });
+    let probes = join_all(asked).await;
+    let plan = plan(&facts, &detection, &probes, request, run, now).map_err(Error::refusals)?;
+    Ok(Planned { plan, pods: facts.pods.iter().map(PodState::of).collect() })
+}
+
+async fn ask(cluster: &Cluster, target: &Detected, adapter: &dyn Quiescer, own: &str) -> Probed {
+    let at =
+        Place { namespace: target.namespace.clone(), pod: target.pod.clone(), container: target.container.clone() };
+    // Before the database is asked: it would tell of a pause by somebody else, and to end that would break his backup.
+    if let Some(run) = holder(cluster, &target.namespace, &target.pod).await.filter(|run| run != own) {
+        return Err(vec![
+            Reason::new(format!("it is leased by run {run}, which is at work"))
+                .hint("Wait for its end; only one run at a time may hold a database."),
+        ]);
+    }
+    let Act::Exec { argv, within } = adapter.probe() else {
+        return Err(Vec::new());
+    };
+    adapter.read_probe(&exec(cluster, &at, &argv, within).await)
+}

@@ -1,0 +1,119 @@
+//! The runs in the cluster, read from their journals.
+
+use serde::de::DeserializeOwned;
+
+use crate::cluster::client::Cluster;
+use crate::error::Error;
+use crate::journal::{self, Kind, Loaded, Stored};
+use crate::plan::Plan;
+use crate::pods::PodState;
+use crate::protocol::backup::{Event, Run};
+use crate::record::backup::{self, Backup, replay};
+use crate::record::item::Item;
+
+/// A backup's journal, understood.
+pub struct BackupJournal {
+    /// The plan.
+    pub plan: Plan,
+    /// The run that its entries tell.
+    pub run: Run,
+    /// Entries and named keys.
+    pub loaded: Loaded<Event>,
+}
+
+impl BackupJournal {
+    /// Understands it, or says what is damaged.
+    pub fn read(stored: &Stored) -> Result<Self, Error> {
+        Self::of(stored, stored.read()?)
+    }
+
+    /// The same for one that was read already.
+    pub fn of(stored: &Stored, loaded: Loaded<Event>) -> Result<Self, Error> {
+        let plan: Plan = serde_json::from_str(&loaded.plan).map_err(|e| damaged(stored, "its plan", e))?;
+        let run = replay(&plan, &loaded.entries).map_err(|e| damaged(stored, "its entries", e.0))?;
+        Ok(Self { plan, run, loaded })
+    }
+
+    /// A pod table that lies beside the entries; none if it was not stored yet.
+    pub fn pods(&self, key: &str) -> Vec<PodState> {
+        self.loaded.keys.get(key).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+
+    /// The record.
+    pub fn record(&self) -> Result<Backup, Error> {
+        backup::record(&self.plan, &self.loaded.entries, self.pods("pods.before"), self.pods("pods.after"))
+            .map_err(|e| Error::failed(e.0))
+    }
+
+    /// Whether something is left to do: the run is not over, or something is stuck or not removed.
+    pub fn is_open(&self) -> bool {
+        !self.run.is_finished() || self.run.has_leftovers()
+    }
+}
+
+/// One key of a journal as a value.
+pub fn key<T: DeserializeOwned>(stored: &Stored, loaded: &Loaded<impl Sized>, key: &str) -> Result<Option<T>, Error> {
+    match loaded.keys.get(key) {
+        None => Ok(None),
+        Some(text) => serde_json::from_str(text).map(Some).map_err(|e| damaged(stored, key, e)),
+    }
+}
+
+fn damaged(stored: &Stored, what: &str, why: impl std::fmt::Display) -> Error {
+    Error::failed(format!("the record of run {} (configmap/{}) cannot be read: {what}", stored.run, stored.name))
+        .cause(why)
+}
+
+/// What this journal tells, whatever kind it is.
+pub fn item(stored: &Stored) -> Result<Item, Error> {
+    match stored.kind {
+        Some(Kind::Backup) => Ok(Item::Backup(Box::new(BackupJournal::read(stored)?.record()?))),
+        Some(Kind::Restore) => Ok(Item::Restore(Box::new(crate::executor::restore::record(stored)?))),
+        None => Err(damaged(stored, "its kind", "a newer version wrote it")),
+    }
+}
+
+/// The journal of a run, unread.
+pub async fn stored(cluster: &Cluster, namespace: &str, run: &str) -> Result<Stored, Error> {
+    journal::load(cluster, namespace, run).await
+}
+
+/// One run's record.
+pub async fn one(cluster: &Cluster, namespace: &str, run: &str) -> Result<Item, Error> {
+    item(&stored(cluster, namespace, run).await?)
+}
+
+/// One backup's record.
+pub async fn backup(cluster: &Cluster, namespace: &str, run: &str) -> Result<Backup, Error> {
+    match one(cluster, namespace, run).await? {
+        Item::Backup(backup) => Ok(*backup),
+        Item::Restore(_) => Err(Error::failed(format!("run {run} is a restore, not a backup"))),
+    }
+}
+
+/// All runs, and what cannot be read, in words.
+pub async fn all(cluster: &Cluster, namespace: Option<&str>) -> Result<(Vec<Item>, Vec<String>), Error> {
+    let (mut items, mut unread) = (Vec::new(), Vec::new());
+    for stored in journal::list(cluster, namespace).await? {
+        match item(&stored) {
+            Ok(item) => items.push(item),
+            Err(error) => unread.push(error.to_string()),
+        }
+    }
+    Ok((items, unread))
+}
+
+/// Every run with something left to do, oldest first. One that cannot be read counts: it may hold something.
+pub async fn open(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Stored>, Error> {
+    let mut open: Vec<Stored> = journal::list(cluster, namespace)
+        .await?
+        .into_iter()
+        .filter(|stored| match stored.kind {
+            Some(Kind::Backup) => BackupJournal::read(stored).map_or(true, |j| j.is_open()),
+            Some(Kind::Restore) => crate::executor::restore::is_open(stored),
+            None => false,
+        })
+        .collect();
+    open.sort_by_key(|stored| (stored.created, stored.run.clone()));
+    Ok(open)
+}
