@@ -1,0 +1,28 @@
+//! Backups in a row under load: consistent every time, nothing lost, nothing too much.
+
+use crate::support::backup::consistent;
+use crate::support::database::{Database, Kind};
+use crate::support::scene::Scene;
+use crate::times;
+
+#[test]
+fn of_all_databases_in_one_call() {
+    let scene = Scene::new("together", &Kind::ALL.map(Database::new));
+    for round in 1..=times(2, 20) {
+        let taken = consistent(&scene, &Kind::ALL, &[]);
+        taken.copies_are_right(&scene);
+        println!("{round}: {} held {:.3} s", taken.run, taken.held_seconds(Kind::Mariadb));
+    }
+}
+
+#[test]
+fn of_each_database_alone() {
+    let scene = Scene::new("alone", &Kind::ALL.map(Database::new));
+    for round in 1..=times(1, 20) {
+        for kind in Kind::ALL {
+            let taken = consistent(&scene, &[kind], &[]);
+            taken.copies_are_right(&scene);
+            println!("{round}: {} of {} held {:.3} s", taken.run, kind.name(), taken.held_seconds(kind));
+        }
+    }
+}

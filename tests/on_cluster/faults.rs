@@ -1,0 +1,133 @@
+//! A storage that is slow, fails or does not answer: databases are released in time, nothing is left, nothing is lied.
+
+use std::time::Duration;
+
+use crate::support::acks::{longest_gap, now};
+use crate::support::backup::proved;
+use crate::support::classes::FaultClass;
+use crate::support::cluster;
+use crate::support::database::{Database, Kind};
+use crate::support::leftovers::{backups, leases, unnamed};
+use crate::support::plugin::{list, outcome_is, run_of, text};
+use crate::support::scene::Scene;
+use crate::support::verdict::Window;
+use crate::support::wait::{seconds, until_none};
+use crate::times;
+
+/// The longest silence of each writer since then.
+fn gaps(scene: &Scene, kinds: &[Kind], from: i128) -> Vec<(Kind, Duration)> {
+    let gap = |kind: &Kind| (*kind, longest_gap(&scene.acks(*kind).all(), from, now()));
+    kinds.iter().map(gap).collect()
+}
+
+#[test]
+fn a_slow_cut_is_waited_for_and_held_through() {
+    let scene = Scene::new("slow-cut", &Kind::ALL.map(Database::new));
+    let class = FaultClass::new(&scene, "cut-delay-5s");
+    let ended = scene.backup(&["--snapshot-class", &class.name]).run().done();
+    let taken = proved(&scene, &Kind::ALL, &ended);
+    // The storage cuts 5 s after it was asked: a plugin that released at the object's appearance would be far off.
+    let window = taken.record["status"]["window"]["seconds"].as_f64().unwrap();
+    assert!((5.0..10.0).contains(&window), "a window of {window} s around cuts that take 5 s");
+    for kind in [Kind::Mariadb, Kind::Redis] {
+        let held = taken.held_seconds(kind);
+        assert!((5.0..10.0).contains(&held), "{} was held {held} s", kind.name());
+    }
+    assert!(taken.held_seconds(Kind::Postgres) == 0.0, "PostgreSQL is not held");
+    taken.copies_are_right(&scene);
+}
+
+#[test]
+fn a_slow_upload_holds_nothing() {
+    let upload = times(20, 60);
+    let scene = Scene::new("slow-upload", &Kind::ALL.map(Database::new));
+    let class = FaultClass::with(&scene, "upload-delay-60s", Some(("uploadDelay", &format!("{upload}s"))));
+    let begun = now();
+    let ended = scene.backup(&["--snapshot-class", &class.name]).run().done();
+    let taken = proved(&scene, &Kind::ALL, &ended);
+    assert!(ended.took > Duration::from_secs(upload as u64), "not waited for: {ended}");
+    for kind in [Kind::Mariadb, Kind::Redis] {
+        let held = taken.held_seconds(kind);
+        assert!(held < 5.0, "{} was held {held} s of an upload of {upload} s", kind.name());
+    }
+    for (kind, gap) in gaps(&scene, &Kind::ALL, begun) {
+        assert!(gap < seconds(6), "{} took no write for {gap:?}", kind.name());
+    }
+}
+
+#[test]
+fn a_passing_error_is_waited_out() {
+    let scene = Scene::new("passing", &[Database::new(Kind::Redis)]);
+    let class = FaultClass::new(&scene, "errors-3");
+    let ended = scene.backup(&["--snapshot-class", &class.name, "--cut-error-patience", "25s"]).run().done();
+    proved(&scene, &[Kind::Redis], &ended).copies_are_right(&scene);
+}
+
+/// The first answer is an error although the storage cut: only the answer that proves the cut counts.
+#[test]
+fn an_answer_that_is_lost_after_the_cut_is_waited_for() {
+    let scene = Scene::new("after-cut", &[Database::new(Kind::Redis)]);
+    let class = FaultClass::new(&scene, "error-after-cut");
+    let ended = scene.backup(&["--snapshot-class", &class.name]).run().done();
+    proved(&scene, &[Kind::Redis], &ended).copies_are_right(&scene);
+}
+
+#[test]
+fn a_cut_that_always_fails_leaves_nothing_and_says_why() {
+    let scene = Scene::new("failing", &Kind::ALL.map(Database::new));
+    let class = FaultClass::new(&scene, "always-error");
+    let begun = now();
+    let ended = scene.backup(&["--snapshot-class", &class.name]).run().exits(1);
+    let record = ended.json();
+    outcome_is(&record, "Failed");
+    assert_eq!(text(&record, "/status/snapshotsRemoved"), "removed", "{record:#}");
+    let reason = text(&record, "/status/reason");
+    assert!(reason.contains("fault on demand: always an error"), "the storage's words are not in `{reason}`");
+    assert!(Kind::ALL.iter().any(|kind| reason.contains(&kind.claim())), "no claim is named in `{reason}`");
+    ended.says(&["fault on demand: always an error"]);
+    scene.all_serve(seconds(5));
+    // The error stands for 5 s before it counts; the budget is far longer.
+    for (kind, gap) in gaps(&scene, &Kind::ALL, begun) {
+        assert!(gap < seconds(15), "{} took no write for {gap:?}", kind.name());
+    }
+    assert_eq!(unnamed(&scene), Vec::<String>::new());
+}
+
+/// The storage never answers: the budget ends it. A snapshot that cannot be removed while the storage is silent is
+/// named as pending, and removed by `thaw` once it answers.
+#[test]
+fn a_storage_that_never_answers_costs_the_budget_and_is_cleaned_later() {
+    // The driver is restarted below, which others would notice.
+    let scene = Scene::alone("silent", &Kind::ALL.map(Database::new));
+    let class = FaultClass::new(&scene, "never-answer");
+    let begun = now();
+    let budget = ["--quiesce-budget", "8s", "--snapshot-class", &class.name];
+    let ended = scene.backup(&budget).run().exits(1);
+    let record = ended.json();
+    outcome_is(&record, "Failed");
+    assert_eq!(text(&record, "/status/snapshotsRemoved"), "pending", "{record:#}");
+    scene.all_serve(seconds(5));
+    for (kind, gap) in gaps(&scene, &Kind::ALL, begun) {
+        assert!(gap < seconds(8 + 5), "{} took no write for {gap:?}", kind.name());
+    }
+    let run = run_of(&record);
+    let listed = backups(&scene).into_iter().find(|record| run_of(record) == run).expect("the run is listed");
+    assert_eq!(text(&listed, "/status/snapshotsRemoved"), "pending");
+    let left = unnamed(&scene);
+    assert_eq!(left.iter().filter(|line| line.starts_with("volumesnapshotcontent/")).count(), 3, "{left:?}");
+    assert_eq!(leases(&scene), Vec::<String>::new());
+
+    class.heal(&scene);
+    cluster::restart("driver");
+    until_none("thaw to remove what was left", seconds(180), || {
+        let thawed = scene.plugin(&["thaw", &run, "-o", "json"]).run();
+        if thawed.code() == Some(0) { unnamed(&scene) } else { vec![thawed.to_string()] }
+    });
+    let record = scene.plugin(&["describe", &run, "-o", "json"]).run().done().json();
+    outcome_is(&record, "Failed");
+    assert_eq!(text(&record, "/status/snapshotsRemoved"), "removed", "{record:#}");
+    let taken = proved(&scene, &Kind::ALL, &scene.backup(&[]).run().done());
+    assert_ne!(taken.run, run);
+    assert_eq!(list(&taken.record, "/status/claims").len(), 3);
+    assert_eq!(Window::of(&taken.record), taken.window);
+}

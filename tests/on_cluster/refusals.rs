@@ -1,0 +1,180 @@
+//! What cannot end well is refused before anything is touched, with every reason at once.
+
+use serde_json::{Value, json};
+
+use crate::support::cluster;
+use crate::support::copies::pod_of;
+use crate::support::database::{Database, Kind};
+use crate::support::leftovers::state;
+use crate::support::plugin::Plugin;
+use crate::support::process::Ended;
+use crate::support::scene::{Scene, Stopped};
+use crate::support::wait::{seconds, until};
+
+/// Runs it, and fails unless it is refused, says all of this, and has touched nothing.
+#[track_caller]
+fn refused(scene: &Scene, plugin: Plugin, words: &[&str]) -> Ended {
+    let before = state(scene);
+    let ended = plugin.run().exits(5).says(words);
+    assert_eq!(state(scene), before, "refused, but something was touched\n{ended}");
+    assert!(ended.stdout.is_empty(), "a refusal is no data\n{ended}");
+    ended
+}
+
+fn backup(scene: &Scene, objects: &[&str]) -> Plugin {
+    scene.plugin(&["quiesce-snapshot"]).args(objects)
+}
+
+/// A pod of its own like the ones of the StatefulSet `redis`, on a claim of its own, with a change.
+fn redis_pod(scene: &Scene, name: &str, change: impl FnOnce(&mut Value)) {
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}}});
+    let mut pod = pod_of(&scene.kubectl.get("statefulset/redis"), name, name);
+    pod["spec"]["terminationGracePeriodSeconds"] = json!(0);
+    change(&mut pod);
+    scene.kubectl.apply(&[claim, pod]);
+}
+
+fn container(pod: &mut Value) -> &mut Value {
+    &mut pod["spec"]["containers"][0]
+}
+
+fn until_shows(scene: &Scene, pod: &str, columns: &str) {
+    until(&format!("{pod} to be {columns}"), seconds(60), || {
+        let table = scene.kubectl.ok(&["get", "pod", pod, "--no-headers"]);
+        let shown: Vec<&str> = table.split_whitespace().skip(1).take(2).collect();
+        if shown.join(" ") == columns { Ok(()) } else { Err(shown.join(" ")) }
+    });
+}
+
+#[test]
+fn every_reason_is_said_at_once() {
+    let databases = [Database::new(Kind::Redis).idle(), Database::new(Kind::Mariadb).idle().unprobed()];
+    let scene = Scene::new("refused", &databases);
+    redis_pod(&scene, "pending", |pod| pod["spec"]["nodeSelector"] = json!({"no": "such-node"}));
+    redis_pod(&scene, "unready", |pod| {
+        container(pod).as_object_mut().unwrap().remove("startupProbe");
+        container(pod)["readinessProbe"] = json!({"exec": {"command": ["false"]}, "periodSeconds": 1});
+    });
+    redis_pod(&scene, "leaving", |pod| {
+        pod["spec"]["terminationGracePeriodSeconds"] = json!(600);
+        container(pod)["lifecycle"] = json!({"preStop": {"exec": {"command": ["sleep", "600"]}}});
+    });
+    redis_pod(&scene, "elsewhere", |pod| {
+        pod["spec"]["volumes"].as_array_mut().unwrap().push(json!({"name": "fast", "emptyDir": {}}));
+        container(pod)["volumeMounts"] =
+            json!([{"name": "fast", "mountPath": "/data"}, {"name": "data", "mountPath": "/other"}]);
+    });
+    until_shows(&scene, "pending", "0/1 Pending");
+    until_shows(&scene, "unready", "0/1 Running");
+    until_shows(&scene, "leaving", "1/1 Running");
+    until_shows(&scene, "elsewhere", "1/1 Running");
+    scene.kubectl.ok(&["delete", "pod", "leaving", "--wait=false"]);
+    until_shows(&scene, "leaving", "1/1 Terminating");
+    let stopped = Stopped::servers(&scene, Kind::Mariadb);
+
+    let objects = [
+        "statefulset/redis",
+        "statefulset/mariadb",
+        "statefulset/nosuch",
+        "pod/pending",
+        "pod/unready",
+        "pod/leaving",
+        "pod/elsewhere",
+    ];
+    let ended = refused(
+        &scene,
+        backup(&scene, &objects),
+        &[
+            "statefulset/nosuch",
+            "pod/pending",
+            "Pending",
+            "pod/unready",
+            "not ready",
+            "pod/leaving",
+            "Terminating",
+            "pod/elsewhere",
+            "/data",
+            "fast",
+            "pod/mariadb-0",
+        ],
+    );
+    // The one database with which nothing is wrong is not named as a reason.
+    assert!(!ended.stderr.contains("pod/redis-0"), "{ended}");
+    drop(stopped);
+    // And each on its own.
+    for pod in ["pod/pending", "pod/unready", "pod/leaving", "pod/elsewhere"] {
+        refused(&scene, backup(&scene, &[pod]), &[pod]);
+    }
+    refused(&scene, backup(&scene, &["statefulset/nosuch"]), &["statefulset/nosuch", scene.namespace()]);
+}
+
+/// A database that accepts connections and answers nothing.
+#[test]
+fn a_database_that_does_not_answer() {
+    for kind in Kind::ALL {
+        let scene = Scene::new("silent-db", &[Database::new(kind).idle().unprobed()]);
+        let stopped = Stopped::servers(&scene, kind);
+        refused(&scene, scene.backup(&[]), &[&kind.pod()]);
+        drop(stopped);
+        scene.backup(&[]).run().done();
+    }
+}
+
+#[test]
+fn a_namespace_that_is_not_there_and_pods_without_claims() {
+    let scene = Scene::new("empty", &[]);
+    Plugin::on_cluster()
+        .args(["quiesce-snapshot", "statefulset/redis", "-n", "no-such-space"])
+        .run()
+        .exits(5)
+        .says(&["namespace/no-such-space", "does not exist"]);
+    scene.kubectl.apply(&[
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "plain", "labels": {"app": "plain"}},
+        "spec": {"dnsPolicy": "Default", "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "shell", "image": "localhost/writer:1", "command": ["sleep", "infinity"]}]}}),
+    ]);
+    until_shows(&scene, "plain", "1/1 Running");
+    refused(&scene, backup(&scene, &["pod/plain"]), &["claim"]);
+    refused(&scene, backup(&scene, &["-l", "app=plain"]), &["claim"]);
+    refused(&scene, backup(&scene, &["-l", "app=nobody"]), &["app=nobody"]);
+}
+
+/// `rbac` prints what is needed and no more: with it a backup succeeds, without the right to exec it is refused.
+#[test]
+fn a_user_who_may_not_exec() {
+    let scene = Scene::new("rights", &[Database::new(Kind::Redis)]);
+    let user = format!("user-of-{}", scene.namespace());
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = cluster::kubeconfig_of(&user, folder.path());
+    let as_user = || scene.backup(&[]).kubeconfig(&kubeconfig);
+
+    refused(&scene, as_user(), &["pods/exec"]);
+
+    let printed = Plugin::new().args(["rbac", "--backup-only"]).run().done().stdout;
+    let file = folder.path().join("rbac.yaml");
+    std::fs::write(&file, printed).unwrap();
+    let mut roles = scene.kubectl.read(&file);
+    assert_eq!(roles.len(), 2, "a Role and a ClusterRole: {roles:#?}");
+    let mut bindings = Vec::new();
+    for role in &mut roles {
+        let kind = role["kind"].as_str().unwrap().to_owned();
+        role["metadata"] = json!({"name": user, "labels": {"test": scene.namespace()}});
+        bindings.push(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": format!("{kind}Binding"),
+            "metadata": {"name": user, "labels": {"test": scene.namespace()}},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": user},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]}));
+    }
+    scene.kubectl.apply(&roles);
+    scene.kubectl.apply(&bindings);
+    as_user().run().done();
+
+    let namespaced = roles.iter_mut().find(|role| role["kind"] == "Role").unwrap();
+    let rules = namespaced["rules"].as_array_mut().unwrap();
+    let had = rules.len();
+    rules.retain(|rule| !rule["resources"].as_array().unwrap().contains(&json!("pods/exec")));
+    assert!(rules.len() < had, "the Role has no rule for pods/exec");
+    scene.kubectl.apply(std::slice::from_ref(namespaced));
+    let ended = refused(&scene, as_user(), &["pods/exec"]);
+    assert!(!ended.stderr.contains("leases"), "only what is missing is named\n{ended}");
+}

@@ -1,0 +1,238 @@
+//! A backup comes back: in place under load, as copies, and not at all where that would lose what is there.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde_json::{Value, json};
+
+use crate::support::acks::now;
+use crate::support::backup::{Taken, consistent};
+use crate::support::cluster;
+use crate::support::database::{Database, Kind};
+use crate::support::leftovers::{leases, records, state, unnamed};
+use crate::support::plugin::{list, outcome_is, run_of, text};
+use crate::support::scene::Scene;
+use crate::support::verdict::Verdict;
+use crate::support::wait::{seconds, until, until_none};
+use crate::times;
+
+/// Which volume each database's claim is bound to.
+fn volumes(scene: &Scene, kinds: &[Kind]) -> BTreeMap<String, String> {
+    let bound = |kind: &Kind| {
+        let volume = scene.kubectl.value(&format!("pvc/{}", kind.claim()), "/spec/volumeName");
+        (kind.claim(), volume)
+    };
+    kinds.iter().map(bound).collect()
+}
+
+/// Fails unless the rows of every database are those of the backup, up to what was written since.
+#[track_caller]
+fn rows_are_right(scene: &Scene, taken: &Taken, restored_from: i128) {
+    for kind in &taken.kinds {
+        let rows = scene.rows_in(*kind, &kind.pod());
+        let acks = scene.acks(*kind).all();
+        let verdict = Verdict::of(&acks, &rows, taken.window, Some(restored_from));
+        verdict.is_right(&format!("{} restored from {}", kind.name(), taken.run));
+    }
+}
+
+fn damage(scene: &Scene, kinds: &[Kind]) {
+    for kind in kinds {
+        scene.statement(*kind, kind.damage());
+    }
+}
+
+/// Damages, restores in place, and judges everything that a restore promises; gives its record.
+#[track_caller]
+fn restored(scene: &Scene, taken: &Taken) -> Value {
+    let kinds = &taken.kinds;
+    let before = volumes(scene, kinds);
+    damage(scene, kinds);
+    let began = now();
+    let ended = scene.plugin(&["restore-from-snapshot", &taken.run, "--yes", "-o", "json"]).run().done();
+    let record = ended.json();
+    assert_eq!(record["kind"], "Restore");
+    outcome_is(&record, "Restored");
+    scene.all_serve(seconds(15));
+    rows_are_right(scene, taken, began);
+
+    let after = volumes(scene, kinds);
+    for claim in list(&record, "/status/claims") {
+        let old = text(claim, "/oldVolume");
+        let name = text(claim, "/claim");
+        assert_eq!(before[name], old, "{claim:#}");
+        assert_ne!(after[name], old, "{name} still has the volume from before");
+        let kept = scene.kubectl.value(&format!("pv/{old}"), "/spec/persistentVolumeReclaimPolicy");
+        assert_eq!(kept, "Retain", "the old volume {old} of {name}");
+    }
+    assert_eq!(list(&record, "/status/claims").len(), kinds.len());
+    assert_eq!(list(&record, "/status/pods/before").len(), kinds.len());
+    assert_eq!(list(&record, "/status/pods/after").len(), kinds.len());
+    assert_eq!(list(&record, "/status/pods/differences"), &[] as &[Value]);
+    assert_eq!(leases(scene), Vec::<String>::new());
+    record
+}
+
+#[test]
+fn in_place_under_load_and_deleted_without_a_trace() {
+    let scene = Scene::new("restore", &Kind::ALL.map(Database::new));
+    let clean = state(&scene).into_iter().filter(|line| !line.contains("PersistentVolumeClaim")).collect::<Vec<_>>();
+    for _ in 0..times(1, 20) {
+        let taken = consistent(&scene, &Kind::ALL, &[]);
+        let record = restored(&scene, &taken);
+        let run = run_of(&record);
+        let listed = records(&scene);
+        assert!(listed.iter().any(|record| run_of(record) == run && record["kind"] == "Restore"), "{listed:#?}");
+
+        let old: Vec<String> =
+            list(&record, "/status/claims").iter().map(|c| text(c, "/oldVolume").to_owned()).collect();
+        scene.plugin(&["delete", &run, "--yes"]).run().done();
+        until_none("the old volumes to be gone", seconds(60), || {
+            let left = |volume: &&String| !scene.kubectl.value(&format!("pv/{volume}"), "/metadata/name").is_empty();
+            old.iter().filter(left).cloned().collect()
+        });
+        scene.plugin(&["delete", &taken.run, "--yes"]).run().done();
+        until_none("the backup to be gone", seconds(60), || unnamed(&scene));
+    }
+    scene.all_serve(seconds(5));
+    assert_eq!(records(&scene), Vec::<Value>::new());
+    let left = state(&scene).into_iter().filter(|line| !line.contains("PersistentVolumeClaim")).collect::<Vec<_>>();
+    assert_eq!(generations_aside(&left), generations_aside(&clean), "something was left behind");
+    for (claim, volume) in volumes(&scene, &Kind::ALL) {
+        let policy = scene.kubectl.value(&format!("pv/{volume}"), "/spec/persistentVolumeReclaimPolicy");
+        assert_eq!(policy, "Delete", "the volume of {claim} has its class's policy");
+    }
+}
+
+/// Stopping and starting changes a workload's generation, and nothing else of what is compared.
+fn generations_aside(lines: &[String]) -> Vec<&str> {
+    lines.iter().map(|line| line.rsplit_once(' ').unwrap().0).collect()
+}
+
+/// The workload's own controller deletes the claims of a StatefulSet that is scaled to 0. Without care that is the end
+/// of the old data.
+#[test]
+fn where_scaling_down_deletes_the_claims() {
+    let deletes = json!({"whenScaled": "Delete", "whenDeleted": "Delete"});
+    let wanted = deletes.clone();
+    let database = Database::new(Kind::Redis)
+        .edit(move |set| set["spec"]["persistentVolumeClaimRetentionPolicy"] = wanted.clone());
+    let scene = Scene::new("when-scaled", &[database]);
+    let owner = "/metadata/ownerReferences/0/kind";
+    until("the claim to belong to the StatefulSet", seconds(20), || {
+        let owner = scene.kubectl.value("pvc/data-redis-0", owner);
+        if owner.is_empty() { Err("it has no owner") } else { Ok(()) }
+    });
+    let taken = consistent(&scene, &[Kind::Redis], &[]);
+    restored(&scene, &taken);
+    until("the policy to be what it was", seconds(20), || {
+        let policy = scene.kubectl.get("statefulset/redis")["spec"]["persistentVolumeClaimRetentionPolicy"].clone();
+        if policy == deletes { Ok(()) } else { Err(policy) }
+    });
+}
+
+/// The storage lost the copy, and nobody knows: the new claim is never bound, and the old data comes back.
+#[test]
+fn a_restore_that_fails_goes_back() {
+    let scene = Scene::new("goes-back", &[Database::new(Kind::Redis), Database::new(Kind::Mariadb)]);
+    let kinds = [Kind::Redis, Kind::Mariadb];
+    let taken = consistent(&scene, &kinds, &[]);
+    let before = volumes(&scene, &kinds);
+    let claims = list(&taken.record, "/status/claims");
+    let handle = text(claims.iter().find(|claim| claim["claim"] == Kind::Mariadb.claim()).unwrap(), "/handle");
+    let lost = cluster::state().join(format!("csi/snapshots/{handle}.json"));
+    std::fs::rename(&lost, lost.with_extension("lost")).unwrap();
+
+    let began = now();
+    let ended =
+        scene.plugin(&["restore-from-snapshot", &taken.run, "--yes", "--wait", "20s", "-o", "json"]).run().exits(1);
+    let record = ended.json();
+    outcome_is(&record, "RestoredOldVolumes");
+    assert!(!text(&record, "/status/reason").is_empty(), "{record:#}");
+    assert_eq!(volumes(&scene, &kinds), before, "the claims are bound to the volumes from before");
+    scene.all_serve(seconds(15));
+    for kind in kinds {
+        rows_are_there(&scene, kind, began);
+    }
+    for volume in before.values() {
+        until(&format!("the policy of {volume} to be what it was"), seconds(20), || {
+            let policy = scene.kubectl.value(&format!("pv/{volume}"), "/spec/persistentVolumeReclaimPolicy");
+            if policy == "Delete" { Ok(()) } else { Err(policy) }
+        });
+    }
+    std::fs::rename(lost.with_extension("lost"), &lost).unwrap();
+    restored(&scene, &taken);
+}
+
+/// The plugin is killed in a restore; another process brings it to an end, and either data is whole.
+#[test]
+fn a_restore_that_dies_is_brought_to_its_end() {
+    let scene = Scene::new("restore-dies", &[Database::new(Kind::Redis)]);
+    let kinds = [Kind::Redis];
+    let sample = [2, 5, 8];
+    let moments: Vec<u32> = if times(0, 1) == 1 { (1..40).collect() } else { sample.to_vec() };
+    for event in moments {
+        let taken = consistent(&scene, &kinds, &[]);
+        let before = volumes(&scene, &kinds);
+        let began = now();
+        let ended = scene.plugin(&["restore-from-snapshot", &taken.run, "--yes"]).dies_at(event).run();
+        if !ended.was_killed() {
+            ended.done();
+            assert!(event > 8, "a restore has more than {event} events");
+            break;
+        }
+        scene.plugin(&["thaw"]).run().done();
+        scene.all_serve(seconds(15));
+        let all = records(&scene);
+        let record = all.iter().rfind(|record| record["kind"] == "Restore").expect("the restore is listed");
+        let outcome = text(record, "/status/outcome");
+        println!("killed after event {event}: {outcome}");
+        match outcome {
+            "Restored" => rows_are_right(&scene, &taken, began),
+            "RestoredOldVolumes" | "Failed" => {
+                assert_eq!(volumes(&scene, &kinds), before);
+                rows_are_there(&scene, Kind::Redis, began);
+            }
+            other => panic!("{other}: {record:#}"),
+        }
+        assert_eq!(leases(&scene), Vec::<String>::new());
+    }
+}
+
+/// Fails unless the old data is whole: every row that was acknowledged before the restore began. What a database took
+/// while it ran on the copies went with them.
+#[track_caller]
+fn rows_are_there(scene: &Scene, kind: Kind, began: i128) {
+    let acks = scene.acks(kind).all();
+    let rows: HashSet<i64> = scene.rows_in(kind, &kind.pod()).iter().map(|row| row.number).collect();
+    let promised: Vec<i64> = acks.iter().filter(|ack| ack.acked < began).map(|ack| ack.number).collect();
+    let lost: Vec<i64> = promised.iter().filter(|number| !rows.contains(number)).copied().collect();
+    assert!(promised.len() > 50, "only {} rows before the restore", promised.len());
+    assert!(lost.is_empty(), "{} lost {lost:?}", kind.name());
+}
+
+#[test]
+fn nothing_is_restored_by_accident() {
+    let scene = Scene::new("accident", &[Database::new(Kind::Redis)]);
+    let taken = consistent(&scene, &[Kind::Redis], &[]);
+    let before = state(&scene);
+    let restore = |more: &[&str]| scene.plugin(&["restore-from-snapshot", &taken.run]).args(more);
+    restore(&[]).run().exits(5).says(&["--yes"]);
+    restore(&["--claims-only"]).run().exits(2).says(&["--suffix"]);
+    restore(&["--dry-run"]).run().done();
+    scene
+        .plugin(&["restore-from-snapshot", "20260101-000000-none", "--yes"])
+        .run()
+        .exits(5)
+        .says(&["20260101-000000-none"]);
+    scene.plugin(&["delete", &taken.run]).run().exits(5).says(&["--yes"]);
+    assert_eq!(state(&scene), before);
+    // A claim of that name that is no copy of this backup; the same copy once more is no harm.
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data-redis-0-taken"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}}});
+    scene.kubectl.apply(&[claim]);
+    restore(&["--claims-only", "--suffix", "taken"]).run().exits(5).says(&["data-redis-0-taken"]);
+    let suffix = taken.copied(&scene);
+    let uid = scene.uid(&format!("pvc/data-redis-0-{suffix}"));
+    assert_eq!(taken.copied(&scene), suffix);
+    assert_eq!(scene.uid(&format!("pvc/data-redis-0-{suffix}")), uid);
+}

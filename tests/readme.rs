@@ -1,0 +1,66 @@
+//! README is the manual: its commands must be ones that the program takes, and its tables must say what it does.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use clap::{CommandFactory, Parser};
+use consistent_backup::cli::Cli;
+use consistent_backup::error::ExitCode;
+
+const README: &str = include_str!("../README.md");
+
+/// Commands in console blocks: `$ kubectl consistent-backup …`.
+fn commands() -> Vec<Vec<String>> {
+    README
+        .lines()
+        .filter_map(|line| line.strip_prefix("$ kubectl consistent-backup "))
+        .map(|rest| {
+            ["kubectl-consistent_backup"].into_iter().chain(rest.split_whitespace()).map(str::to_owned).collect()
+        })
+        .collect()
+}
+
+#[test]
+fn every_command_is_one_that_the_program_takes() {
+    let commands = commands();
+    assert!(commands.len() >= 6, "README shows {} commands", commands.len());
+    for command in commands {
+        if let Err(error) = Cli::try_parse_from(&command) {
+            panic!("{command:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn every_subcommand_is_in_it() {
+    for subcommand in Cli::command().get_subcommands() {
+        let name = subcommand.get_name();
+        let named = README.contains(&format!("`{name}")) || README.contains(&format!("consistent-backup {name} "));
+        assert!(named, "{name} is not in README");
+    }
+}
+
+#[test]
+fn the_exit_codes_are_those_of_the_program() {
+    let codes = [
+        ExitCode::Done,
+        ExitCode::Failed,
+        ExitCode::Usage,
+        ExitCode::Lesser,
+        ExitCode::Held,
+        ExitCode::Refused,
+        ExitCode::Interrupted,
+    ];
+    let table = README.split("## Exit codes").nth(1).unwrap().split("\n## ").next().unwrap();
+    let listed: Vec<i32> =
+        table.lines().filter_map(|line| line.strip_prefix("| ")?.split(' ').next()?.parse().ok()).collect();
+    assert_eq!(listed, codes.map(|code| code as i32));
+}
+
+#[test]
+fn files_that_it_names_exist() {
+    for path in ["tests/run", "tests/cluster/demo", "src/lib.rs", "src/protocol", "src/quiescer", "tests/fixtures"] {
+        assert!(README.contains(path), "README does not name {path}");
+        let full = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+        assert!(full.exists(), "README names {path}, which is not there");
+    }
+}

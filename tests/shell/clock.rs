@@ -1,0 +1,21 @@
+use std::time::{Duration, Instant};
+
+use consistent_backup::clock::Clock;
+
+use crate::cluster;
+
+#[tokio::test]
+async fn two_measurements_agree_within_their_widths() {
+    let cluster = cluster().await;
+    let begin = Instant::now();
+    let first = Clock::measure(&cluster).await.unwrap();
+    let took = begin.elapsed();
+    let second = Clock::measure(&cluster).await.unwrap();
+    eprintln!(
+        "{took:?}: width {:?} skew {:?}; then width {:?} skew {:?}",
+        first.width, first.skew, second.width, second.skew
+    );
+    let difference = first.now().duration_since(second.now()).unsigned_abs();
+    assert!(difference <= (first.width + second.width) / 2 + Duration::from_millis(2), "{difference:?}");
+    assert!(first.width <= Duration::from_millis(100) && took < Duration::from_secs(4));
+}

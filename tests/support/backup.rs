@@ -1,0 +1,127 @@
+//! A backup under load, and everything that can be proved of it without opening a copy.
+
+use serde_json::Value;
+
+use super::acks::Ack;
+use super::cluster;
+use super::copies;
+use super::database::Kind;
+use super::plugin::{list, outcome_is, run_of, text};
+use super::process::Ended;
+use super::scene::Scene;
+use super::verdict::{Verdict, Window, acknowledged_inside, busy_before};
+
+/// A backup that succeeded.
+pub struct Taken {
+    pub run: String,
+    pub record: Value,
+    pub window: Window,
+    pub kinds: Vec<Kind>,
+}
+
+/// Takes a backup and fails unless the record proves it, its storage agrees and the writers felt the hold.
+#[track_caller]
+pub fn consistent(scene: &Scene, kinds: &[Kind], more: &[&str]) -> Taken {
+    let ended = scene.backup_of(kinds, more).run();
+    proved(scene, kinds, &ended.done())
+}
+
+/// The same of a run that ended with an exit code of its own.
+#[track_caller]
+pub fn proved(scene: &Scene, kinds: &[Kind], ended: &Ended) -> Taken {
+    let record = ended.json();
+    outcome_is(&record, "ApplicationConsistent");
+    assert_eq!(record["apiVersion"], "consistent-backup/v1");
+    assert_eq!(record["kind"], "Backup");
+    assert_eq!(text(&record, "/metadata/namespace"), scene.namespace());
+    let window = Window::of(&record);
+
+    let targets = list(&record, "/status/targets");
+    assert_eq!(targets.len(), kinds.len(), "{record:#}");
+    for target in targets {
+        assert_eq!(target["held"], true, "{target:#}");
+    }
+    let claims = list(&record, "/status/claims");
+    assert_eq!(claims.len(), kinds.len(), "{record:#}");
+    for claim in claims {
+        cut_inside(claim, window);
+        assert_eq!(claim["ready"], true, "{claim:#}");
+    }
+    assert_eq!(list(&record, "/status/pods/differences"), &[] as &[Value]);
+    let before = list(&record, "/status/pods/before");
+    assert_eq!(before.len(), list(&record, "/status/pods/after").len());
+    assert_eq!(before.len(), kinds.len(), "{record:#}");
+    for target in targets {
+        let kind = *kinds.iter().find(|kind| target["pod"] == kind.pod()).unwrap_or_else(|| panic!("{target:#}"));
+        felt(kind, &scene.acks(kind).all(), Window::at(&record, text(target, "/quiescedAt")), window);
+    }
+    Taken { run: run_of(&record), record, window, kinds: kinds.to_vec() }
+}
+
+/// The storage's own times of the cut, which the plugin never sees, lie in the window that it claims.
+#[track_caller]
+fn cut_inside(claim: &Value, window: Window) {
+    let handle = text(claim, "/handle");
+    let stored = cluster::stored_snapshot(handle).unwrap_or_else(|| panic!("no stored snapshot {handle}: {claim:#}"));
+    let at = |field: &str| {
+        let time: jiff::Timestamp = stored[field].as_str().unwrap().parse().unwrap();
+        time.as_nanosecond()
+    };
+    let (begin, end) = (at("cutBegin"), at("cutEnd"));
+    assert!(begin >= window.start, "{} was cut {} ns before its window", claim["claim"], window.start - begin);
+    assert!(end <= window.end, "{} was cut {} ns after its window", claim["claim"], end - window.end);
+}
+
+/// A hold that stops commits was felt by the writers: nothing was acknowledged in the window, much before the hold.
+#[track_caller]
+fn felt(kind: Kind, acks: &[Ack], held: i128, window: Window) {
+    let busy = busy_before(acks, held);
+    assert!(busy >= 10, "{} was not busy: {busy} rows in the second before the hold", kind.name());
+    if kind.stops_commits() {
+        let inside = acknowledged_inside(acks, window);
+        assert!(inside.is_empty(), "{} was held, but acknowledged rows {inside:?}", kind.name());
+    }
+}
+
+impl Taken {
+    /// Judges copies of all claims: `--claims-only`, opened by throw-away pods.
+    #[track_caller]
+    pub fn copies_are_right(&self, scene: &Scene) {
+        let suffix = self.copied(scene);
+        for kind in &self.kinds {
+            let rows = copies::rows(scene, *kind, &suffix);
+            let verdict = Verdict::of(&scene.acks(*kind).all(), &rows, self.window, None);
+            verdict.is_right(&format!("copy of {} from {}", kind.name(), self.run));
+        }
+        copies::delete(scene, &self.kinds, &suffix);
+    }
+
+    /// How many of the rows that were promised are not in the copy of this database.
+    #[track_caller]
+    pub fn lost(&self, scene: &Scene, kind: Kind) -> usize {
+        let suffix = self.copied(scene);
+        let acks = scene.acks(kind).all();
+        // A copy that cannot be opened, or has no table, has no row.
+        let rows = copies::tried(scene, kind, &suffix).unwrap_or_default();
+        copies::delete(scene, &[kind], &suffix);
+        let verdict = Verdict::of(&acks, &rows, self.window, None);
+        assert!(verdict.promised > 50, "only {} rows were acknowledged before the window", verdict.promised);
+        verdict.lost.len()
+    }
+
+    /// Makes copies of the claims; the suffix they got.
+    #[track_caller]
+    pub fn copied(&self, scene: &Scene) -> String {
+        let suffix = self.run.rsplit('-').next().unwrap().to_owned();
+        let restore = ["restore-from-snapshot", &self.run, "--claims-only", "--suffix", &suffix];
+        scene.plugin(&restore).run().done();
+        suffix
+    }
+
+    /// The seconds that the record says this database was held.
+    #[track_caller]
+    pub fn held_seconds(&self, kind: Kind) -> f64 {
+        let target = list(&self.record, "/status/targets").iter().find(|target| target["pod"] == kind.pod());
+        target.unwrap_or_else(|| panic!("no {} in {:#}", kind.pod(), self.record))["heldSeconds"].as_f64().unwrap()
+    }
+}

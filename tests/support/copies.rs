@@ -1,0 +1,48 @@
+//! Copies of claims, opened by a throw-away pod of the same image.
+
+use serde_json::{Value, json};
+
+use super::database::Kind;
+use super::scene::Scene;
+use super::verdict::Row;
+use super::wait::{self, seconds};
+
+/// The rows of the claim `CLAIM-SUFFIX`. The pod is the StatefulSet's own but for its labels, so no Service finds it.
+#[track_caller]
+pub fn rows(scene: &Scene, kind: Kind, suffix: &str) -> Vec<Row> {
+    tried(scene, kind, suffix).unwrap_or_else(|why| panic!("the copy of {} cannot be read: {why}", kind.name()))
+}
+
+/// The same, or why the copy cannot be read.
+pub fn tried(scene: &Scene, kind: Kind, suffix: &str) -> Result<Vec<Row>, String> {
+    let set = scene.kubectl.get(&kind.object());
+    let pod = format!("copy-{}-{suffix}", kind.name());
+    scene.kubectl.apply(&[pod_of(&set, &pod, &format!("{}-{suffix}", kind.claim()))]);
+    let opened = wait::tried(seconds(90), || {
+        let status = scene.kubectl.get(&format!("pod/{pod}"))["status"].clone();
+        let ready = status["containerStatuses"][0]["ready"] == true;
+        if ready { Ok(()) } else { Err(status["containerStatuses"].to_string()) }
+    });
+    let read = opened.and_then(|()| {
+        let read = scene.kubectl.exec(&pod, &["sh", "-c", kind.rows()]);
+        if read.status.success() { Ok(Row::parse(&read.stdout)) } else { Err(read.to_string()) }
+    });
+    scene.kubectl.ok(&["delete", "pod", &pod, "--grace-period=0", "--force"]);
+    read
+}
+
+/// Deletes the copies of these databases' claims.
+pub fn delete(scene: &Scene, kinds: &[Kind], suffix: &str) {
+    for kind in kinds {
+        scene.kubectl.ok(&["delete", "pvc", "--wait=false", &format!("{}-{suffix}", kind.claim())]);
+    }
+}
+
+/// A pod like those of a StatefulSet, on this claim.
+pub fn pod_of(set: &Value, name: &str, claim: &str) -> Value {
+    let mut spec = set["spec"]["template"]["spec"].clone();
+    let volume = &set["spec"]["volumeClaimTemplates"][0]["metadata"]["name"];
+    spec["volumes"] = json!([{"name": volume, "persistentVolumeClaim": {"claimName": claim}}]);
+    spec["restartPolicy"] = json!("Never");
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"copy": name}}, "spec": spec})
+}

@@ -1,0 +1,177 @@
+//! The databases of `tests/cluster/workloads`, with what a test changes of them.
+
+use serde_json::{Value, json};
+
+use super::cluster;
+use super::kubectl::Kubectl;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Postgres,
+    Mariadb,
+    Redis,
+}
+
+impl Kind {
+    pub const ALL: [Self; 3] = [Self::Postgres, Self::Mariadb, Self::Redis];
+
+    /// The name of StatefulSet, container, Service and Secret.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Mariadb => "mariadb",
+            Self::Redis => "redis",
+        }
+    }
+
+    /// As the plugin is told.
+    pub fn object(self) -> String {
+        format!("statefulset/{}", self.name())
+    }
+
+    /// Its first pod.
+    pub fn pod(self) -> String {
+        format!("{}-0", self.name())
+    }
+
+    /// Its first pod's claim.
+    pub fn claim(self) -> String {
+        format!("data-{}-0", self.name())
+    }
+
+    /// The name of the server's process.
+    pub const fn server(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Mariadb => "mariadbd",
+            Self::Redis => "redis-server",
+        }
+    }
+
+    /// Whether the plugin's hold stops commits.
+    pub const fn stops_commits(self) -> bool {
+        !matches!(self, Self::Postgres)
+    }
+
+    /// A command in its container that prints all of the writer's rows, `NUMBER TIME` each.
+    pub const fn rows(self) -> &'static str {
+        match self {
+            Self::Postgres => "psql -X -At -F ' ' -U app -d app -c 'SELECT n, client_time FROM writes'",
+            Self::Mariadb => {
+                "MYSQL_PWD=$MARIADB_PASSWORD mariadb -u app -h 127.0.0.1 -N -B app \
+                 -e 'SELECT n, client_time FROM writes' | tr '\\t' ' '"
+            }
+            Self::Redis => "redis-cli --raw LRANGE writes 0 -1",
+        }
+    }
+
+    /// A command in its container that runs a statement as its administrator.
+    pub fn statement(self, text: &str) -> String {
+        match self {
+            Self::Postgres => format!("psql -X -q -v ON_ERROR_STOP=1 -U app -d app -c '{text}'"),
+            Self::Mariadb => format!("MYSQL_PWD=$MARIADB_ROOT_PASSWORD mariadb -u root -h 127.0.0.1 app -e '{text}'"),
+            Self::Redis => format!("redis-cli {text}"),
+        }
+    }
+
+    /// Loses the writer's rows, as an operator at a wrong prompt does.
+    pub const fn damage(self) -> &'static str {
+        match self {
+            Self::Postgres | Self::Mariadb => "DROP TABLE writes",
+            Self::Redis => "FLUSHALL",
+        }
+    }
+}
+
+type Edit = Box<dyn Fn(&mut Value)>;
+
+/// One database and its writer, as a test wants them.
+pub struct Database {
+    pub kind: Kind,
+    /// Whether a writer keeps it busy.
+    pub busy: bool,
+    edits: Vec<Edit>,
+}
+
+impl Database {
+    /// As the manifests have it, under load.
+    pub fn new(kind: Kind) -> Self {
+        Self { kind, busy: true, edits: Vec::new() }
+    }
+
+    /// Without a writer.
+    pub fn idle(mut self) -> Self {
+        self.busy = false;
+        self
+    }
+
+    /// Changes the StatefulSet.
+    pub fn edit(self, edit: impl Fn(&mut Value) + 'static) -> Self {
+        self.edit_kind("StatefulSet", edit)
+    }
+
+    fn edit_kind(mut self, kind: &'static str, edit: impl Fn(&mut Value) + 'static) -> Self {
+        self.edits.push(Box::new(move |object| {
+            if object["kind"] == kind {
+                edit(object);
+            }
+        }));
+        self
+    }
+
+    /// Changes an argument of the server: `--name=value`, or `--name value` for Redis.
+    pub fn argument(self, name: &'static str, value: &'static str) -> Self {
+        self.edit(move |set| {
+            let args = set["spec"]["template"]["spec"]["containers"][0]["args"].as_array_mut().unwrap();
+            let joined = format!("{name}=");
+            if let Some(at) = args.iter().position(|arg| arg.as_str().unwrap().starts_with(&joined)) {
+                args[at] = json!(format!("{joined}{value}"));
+            } else {
+                let at = args.iter().position(|arg| arg == name).unwrap_or_else(|| panic!("no argument {name}"));
+                args[at + 1] = json!(value);
+            }
+        })
+    }
+
+    /// The storage engine of the writer's table.
+    pub fn engine(self, engine: &'static str) -> Self {
+        self.writer("TABLE_ENGINE", engine)
+    }
+
+    /// How often its writer writes.
+    pub fn every(self, interval: &'static str) -> Self {
+        self.writer("WRITE_INTERVAL", interval)
+    }
+
+    fn writer(self, name: &'static str, value: &'static str) -> Self {
+        self.edit_kind("Pod", move |pod| {
+            let variables = pod["spec"]["containers"][0]["env"].as_array_mut().unwrap();
+            variables.iter_mut().find(|variable| variable["name"] == name).unwrap()["value"] = json!(value);
+        })
+    }
+
+    /// Without probes once it is up: nothing but the plugin notices when it hangs.
+    pub fn unprobed(self) -> Self {
+        self.edit(|set| {
+            let container = set["spec"]["template"]["spec"]["containers"][0].as_object_mut().unwrap();
+            for probe in ["readinessProbe", "livenessProbe"] {
+                container.remove(probe);
+            }
+        })
+    }
+
+    /// Its objects, to be applied.
+    pub fn objects(&self, kubectl: &Kubectl) -> Vec<Value> {
+        let folder = cluster::folder().join("workloads");
+        let mut objects = kubectl.read(&folder.join(format!("{}.yaml", self.kind.name())));
+        if self.busy {
+            objects.extend(kubectl.read(&folder.join(format!("writer-{}.yaml", self.kind.name()))));
+        }
+        for object in &mut objects {
+            // The namespace is the test's own.
+            object["metadata"].as_object_mut().unwrap().remove("namespace");
+            self.edits.iter().for_each(|edit| edit(object));
+        }
+        objects
+    }
+}

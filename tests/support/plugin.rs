@@ -1,0 +1,93 @@
+//! The plugin's binary, and the JSON that it promises.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::cluster;
+use super::process::{Ended, Running};
+
+pub const BINARY: &str = env!("CARGO_BIN_EXE_kubectl-consistent_backup");
+
+/// Longer than any run here takes; what a run promises is asserted apart.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+/// A call of the plugin.
+pub struct Plugin(Command);
+
+impl Plugin {
+    /// With nothing of the caller's environment but the way to kubectl and the cluster.
+    pub fn new() -> Self {
+        let mut command = Command::new(BINARY);
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        // Without a home there is no cache and no other kubeconfig.
+        command.env("HOME", "/nonexistent");
+        Self(command)
+    }
+
+    /// On the test cluster.
+    pub fn on_cluster() -> Self {
+        Self::new().kubeconfig(&cluster::kubeconfig())
+    }
+
+    pub fn kubeconfig(self, path: &Path) -> Self {
+        self.env("KUBECONFIG", path)
+    }
+
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.0.env(name, value);
+        self
+    }
+
+    /// The start of the databases' hold as a debug build allows it: nothing is flushed between hold and cut.
+    pub fn without_flush(self) -> Self {
+        self.env("CONSISTENT_BACKUP_TEST_SKIP_FLUSH", "1")
+    }
+
+    /// The process kills itself right after it handed over this many events of its journal (debug builds only).
+    pub fn dies_at(self, event: u32) -> Self {
+        self.env("CONSISTENT_BACKUP_TEST_DIE_AT", event.to_string())
+    }
+
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.0.args(args);
+        self
+    }
+
+    pub fn start(mut self) -> Running {
+        Running::start(&mut self.0)
+    }
+
+    pub fn run(self) -> Ended {
+        self.start().end(PATIENCE)
+    }
+}
+
+/// A field of a record's status that is a list.
+#[track_caller]
+pub fn list<'a>(record: &'a Value, pointer: &str) -> &'a [Value] {
+    let found = record.pointer(pointer).and_then(Value::as_array);
+    found.unwrap_or_else(|| panic!("no list {pointer} in {record:#}"))
+}
+
+/// A text out of a record, empty when it is not there.
+pub fn text<'a>(record: &'a Value, pointer: &str) -> &'a str {
+    record.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The run's id.
+#[track_caller]
+pub fn run_of(record: &Value) -> String {
+    let run = text(record, "/metadata/name");
+    assert!(!run.is_empty(), "a record without a name: {record:#}");
+    run.to_owned()
+}
+
+/// Fails unless the record is of this outcome.
+#[track_caller]
+pub fn outcome_is(record: &Value, outcome: &str) {
+    assert_eq!(text(record, "/status/outcome"), outcome, "{record:#}");
+}
