@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 	_ "github.com/lib/pq"
@@ -29,6 +30,7 @@ func open(kind string) (database, error) {
 	case "mariadb":
 		c := mysql.NewConfig()
 		c.User, c.Passwd, c.Net, c.Addr, c.DBName, c.InterpolateParams = user, password, "tcp", address, name, true
+		c.Timeout = 3 * time.Second // of a connect: one to a pod that is gone would else hang until the write's deadline
 		return openSQL("mysql", c.FormatDSN(), " ENGINE="+env("TABLE_ENGINE", "InnoDB"), "INSERT INTO writes VALUES (?, ?)")
 	case "redis":
 		return &redisDatabase{redis.NewClient(&redis.Options{Addr: address, Password: password, PoolSize: 1,
