@@ -52,7 +52,7 @@ fn restored(scene: &Scene, taken: &Taken) -> Value {
     let record = ended.json();
     assert_eq!(record["kind"], "Restore");
     outcome_is(&record, "Restored");
-    scene.all_serve(seconds(15));
+    scene.all_serve(seconds(30));
     rows_are_right(scene, taken, began);
 
     let after = volumes(scene, kinds);
@@ -149,7 +149,7 @@ fn a_restore_that_fails_goes_back() {
     outcome_is(&record, "RestoredOldVolumes");
     assert!(!text(&record, "/status/reason").is_empty(), "{record:#}");
     assert_eq!(volumes(&scene, &kinds), before, "the claims are bound to the volumes from before");
-    scene.all_serve(seconds(15));
+    scene.all_serve(seconds(30));
     for kind in kinds {
         rows_are_there(&scene, kind, began);
     }
@@ -181,7 +181,7 @@ fn a_restore_that_dies_is_brought_to_its_end() {
             break;
         }
         scene.plugin(&["thaw"]).run().done();
-        scene.all_serve(seconds(15));
+        scene.all_serve(seconds(30));
         let all = records(&scene);
         let record = all.iter().rfind(|record| record["kind"] == "Restore").expect("the restore is listed");
         let outcome = text(record, "/status/outcome");
