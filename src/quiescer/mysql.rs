@@ -118,7 +118,8 @@ impl Quiescer for Mysql {
 
     fn hold(&self, probe: &Probe, token: &Token, left: Duration) -> Script {
         let (left, wait) = (shell::seconds(left), lock_wait(left));
-        let mut lines = vec![format!("SET SESSION wait_timeout = {left}, lock_wait_timeout = {wait};")];
+        let mut lines =
+            vec![format!("SET @asked = SYSDATE();\nSET SESSION wait_timeout = {left}, lock_wait_timeout = {wait};")];
         if stages(probe) {
             // A stage waits several times, each up to lock_wait_timeout: this limits them together.
             lines.push(format!("SET SESSION max_statement_time = {wait};"));
@@ -126,6 +127,11 @@ impl Quiescer for Mysql {
         lines.push(format!("SELECT 'wait', {wait};\nSELECT 'token', GET_LOCK('{token}', 0);"));
         let stage = "BACKUP STAGE START;\nBACKUP STAGE BLOCK_COMMIT;";
         lines.push(if stages(probe) { stage } else { "FLUSH TABLES WITH READ LOCK;" }.into());
+        // The wait for the lock is part of the budget: without this a session whose client died meanwhile would hold
+        // for as long again.
+        lines.push(format!(
+            "SET SESSION wait_timeout = GREATEST(1, LEAST({left}, {left} - TIMESTAMPDIFF(SECOND, @asked, SYSDATE())));"
+        ));
         lines.push("SELECT 'session', CONNECTION_ID();".into());
         let status = probe.setting("binlog_status");
         if probe.setting("log_bin") == "ON" && !status.is_empty() {

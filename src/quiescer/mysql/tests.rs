@@ -81,6 +81,10 @@ fn deadlines_come_before_the_lock() {
     let at = |text: &str| sent.find(text).unwrap_or_else(|| panic!("no {text} in {sent}"));
     assert!(at("wait_timeout = 30") < at("BACKUP STAGE START"));
     assert!(at("lock_wait_timeout = 10") < at("BACKUP STAGE START"));
+    // Waiting for the lock costs of the session's time: it is set again to what is left.
+    assert!(at("SET @asked = SYSDATE();") < at("BACKUP STAGE START"));
+    let left = "wait_timeout = GREATEST(1, LEAST(30, 30 - TIMESTAMPDIFF(SECOND, @asked, SYSDATE())))";
+    assert!(at("BACKUP STAGE BLOCK_COMMIT") < at(left));
     assert!(at("GET_LOCK") < at("BACKUP STAGE START"));
     // A third of what is left, and never 0.
     assert!(held_with(6, &good()).contains("lock_wait_timeout = 2"));
