@@ -113,7 +113,18 @@ impl<F: Fold> Log<F> {
         self.journal.later_put(key, serde_json::to_string(value).unwrap_or_default());
     }
 
-    /// Makes events durable, then takes them.
+    /// Stores a named text beside the entries, and waits until that is certain.
+    pub async fn keep(&self, key: &str, value: &impl Serialize) -> Result<(), String> {
+        let text = serde_json::to_string(value).map_err(|e| e.to_string())?;
+        match self.journal.put(key, text, DURABLE).await {
+            Append::Written => Ok(()),
+            Append::TakenOver => Err("another process took the run over".into()),
+            Append::Failed(why) => Err(format!("the journal could not be written: {why}")),
+        }
+    }
+
+    /// Makes events durable and takes them, also when it is not known whether they are: they may come to stand in the
+    /// journal, and the entries that follow must fit.
     async fn durable(&mut self, events: Vec<F::Event>) -> Append {
         if events.is_empty() {
             return Append::Written;
@@ -123,7 +134,7 @@ impl<F: Fold> Log<F> {
             events.into_iter().map(|event| Entry { at, event, detail: Detail::default() }).collect();
         let append = self.journal.durable(entries.clone(), DURABLE).await;
         testing::die_at(self.entries.len() + entries.len());
-        if append == Append::Written {
+        if append != Append::TakenOver {
             for entry in entries {
                 // The fold asked for these events, so it takes them.
                 if self.run.apply(&entry.event).is_ok() {
@@ -164,7 +175,7 @@ impl<F: Fold> Log<F> {
         &mut self,
         work: impl Future<Output = ()>,
         mut told: mpsc::UnboundedReceiver<Told<F::Event>>,
-        broken: impl Future<Output = (Abort, String)>,
+        broken: impl Future<Output = (Abort, impl Into<Detail>)>,
         is_last: impl Fn(&F::Event) -> bool,
     ) {
         tokio::pin!(work);
@@ -179,8 +190,8 @@ impl<F: Fold> Log<F> {
                         return;
                     }
                 }
-                (reason, text) = &mut broken => {
-                    self.abort(reason, text);
+                (reason, detail) = &mut broken => {
+                    self.happened(F::aborted(reason), detail.into());
                     return;
                 }
                 () = &mut work => {
@@ -205,13 +216,13 @@ pub async fn execute<F: Fold, H: Hands<F>>(log: &mut Log<F>, hands: &mut H) -> R
             Append::Written => {}
             Append::TakenOver => return Err(Stop::TakenOver),
             Append::Failed(why) => {
-                // Unknown is not written: the step is not done. If not even giving up can be written, nothing is left
-                // to do here; what is durable names everything that exists, and `thaw` goes on from it.
-                let before = log.entries.len();
-                if F::outcome(&step).is_none() {
-                    log.abort(Abort::Step, format!("the journal could not be written: {why}"));
+                // Unknown is not written: the step is not done. If giving up asks for the same step, nothing is left to
+                // do here; what is durable names everything that exists, and `thaw` goes on from it.
+                if F::outcome(&step).is_some() {
+                    return Err(Stop::Unwritable(why));
                 }
-                if log.entries.len() == before || format!("{:?}", log.run.next()) == format!("{step:?}") {
+                log.abort(Abort::Step, format!("the journal could not be written: {why}"));
+                if format!("{:?}", log.run.next()) == format!("{step:?}") {
                     return Err(Stop::Unwritable(why));
                 }
                 continue;

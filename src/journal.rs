@@ -34,7 +34,8 @@ pub enum Append {
     Written,
     /// Another process took the run over. Nothing is written by this one any more.
     TakenOver,
-    /// It is not known to be in the journal: what it was the intent of must not be done.
+    /// It is not known to be in the journal: what it was the intent of must not be done. It may be there, or come to
+    /// be there with a later write.
     Failed(String),
 }
 

@@ -113,11 +113,6 @@ impl Ledger {
         Ok(self.last_id)
     }
 
-    /// Takes contents out again whose writer has given up. A write that was tried may still turn out to hold them.
-    pub(super) fn withdraw(&mut self, ids: std::ops::RangeInclusive<u64>) {
-        self.queue.retain(|(id, _)| !ids.contains(id));
-    }
-
     /// The id of the content that was pushed last.
     pub(super) fn last_id(&self) -> u64 {
         self.last_id

@@ -25,7 +25,8 @@ pub(super) enum Command {
 
 /// Somebody who waits until his contents are written.
 struct Waiting {
-    ids: std::ops::RangeInclusive<u64>,
+    /// The id of the last of them.
+    last: u64,
     deadline: Instant,
     reply: oneshot::Sender<Append>,
 }
@@ -155,10 +156,11 @@ impl Writer {
                 }
             }
             Command::Durable { contents, deadline, reply } => {
-                let first = self.ledger.last_id() + 1;
-                match self.gone.clone().map_or_else(|| self.ledger.push(contents), Err) {
-                    Ok(last) => self.waiting.push(Waiting { ids: first..=last, deadline, reply }),
-                    Err(why) => {
+                let pushed = self.gone.clone().map_or_else(|| self.ledger.push(contents), Err);
+                match (pushed, self.lost.take()) {
+                    (Ok(last), None) => self.waiting.push(Waiting { last, deadline, reply }),
+                    // Whoever wants to do something upon what stands in the journal hears that something is missing.
+                    (Err(why), _) | (Ok(_), Some(why)) => {
                         let _ = reply.send(Append::Failed(why));
                     }
                 }
@@ -174,11 +176,11 @@ impl Writer {
         for waiting in std::mem::take(&mut self.waiting) {
             let answer = if taken {
                 Append::TakenOver
-            } else if !self.ledger.waits_for(*waiting.ids.end()) {
+            } else if !self.ledger.waits_for(waiting.last) {
                 Append::Written
             } else if waiting.deadline <= now {
-                // Its caller will not do what this was the intent of, so it is not written later either.
-                self.ledger.withdraw(waiting.ids);
+                // Not taken back: a try whose answer was lost may have written it, and the entries that follow must
+                // fit either way.
                 Append::Failed(self.last_error.clone())
             } else {
                 self.waiting.push(waiting);
@@ -202,7 +204,6 @@ impl Writer {
 
     fn fail_all(&mut self, why: &str) {
         for waiting in std::mem::take(&mut self.waiting) {
-            self.ledger.withdraw(waiting.ids);
             let _ = waiting.reply.send(Append::Failed(why.to_owned()));
         }
     }
