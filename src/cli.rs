@@ -77,6 +77,10 @@ pub struct QuiesceSnapshot {
     /// Passes at most: repeated when pods changed or a hold was lost
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=20))]
     pub attempts: u8,
+    /// What may not change of a pod while databases are held: `state` (uid, STATUS, restarts, container ids, readiness,
+    /// node, image), or `strict` (its resourceVersion too: any write to it)
+    #[arg(long, value_name = "state|strict", default_value = "state")]
+    pub pods_must_match: crate::pods::Match,
     /// How long an error may stand on a cut before it counts as failed: a passing one is retried by the storage's sidecar
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub cut_error_patience: Duration,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::pods::Match;
 use crate::quiescer::Probe;
 
 mod build;
@@ -63,6 +64,9 @@ pub struct Plan {
     /// How long an error may stand on a content before the claim's cut counts as failed.
     #[serde(with = "millis")]
     pub cut_error_patience: Duration,
+    /// By what the two pod tables are compared.
+    #[serde(default)]
+    pub pods_must_match: Match,
     /// An estimate of how long the databases will be held.
     #[serde(with = "millis")]
     pub estimate: Duration,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 mod differences;
 mod status;
 
-pub use differences::{differences, only_readiness};
+pub use differences::{differences, only_readiness, words};
 
 /// One pod, as it stands in the pod table and in the record (`status.pods.before[]`, `after[]`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,32 @@ pub struct PodState {
     pub containers: Vec<String>,
     /// When it was created; AGE is printed from it and never counts as a difference.
     pub created: Option<Timestamp>,
+    /// The object's version, where tables are compared by it too (`--pods-must-match strict`).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub resource_version: String,
+}
+
+/// By what two pod tables are compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Match {
+    /// By what an operator sees of a pod.
+    #[default]
+    State,
+    /// By its resourceVersion too: any write to the pod counts, as with scalar-admin-for-kubernetes.
+    Strict,
+}
+
+impl std::str::FromStr for Match {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "state" => Ok(Self::State),
+            "strict" => Ok(Self::Strict),
+            other => Err(format!("`{other}` is neither state nor strict")),
+        }
+    }
 }
 
 /// One thing that differs between two tables (`status.pods.differences[]`).
@@ -67,7 +93,17 @@ impl PodState {
             images: running.iter().map(|c| c.image.clone().unwrap_or_default()).collect(),
             containers: running.iter().map(|c| container_id(pod, &c.name)).collect(),
             created: pod.metadata.creation_timestamp.as_ref().map(|t| t.0),
+            resource_version: String::new(),
         }
+    }
+
+    /// The state that this object shows, with all that it is to be compared by.
+    pub fn compared(pod: &Pod, by: Match) -> Self {
+        let resource_version = match by {
+            Match::State => String::new(),
+            Match::Strict => pod.metadata.resource_version.clone().unwrap_or_default(),
+        };
+        Self { resource_version, ..Self::of(pod) }
     }
 
     /// `NAMESPACE/NAME`.

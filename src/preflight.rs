@@ -33,7 +33,7 @@ pub async fn planned(cluster: &Cluster, request: &Request, run: &str, now: Times
     });
     let probes = join_all(asked).await;
     let plan = plan(&facts, &detection, &probes, request, run, now).map_err(Error::refusals)?;
-    Ok(Planned { plan, pods: facts.pods.iter().map(PodState::of).collect() })
+    Ok(Planned { plan, pods: facts.pods.iter().map(|pod| PodState::compared(pod, request.pods_must_match)).collect() })
 }
 
 async fn ask(cluster: &Cluster, target: &Detected, adapter: &dyn Quiescer, own: &str) -> Probed {

@@ -126,6 +126,7 @@ mod tests {
             node: "n1".into(),
             images: Vec::new(),
             containers: Vec::new(),
+            resource_version: String::new(),
             created: "2026-11-20T08:00:00Z".parse().ok(),
         }
     }
@@ -172,6 +173,7 @@ mod tests {
             workloads: Vec::new(),
             budget: Duration::from_secs(30),
             attempts: 3,
+            pods_must_match: crate::pods::Match::State,
             cut_error_patience: Duration::from_secs(5),
             estimate: Duration::from_millis(570),
             contents: ContentAccess { read: true, change: true },

@@ -79,6 +79,7 @@ mod tests {
             node: "n1".into(),
             images: vec!["db:1".into()],
             containers: vec![format!("x://{uid}")],
+            resource_version: String::new(),
             created: "2026-11-20T08:00:00Z".parse().ok(),
         }
     }
@@ -93,6 +94,7 @@ mod tests {
             status: "Pending".into(),
             ready: "0/1".into(),
             node: String::new(),
+            resource_version: String::new(),
             created: None,
             ..pod("mysql-0", "2")
         };

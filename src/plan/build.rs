@@ -56,6 +56,7 @@ pub fn plan(
         workloads: facts.workloads.clone(),
         budget: request.budget,
         attempts: request.attempts,
+        pods_must_match: request.pods_must_match,
         cut_error_patience: request.cut_error_patience,
         estimate,
         contents: facts.contents,

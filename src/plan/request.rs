@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Object;
 use crate::error::Error;
+use crate::pods::Match;
 
 /// A request for a backup.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct Request {
     pub budget: Duration,
     /// Passes at most.
     pub attempts: u8,
+    /// By what the two pod tables are compared.
+    pub pods_must_match: Match,
     /// How long an error may stand on a content.
     pub cut_error_patience: Duration,
     /// Nothing may be written, not even the probe that looks for a snapshot-controller.
@@ -60,6 +63,7 @@ impl Request {
             exclude_claims: Vec::new(),
             budget: Duration::from_secs(30),
             attempts: 3,
+            pods_must_match: Match::State,
             cut_error_patience: Duration::from_secs(5),
             dry_run: false,
         })

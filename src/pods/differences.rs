@@ -31,6 +31,23 @@ pub fn only_readiness(differences: &[Difference]) -> bool {
     !differences.is_empty() && differences.iter().all(lost_readiness)
 }
 
+/// The first differences in words.
+pub fn words(differences: &[Difference]) -> String {
+    let mut words: Vec<String> = differences
+        .iter()
+        .take(3)
+        .map(|d| match (&d.before, &d.after) {
+            (Some(before), Some(after)) => format!("{} {} {before} -> {after}", d.pod, d.field),
+            (None, _) => format!("{} was added", d.pod),
+            (_, None) => format!("{} was removed", d.pod),
+        })
+        .collect();
+    if differences.len() > 3 {
+        words.push(format!("and {} more", differences.len() - 3));
+    }
+    words.join("; ")
+}
+
 fn lost_readiness(d: &Difference) -> bool {
     let (Some(before), Some(after)) = (&d.before, &d.after) else {
         return false;
@@ -50,7 +67,7 @@ fn lost_readiness(d: &Difference) -> bool {
 }
 
 /// Named as in the record's pod tables.
-fn fields(p: &PodState) -> [(&'static str, String); 7] {
+fn fields(p: &PodState) -> [(&'static str, String); 8] {
     [
         ("uid", p.uid.clone()),
         ("status", p.status.clone()),
@@ -59,6 +76,7 @@ fn fields(p: &PodState) -> [(&'static str, String); 7] {
         ("containers", p.containers.join(",")),
         ("images", p.images.join(",")),
         ("node", p.node.clone()),
+        ("resourceVersion", p.resource_version.clone()),
     ]
 }
 
@@ -73,6 +91,7 @@ fn summary(p: &PodState) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pods::Match;
 
     fn pod(name: &str) -> PodState {
         PodState {
@@ -86,6 +105,7 @@ mod tests {
             node: "n1".into(),
             images: vec!["db:1".into()],
             containers: vec!["x://1".into()],
+            resource_version: String::new(),
             created: None,
         }
     }
@@ -119,6 +139,20 @@ mod tests {
         assert_eq!(differing(|p| p.containers = vec!["x://2".into()]), ["demo/a containers x://1 x://2"]);
         assert_eq!(differing(|p| p.images = vec!["db:2".into()]), ["demo/a images db:1 db:2"]);
         assert_eq!(differing(|p| p.node = "n2".into()), ["demo/a node n1 n2"]);
+    }
+
+    #[test]
+    fn the_version_counts_where_it_was_asked_for() {
+        let mut object = k8s_openapi::api::core::v1::Pod::default();
+        let mut tables = |by| {
+            object.metadata.resource_version = Some("1".into());
+            let before = PodState::compared(&object, by);
+            object.metadata.resource_version = Some("2".into());
+            differences(&[before], &[PodState::compared(&object, by)]).len()
+        };
+        assert_eq!((tables(Match::State), tables(Match::Strict)), (0, 1));
+        assert_eq!("strict".parse(), Ok(Match::Strict));
+        assert!("loose".parse::<Match>().is_err());
     }
 
     #[test]

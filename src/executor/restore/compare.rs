@@ -215,6 +215,7 @@ mod tests {
             node: "n1".into(),
             images: vec![image.into()],
             containers: vec!["x://1".into()],
+            resource_version: String::new(),
             created: None,
         }
     }
