@@ -5,9 +5,12 @@ pub mod client;
 mod controller;
 pub mod discovery;
 pub mod errors;
+#[cfg(debug_assertions)]
+mod faults;
 mod kubeconfig;
 pub(crate) mod nonce;
 mod patience;
+pub mod pod_watch;
 mod proxy;
 pub mod restore_facts;
 mod selection;

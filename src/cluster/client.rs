@@ -126,6 +126,8 @@ impl Cluster {
             }
         })?;
         let direct = wire(base);
+        #[cfg(debug_assertions)]
+        let direct = super::faults::around(direct);
         let direct = around.map_or(direct.clone(), |around| around(direct));
         let bound = connection.request_timeout.filter(|t| !t.is_zero()).unwrap_or(ANSWER);
         let bounded = answering(direct, bound);
