@@ -27,6 +27,8 @@ mod pods_change;
 mod refusals;
 #[path = "on_cluster/restore.rs"]
 mod restore;
+#[path = "on_cluster/sweep.rs"]
+mod sweep;
 #[path = "on_cluster/two_runs.rs"]
 mod two_runs;
 #[path = "on_cluster/without_parts.rs"]

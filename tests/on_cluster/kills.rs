@@ -9,6 +9,7 @@ use crate::support::backup::consistent;
 use crate::support::database::{Database, Kind};
 use crate::support::leftovers::{backups, leases, unnamed};
 use crate::support::plugin::{outcome_is, run_of, text};
+use crate::support::random::Seeded;
 use crate::support::scene::Scene;
 use crate::support::wait::{seconds, until_none};
 use crate::times;
@@ -80,23 +81,6 @@ fn survived(scene: &Scene, death: Death, force: bool) -> bool {
     killed
 }
 
-/// Numbers that look random, the same for the same seed.
-struct Seeded(u64);
-
-impl Seeded {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % end
-    }
-}
-
-fn seed() -> u64 {
-    let seed = std::env::var("CONSISTENT_BACKUP_SEED").ok().and_then(|text| text.parse().ok());
-    let seed = seed.unwrap_or_else(|| u64::try_from(now() / 1_000_000).unwrap());
-    println!("CONSISTENT_BACKUP_SEED={seed}");
-    seed
-}
-
 #[test]
 fn after_events_of_the_journal() {
     let scene = Scene::new("killed", &Kind::ALL.map(Database::new));
@@ -121,7 +105,7 @@ fn after_events_of_the_journal() {
 #[test]
 fn at_random_times() {
     let scene = Scene::new("killed-any", &Kind::ALL.map(Database::new));
-    let mut random = Seeded(seed());
+    let mut random = Seeded::of_run();
     for turn in 0..times(2, 20) {
         // Idle, a whole run takes this long from its plan to its end.
         survived(&scene, Death::Time(Duration::from_millis(random.below(2500))), turn % 2 == 1);

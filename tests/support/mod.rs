@@ -15,6 +15,7 @@ pub mod kubectl;
 pub mod leftovers;
 pub mod plugin;
 pub mod process;
+pub mod random;
 pub mod scene;
 pub mod verdict;
 pub mod wait;

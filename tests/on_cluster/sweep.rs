@@ -1,0 +1,122 @@
+//! Every request of a run is broken in every way, one run each. Whatever the plugin says afterwards must be true, the
+//! databases must serve without any help, and another machine must be able to bring the run to its end.
+
+use serde_json::Value;
+
+use crate::support::acks::{longest_gap, now};
+use crate::support::backup::consistent;
+use crate::support::cluster;
+use crate::support::database::{Database, Kind};
+use crate::support::leftovers::{backups, unnamed};
+use crate::support::plugin::{list, run_of, text};
+use crate::support::random::Seeded;
+use crate::support::scene::Scene;
+use crate::support::wait::{seconds, until_none};
+use crate::times;
+
+/// Not sent; sent and the answer lost; never answered; answers that the API server did not give; and the process killed
+/// once the request was answered.
+const KINDS: [&str; 7] = ["unsent", "lost", "hang", "409", "429", "500", "die"];
+
+const BUDGET: u64 = 5;
+const SLACK: u64 = 5;
+
+/// Breaks one request of one backup and judges everything after it; whether the run had such a request.
+#[track_caller]
+fn survived(scene: &Scene, kind: &str, n: u32, force: bool) -> bool {
+    let known: Vec<String> = backups(scene).iter().map(run_of).collect();
+    let begun = now();
+    let ended = scene
+        .backup(&["--quiesce-budget", &format!("{BUDGET}s"), "--request-timeout", "3s", "--attempts", "2"])
+        .env("CONSISTENT_BACKUP_TEST_FAULT", format!("{kind}@{n}"))
+        .run();
+    let at = |ended: &dyn std::fmt::Display| format!("{kind}@{n}: {ended}");
+    let hit = ended.stderr.lines().find(|line| line.starts_with("test: ")).map(str::to_owned);
+
+    // By themselves: nothing was called since.
+    scene.all_serve(seconds(BUDGET + SLACK));
+    for database in Kind::ALL {
+        let gap = longest_gap(&scene.acks(database).all(), begun, now());
+        assert!(gap < seconds(BUDGET + SLACK), "{}: no write for {gap:?}", at(&database.name()));
+    }
+    let new: Vec<Value> = backups(scene).into_iter().filter(|record| !known.contains(&run_of(record))).collect();
+    assert!(new.len() <= 1, "{}", at(&ended));
+    // What the exit code says is true, before anybody helps.
+    let outcome = new.first().map(|record| text(record, "/status/outcome").to_owned());
+    match (ended.code(), outcome.as_deref()) {
+        (Some(0), Some("ApplicationConsistent"))
+        | (Some(1), Some("Failed" | "Running"))
+        // Refused, or failed before there was anything to record.
+        | (Some(1 | 5), None)
+        | (Some(4), Some("Stuck" | "Running")) => {}
+        (None, _) if ended.was_killed() => {}
+        other => panic!("{other:?}: {}", at(&ended)),
+    }
+    let mut after = "-".to_owned();
+    if let Some(record) = new.first() {
+        let run = run_of(record);
+        let mut thaw = vec!["thaw", &run, "-o", "json"];
+        thaw.extend(force.then_some("--force"));
+        scene.plugin(&thaw).run().done();
+        let record = scene.plugin(&["describe", &run, "-o", "json"]).run().done().json();
+        text(&record, "/status/outcome").clone_into(&mut after);
+        match after.as_str() {
+            "ApplicationConsistent" => copies_are_there(&record),
+            "Failed" => assert_ne!(text(&record, "/status/snapshotsRemoved"), "pending", "{}", at(&ended)),
+            _ => panic!("{after} after thaw: {}", at(&ended)),
+        }
+    }
+    // Leases of a process that was killed expire; nobody removes them.
+    until_none("nothing left behind", seconds(30), || {
+        unnamed(scene).into_iter().filter(|left| !left.starts_with("lease/") || !ended.was_killed()).collect()
+    });
+    let code = ended.code().map_or("killed".to_owned(), |code| code.to_string());
+    let (outcome, line) = (outcome.as_deref().unwrap_or("-"), hit.as_deref().unwrap_or("not reached"));
+    println!("{kind}@{n} in {:.1} s: {code} {outcome}, then {after} ({line})", ended.took.as_secs_f64());
+    if hit.is_none() {
+        assert_eq!(ended.code(), Some(0), "nothing was broken, and yet: {}", at(&ended));
+    }
+    hit.is_some()
+}
+
+/// A backup that is said to be one is in the storage.
+#[track_caller]
+fn copies_are_there(record: &Value) {
+    for claim in list(record, "/status/claims") {
+        let handle = text(claim, "/handle");
+        assert!(cluster::stored_snapshot(handle).is_some(), "{handle} is not stored: {record:#}");
+    }
+}
+
+#[test]
+fn any_broken_request_is_survived() {
+    let mut broken = 0;
+    if times(0, 1) == 1 {
+        // Two at a time: a run mostly waits.
+        for pair in KINDS.chunks(2) {
+            let swept = |&kind: &&'static str| std::thread::spawn(move || swept(kind));
+            let threads: Vec<_> = pair.iter().map(swept).collect();
+            broken += threads.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>();
+        }
+    } else {
+        let scene = Scene::new("sweep", &Kind::ALL.map(Database::new));
+        let mut random = Seeded::of_run();
+        for turn in 0..8_usize {
+            let n = 1 + u32::try_from(random.below(110)).unwrap();
+            broken += usize::from(survived(&scene, KINDS[turn % KINDS.len()], n, turn % 2 == 0));
+        }
+        assert!(broken >= 4, "only {broken} requests were broken");
+        consistent(&scene, &Kind::ALL, &[]).copies_are_right(&scene);
+    }
+    println!("{broken} runs with a broken request");
+}
+
+/// Breaks every request of a run in this way, until a run needs fewer.
+fn swept(kind: &'static str) -> usize {
+    let scene = Scene::new("sweep", &Kind::ALL.map(Database::new));
+    let reached = (1..1000).take_while(|&n| survived(&scene, kind, n, n % 2 == 0)).count();
+    println!("{kind}: {reached} requests");
+    assert!(reached > 50, "only {reached} requests were broken");
+    consistent(&scene, &Kind::ALL, &[]).copies_are_right(&scene);
+    reached
+}

@@ -1,0 +1,22 @@
+//! Numbers that look random, the same for the same seed.
+
+use super::acks::now;
+
+/// A generator with a seed.
+pub struct Seeded(u64);
+
+impl Seeded {
+    /// With `CONSISTENT_BACKUP_SEED`, or a new seed, which is printed.
+    pub fn of_run() -> Self {
+        let seed = std::env::var("CONSISTENT_BACKUP_SEED").ok().and_then(|text| text.parse().ok());
+        let seed = seed.unwrap_or_else(|| u64::try_from(now() / 1_000_000).unwrap());
+        println!("CONSISTENT_BACKUP_SEED={seed}");
+        Self(seed)
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+}
