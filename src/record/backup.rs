@@ -13,6 +13,8 @@ use crate::protocol::Abort;
 use crate::protocol::backup::{Event, Held, Outcome, Run, Shape};
 
 mod fold;
+#[cfg(test)]
+mod tests;
 
 /// A backup as it is printed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -179,6 +181,11 @@ pub fn shape(plan: &Plan) -> Shape {
         attempts: plan.attempts,
         best: if plan.unheld.is_empty() { Outcome::ApplicationConsistent } else { Outcome::CrashConsistent },
     }
+}
+
+/// Why the last attempt in these entries is not what was asked for, if it is not.
+pub fn why(entries: &[Entry<Event>]) -> Option<String> {
+    fold::why(entries)
 }
 
 /// The words of an abort that has no text of its own.

@@ -44,9 +44,15 @@ pub struct Detail {
     /// With `Attempt`: how far this machine's clock was off the server's, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skew: Option<f64>,
-    /// With `Compared`: what differs.
+    /// With `Compared`, and with `Aborted` because of it: what differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub differences: Option<Vec<Difference>>,
+}
+
+impl From<String> for Detail {
+    fn from(text: String) -> Self {
+        Self::text(text)
+    }
 }
 
 impl Detail {

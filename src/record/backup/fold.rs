@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::{AttemptStatus, ClaimStatus, TargetStatus, Window, abort_text, held_value, seconds};
 use crate::plan::Plan;
 use crate::pods::Difference;
+use crate::protocol::Abort;
 use crate::protocol::backup::{CutPhase, Event, Held, Outcome, Run};
 use crate::record::entry::Entry;
 
@@ -108,21 +109,14 @@ impl<'a> Attempt<'a> {
     }
 
     pub(super) fn differences(&self) -> Vec<Difference> {
-        self.find(|e| matches!(e, Event::Compared { .. }))
-            .and_then(|e| e.detail.differences.clone())
-            .unwrap_or_default()
+        let mut told = self.entries.iter().filter(|e| matches!(e.event, Event::Compared { .. } | Event::Aborted(_)));
+        told.find_map(|e| e.detail.differences.clone()).unwrap_or_default()
     }
 
-    /// Why this attempt is not what was asked for: a failed thaw first, then what broke the window, then the pods.
+    /// Why this attempt is not what was asked for.
     fn reason(&self) -> Option<String> {
-        let rank = |event: &Event| match event {
-            Event::ThawGivenUp(_) => 0,
-            Event::Aborted(_) | Event::CutFailed(_) | Event::SettleFailed(_) => 1,
-            Event::HoldLost(_) | Event::Thawed { held: Held::No | Held::Unknown, .. } => 2,
-            Event::Compared { same: false } => 3,
-            _ => 9,
-        };
-        let entry = self.entries.iter().filter(|e| rank(&e.event) < 9).min_by_key(|e| rank(&e.event))?;
+        let ranked = self.entries.iter().filter_map(|e| Some((rank(&e.event)?, e)));
+        let (_, entry) = ranked.min_by_key(|(rank, _)| *rank)?;
         Some(entry.detail.text.clone().unwrap_or_else(|| match &entry.event {
             Event::Aborted(abort) => abort_text(*abort).into(),
             Event::CutFailed(_) => "a cut failed".into(),
@@ -132,6 +126,25 @@ impl<'a> Attempt<'a> {
             _ => "a hold was lost".into(),
         }))
     }
+}
+
+/// What is told when several things failed: the lowest first, and of one rank what came first.
+fn rank(event: &Event) -> Option<u8> {
+    match event {
+        Event::ThawGivenUp(_) => Some(0),
+        Event::Aborted(Abort::Signal | Abort::Budget | Abort::Step | Abort::Died) => Some(1),
+        Event::CutFailed(_) => Some(2),
+        Event::SettleFailed(_) => Some(3),
+        Event::Aborted(Abort::PodsChanged) | Event::Compared { same: false } => Some(4),
+        Event::HoldLost(_) | Event::Thawed { held: Held::No | Held::Unknown, .. } => Some(5),
+        _ => None,
+    }
+}
+
+/// Why the last of these attempts is not what was asked for.
+pub(super) fn why(entries: &[Entry<Event>]) -> Option<String> {
+    let from = entries.iter().rposition(|e| matches!(e.event, Event::Attempt(_)))?;
+    Attempt { entries: &entries[from..], targets: 0 }.reason()
 }
 
 /// Why the outcome is not better, or empty.

@@ -1,0 +1,94 @@
+//! What a record says of histories in which several things went wrong.
+#![allow(clippy::unwrap_used)]
+
+use serde_json::json;
+
+use super::*;
+use crate::record::entry::Detail;
+
+fn entry(event: Event, text: &str) -> Entry<Event> {
+    Entry { at: Timestamp::UNIX_EPOCH, event, detail: Detail::text(text) }
+}
+
+/// Everything that can be wrong with an attempt, the most urgent first: what may still be held, then what broke the
+/// window, in the order of the protocol; what the pods tell explains a hold that was lost.
+fn wrongs() -> Vec<Vec<Event>> {
+    let aborts = [Abort::Signal, Abort::Budget, Abort::Step, Abort::Died];
+    let not_held = |held| Event::Thawed { target: 0, held };
+    vec![
+        vec![Event::ThawGivenUp(0)],
+        aborts.map(Event::Aborted).to_vec(),
+        vec![Event::CutFailed(0)],
+        vec![Event::SettleFailed(0)],
+        vec![Event::Aborted(Abort::PodsChanged), Event::Compared { same: false }],
+        vec![Event::HoldLost(0), not_held(Held::No), not_held(Held::Unknown)],
+    ]
+}
+
+#[test]
+fn of_several_failures_the_most_urgent_is_told() {
+    let wrongs = wrongs();
+    for (rank, urgent) in wrongs.iter().enumerate() {
+        for lesser in wrongs[rank + 1..].iter().flatten() {
+            for urgent in urgent {
+                let mut entries = vec![entry(Event::Attempt(1), "-"), entry(lesser.clone(), "lesser")];
+                entries.push(entry(urgent.clone(), "urgent"));
+                assert_eq!(why(&entries).as_deref(), Some("urgent"), "{urgent:?} after {lesser:?}");
+                entries.swap(1, 2);
+                assert_eq!(why(&entries).as_deref(), Some("urgent"), "{urgent:?} before {lesser:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn of_equals_the_first_is_told_and_of_an_earlier_attempt_nothing() {
+    let wrong = |text| entry(Event::CutFailed(0), text);
+    assert_eq!(why(&[entry(Event::Attempt(1), "-"), wrong("first"), wrong("second")]).as_deref(), Some("first"));
+    assert_eq!(why(&[entry(Event::Attempt(1), "-"), wrong("old"), entry(Event::Attempt(2), "-")]), None);
+}
+
+#[test]
+fn whatever_is_told_the_exit_code_is_that_of_the_worst() {
+    // Cut failed, pods changed, and the release given up: the outcome, and with it the exit code, is the last one's.
+    let shape = Shape {
+        waves: vec![0],
+        stops_commits: vec![true],
+        claims: 1,
+        one_instant: true,
+        attempts: 1,
+        best: Outcome::ApplicationConsistent,
+    };
+    let mut run = Run::new(&shape);
+    for event in [
+        Event::Attempt(1),
+        Event::Prepared(0),
+        Event::WaveIntended(vec![0]),
+        Event::CutIntended,
+        Event::Quiesced(0),
+        Event::Flushed(0),
+        Event::CutFailed(0),
+        Event::Aborted(Abort::PodsChanged),
+        Event::ThawGivenUp(0),
+    ] {
+        run.apply(&event).unwrap();
+    }
+    assert_eq!(run.outcome(), Some(Outcome::Stuck));
+}
+
+#[test]
+fn pods_that_changed_in_the_window_are_in_the_record() {
+    let plan: Plan = serde_json::from_value(json!({
+        "run": "r", "created": "2026-11-20T10:00:00Z", "namespace": "demo", "request": "-l a=b", "selections": [],
+        "targets": [], "claims": [], "unheld": [], "workloads": [], "budget": 30000, "attempts": 1,
+        "cutErrorPatience": 5000, "estimate": 100, "contents": {"read": true, "change": true}, "notes": [],
+    }))
+    .unwrap();
+    let differ = Difference { pod: "demo/a".into(), field: "restarts".into(), before: None, after: None };
+    let mut aborted = entry(Event::Aborted(Abort::PodsChanged), "pods changed");
+    aborted.detail.differences = Some(vec![differ.clone()]);
+    let entries = [entry(Event::Attempt(1), "-"), aborted];
+    let record = record(&plan, &entries, Vec::new(), Vec::new()).unwrap();
+    assert_eq!(record.status.pods.differences, [differ]);
+    assert_eq!(record.status.reason, "pods changed");
+}
