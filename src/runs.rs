@@ -29,7 +29,7 @@ impl BackupJournal {
 
     /// The same for one that was read already.
     pub fn of(stored: &Stored, loaded: Loaded<Event>) -> Result<Self, Error> {
-        let plan: Plan = serde_json::from_str(&loaded.plan).map_err(|e| damaged(stored, "its plan", e))?;
+        let plan: Plan = serde_json::from_str(latest_plan(&loaded)).map_err(|e| damaged(stored, "its plan", e))?;
         let run = replay(&plan, &loaded.entries).map_err(|e| damaged(stored, "its entries", e.0))?;
         Ok(Self { plan, run, loaded })
     }
@@ -49,6 +49,20 @@ impl BackupJournal {
     pub fn is_open(&self) -> bool {
         !self.run.is_finished() || self.run.has_leftovers()
     }
+}
+
+/// The key of the plan that a repeated attempt was made by: pods were replaced, so uids and answers are others.
+pub fn plan_key(attempt: u8) -> String {
+    format!("plan.{attempt}")
+}
+
+/// The plan of the last attempt that began.
+fn latest_plan(loaded: &Loaded<Event>) -> &str {
+    let mut attempts = loaded.entries.iter().rev().filter_map(|entry| match entry.event {
+        Event::Attempt(n) => Some(plan_key(n)),
+        _ => None,
+    });
+    attempts.find_map(|key| loaded.keys.get(&key)).unwrap_or(&loaded.plan)
 }
 
 /// One key of a journal as a value.
@@ -103,7 +117,8 @@ pub async fn all(cluster: &Cluster, namespace: Option<&str>) -> Result<(Vec<Item
     Ok((items, unread))
 }
 
-/// Every run with something left to do, oldest first. One that cannot be read counts: it may hold something.
+/// Every run with something left to do: those first that may hold something, for the others may take minutes; then by
+/// age. One that cannot be read counts as such.
 pub async fn open(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Stored>, Error> {
     let mut open: Vec<Stored> = journal::list(cluster, namespace)
         .await?
@@ -114,6 +129,35 @@ pub async fn open(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Stor
             None => false,
         })
         .collect();
-    open.sort_by_key(|stored| (stored.created, stored.run.clone()));
+    open.sort_by_key(|stored| (!may_hold(stored), stored.created, stored.run.clone()));
     Ok(open)
+}
+
+/// Whether a database may be held, or a workload be down.
+fn may_hold(stored: &Stored) -> bool {
+    match stored.kind {
+        Some(Kind::Backup) => BackupJournal::read(stored).map_or(true, |j| !j.run.may_be_held().is_empty()),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::entry::{Detail, Entry};
+
+    #[test]
+    fn a_repeated_attempt_is_led_by_its_own_plan() {
+        let attempt =
+            |n| Entry { at: jiff::Timestamp::UNIX_EPOCH, event: Event::Attempt(n), detail: Detail::default() };
+        let mut loaded = Loaded { plan: "first".into(), keys: [].into(), entries: vec![attempt(1)] };
+        // Its plan is written before it begins; until then the first one counts.
+        loaded.keys.insert(plan_key(2), "second".into());
+        assert_eq!(latest_plan(&loaded), "first");
+        loaded.entries.push(attempt(2));
+        assert_eq!(latest_plan(&loaded), "second");
+        // Attempts whose plan nobody wrote: none is invented.
+        loaded.entries.push(attempt(3));
+        assert_eq!(latest_plan(&loaded), "second");
+    }
 }

@@ -6,13 +6,15 @@ use std::time::Duration;
 use super::quiesce_snapshot::{give_back, leased, thaw_command, waiting};
 use crate::clock::Clock;
 use crate::cluster::client::Cluster;
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::executor::backup::Backup;
 use crate::executor::signals::Signals;
 use crate::executor::{Log, Stop, execute};
 use crate::journal::{self, Kind, Stored};
 use crate::lease::{Leases, Take};
 use crate::output::progress::Progress;
+use crate::plan::Plan;
+use crate::preflight::Planned;
 use crate::protocol::backup::Event;
 use crate::record::item::Item;
 use crate::runs::{self, BackupJournal};
@@ -30,24 +32,26 @@ pub(super) async fn finish(
     cluster: &Cluster,
     stored: &Stored,
     take: Take,
+    signals: &Signals,
     progress: &Progress,
 ) -> Result<Ended, Error> {
     let held = match stored.kind {
         Some(Kind::Restore) => {
-            crate::executor::restore::resume(cluster, stored, take, progress).await?;
+            crate::executor::restore::resume(cluster, stored, take, signals, progress).await?;
             false
         }
-        _ => finish_backup(cluster, stored, take, progress, None).await?,
+        _ => finish_backup(cluster, stored, take, signals, progress, None).await?,
     };
     let item = runs::one(cluster, &stored.namespace, &stored.run).await?;
     Ok(Ended { item, held })
 }
 
-/// Finishes a backup; whether something may still be held.
+/// Finishes a backup; whether something may still be held. An error says by its exit code whether it may.
 async fn finish_backup(
     cluster: &Cluster,
     stored: &Stored,
     take: Take,
+    signals: &Signals,
     progress: &Progress,
     removal: Option<Duration>,
 ) -> Result<bool, Error> {
@@ -55,7 +59,21 @@ async fn finish_backup(
     if !found.is_open() {
         return Ok(false);
     }
-    let plan = found.plan;
+    let held = !found.run.may_be_held().is_empty();
+    let ended = lead(cluster, stored, found.plan, take, signals, progress, removal).await;
+    // Whatever stood in the way: what the journal says is not done yet.
+    ended.map_err(|error| if held { Error { code: ExitCode::Held, ..error } } else { error })
+}
+
+async fn lead(
+    cluster: &Cluster,
+    stored: &Stored,
+    plan: Plan,
+    take: Take,
+    signals: &Signals,
+    progress: &Progress,
+    removal: Option<Duration>,
+) -> Result<bool, Error> {
     let clock = Clock::measure(cluster).await?;
     let leases = Leases::take(cluster, &leased(&plan), &plan.run, take, &|w| progress.say(&waiting(w)))
         .await
@@ -64,14 +82,12 @@ async fn finish_backup(
         // Read again: between the first look and the lease the run may have gone on.
         let (stored, loaded, journal) = journal::take_over::<Event>(cluster, &stored.namespace, &stored.run).await?;
         let found = BackupJournal::of(&stored, loaded)?;
-        let talk = progress.clone();
-        let signals = Signals::listen(thaw_command(&plan), move |line| talk.say(line))
-            .map_err(|e| Error::failed("signals cannot be received").cause(e))?;
-        let before = found.pods("pods.before");
+        signals.lead(thaw_command(&plan));
+        let planned = Planned { pods: found.pods("pods.before"), plan: found.plan };
         let mut log = Log::new(found.run, found.loaded.entries, journal, clock);
         // Nobody waits for uploads here: what has to be done is done, the copies become ready by themselves.
-        let mut hands = Backup::new(cluster, found.plan, &leases, signals, progress, Some(Duration::ZERO));
-        hands.resume_with(before, removal);
+        let mut hands = Backup::new(cluster, planned, &leases, signals.clone(), progress, Some(Duration::ZERO));
+        hands.resume(&log, removal);
         let ended = match log.recover().await {
             Ok(()) => execute(&mut log, &mut hands).await.map(|_| ()),
             Err(stop) => Err(stop),
@@ -83,7 +99,9 @@ async fn finish_backup(
                 Err(Error::failed(format!("run {} is being finished by another process", plan.run)))
             }
             Err(Stop::Unwritable(why)) => {
-                Err(Error::held(format!("run {} cannot be recorded any more", plan.run)).cause(why))
+                let error = Error::failed(format!("run {} cannot be recorded any more", plan.run)).cause(why);
+                let held = !log.run.may_be_held().is_empty();
+                Err(if held { Error { code: ExitCode::Held, ..error } } else { error })
             }
         }
     }
@@ -94,7 +112,7 @@ async fn finish_backup(
 
 /// Tries once more to remove what earlier runs of this namespace could not: their drivers may answer now. Never an
 /// obstacle to the backup that is asked for.
-pub(super) async fn remove_pending(cluster: &Cluster, namespace: &str, progress: &Progress) {
+pub(super) async fn remove_pending(cluster: &Cluster, namespace: &str, signals: &Signals, progress: &Progress) {
     let Ok(open) = runs::open(cluster, Some(namespace)).await else { return };
     for stored in open.iter().filter(|s| s.kind == Some(Kind::Backup)) {
         let Ok(found) = BackupJournal::read(stored) else { continue };
@@ -102,7 +120,8 @@ pub(super) async fn remove_pending(cluster: &Cluster, namespace: &str, progress:
             continue;
         }
         progress.step(&format!("removing what run {} left", stored.run));
-        let tried = finish_backup(cluster, stored, Take::IfFree, progress, Some(Duration::from_secs(5))).await;
+        let within = Some(Duration::from_secs(5));
+        let tried = finish_backup(cluster, stored, Take::IfFree, signals, progress, within).await;
         if let Err(error) = tried {
             progress.say(&format!("run {} still has snapshots that are not removed: {error}", stored.run));
         }

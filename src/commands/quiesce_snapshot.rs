@@ -17,7 +17,7 @@ use crate::lease::{Leases, Take, Waiting};
 use crate::output::progress::Progress;
 use crate::output::{self, Format};
 use crate::plan::{Plan, Request};
-use crate::preflight::{Planned, planned};
+use crate::preflight;
 use crate::protocol::backup::{Outcome, Run};
 use crate::record::backup::shape;
 
@@ -29,8 +29,9 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
     progress.step("looking at the cluster");
     let clock = Clock::measure(cluster).await?;
     let id = run_id(clock.now());
-    let Planned { plan, pods } = planned(cluster, &request, &id, clock.now()).await?;
-    let text = output::plan::plan(&plan, &pods, clock.now());
+    let planned = preflight::planned(cluster, &request, &id, clock.now()).await?;
+    let plan = planned.plan.clone();
+    let text = output::plan::plan(&plan, &planned.pods, clock.now());
     if args.dry_run {
         progress.done();
         match format {
@@ -41,11 +42,10 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
         return Ok(ExitCode::Done);
     }
     progress.say(&text);
-    finish::remove_pending(cluster, &plan.namespace, &progress).await;
-
     let talk = progress.clone();
-    let signals = Signals::listen(thaw_command(&plan), move |line| talk.say(line))
-        .map_err(|e| Error::failed("signals cannot be received").cause(e))?;
+    let signals = Signals::listen(move |line| talk.say(line))?;
+    finish::remove_pending(cluster, &plan.namespace, &signals, &progress).await;
+    signals.lead(thaw_command(&plan));
     let leases = Leases::take(cluster, &leased(&plan), &plan.run, Take::IfFree, &|w| progress.say(&waiting(w)))
         .await
         .map_err(Error::refusals)?;
@@ -64,14 +64,12 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
         }
     };
     let mut log = Log::new(Run::new(&shape(&plan)), Vec::new(), journal, clock);
-    let mut hands = Backup::new(cluster, plan.clone(), &leases, signals, &progress, args.wait);
+    let mut hands = Backup::new(cluster, planned, &leases, signals, &progress, args.wait);
     hands.replan = Some(Box::new(|| {
         let (request, id, clock) = (&request, &id, &clock);
         Box::pin(async move {
-            let again = planned(cluster, request, id, clock.now()).await;
-            again
-                .map(|p| p.plan)
-                .map_err(|e| e.refusals.first().map_or(e.to_string(), |r| format!("{}: {}", r.object, r.message)))
+            let again = preflight::planned(cluster, request, id, clock.now()).await;
+            again.map_err(|e| e.refusals.first().map_or(e.to_string(), |r| format!("{}: {}", r.object, r.message)))
         })
     }));
     let ended = execute(&mut log, &mut hands).await;
@@ -80,26 +78,28 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
     let _ = log.written().await;
     give_back(leases, &progress).await;
     progress.done();
-    report(cluster, &plan, ended, interrupted, format).await
+    let held = !log.run.may_be_held().is_empty();
+    report(cluster, &plan, ended.map_err(|stop| (stop, held)), interrupted, format).await
 }
 
-/// Prints what came of the run, and says it by the exit code.
-pub(super) async fn report(
+/// Prints what came of the run, and says it by the exit code. A run that did not come to its end says whether something
+/// may be held.
+async fn report(
     cluster: &Cluster,
     plan: &Plan,
-    ended: Result<Outcome, Stop>,
+    ended: Result<Outcome, (Stop, bool)>,
     interrupted: bool,
     format: Format,
 ) -> Result<ExitCode, Error> {
     let outcome = match ended {
         Ok(outcome) => outcome,
-        Err(Stop::TakenOver) => {
+        Err((Stop::TakenOver, _)) => {
             return Err(Error::failed(format!(
                 "run {} was taken over by another process: this one did nothing more",
                 plan.run
             )));
         }
-        Err(Stop::Left) => {
+        Err((Stop::Left, _)) => {
             output::to_stderr(&format!(
                 "backup {}: the databases serve; the copies are not ready yet\nfinish with: {}",
                 plan.run,
@@ -107,7 +107,12 @@ pub(super) async fn report(
             ));
             return Ok(ExitCode::Interrupted);
         }
-        Err(Stop::Unwritable(why)) => {
+        Err((Stop::Unwritable(why), false)) => {
+            return Err(Error::failed(format!("run {} cannot be recorded any more; nothing is held", plan.run))
+                .cause(why)
+                .hint(format!("finish it with: {}", thaw_command(plan))));
+        }
+        Err((Stop::Unwritable(why), true)) => {
             return Err(Error::held(format!("run {} cannot be recorded any more", plan.run)).cause(why).hint(format!(
                 "what may be held releases itself within {} s; then: {}",
                 plan.budget.as_secs(),
@@ -174,6 +179,7 @@ pub(super) fn request(cluster: &Cluster, args: &QuiesceSnapshot) -> Result<Reque
         snapshot_class: args.snapshot_class.clone(),
         budget: args.quiesce_budget,
         attempts: args.attempts,
+        pods_must_match: args.pods_must_match,
         cut_error_patience: args.cut_error_patience,
         dry_run: args.dry_run,
         ..request

@@ -108,8 +108,8 @@ async fn in_place(
     // What moved was taken away for the question.
     let progress = &Progress::new();
     let talk = progress.clone();
-    let signals = Signals::listen(thaw_command(&plan), move |line| talk.say(line))
-        .map_err(|e| Error::failed("signals cannot be received").cause(e))?;
+    let signals = Signals::listen(move |line| talk.say(line))?;
+    signals.lead(thaw_command(&plan));
     let leases = Leases::take(cluster, &plan.leased(), &plan.run, Take::IfFree, &|w| progress.say(&waiting(w)))
         .await
         .map_err(Error::refusals)?;

@@ -4,6 +4,7 @@ use super::finish::{self, Ended};
 use crate::cli::Thaw;
 use crate::cluster::client::Cluster;
 use crate::error::{Error, ExitCode};
+use crate::executor::signals::Signals;
 use crate::lease::Take;
 use crate::output::progress::Progress;
 use crate::output::{self, Format};
@@ -23,11 +24,18 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
         return Ok(ExitCode::Done);
     }
     let take = if args.force { Take::Force } else { Take::AfterExpiry };
+    let talk = progress.clone();
+    let signals = Signals::listen(move |line| talk.say(line))?;
     let mut code = ExitCode::Done;
     let mut items = Vec::new();
     for header in &open {
+        if signals.came() {
+            progress.say(&format!("{} in {}: left as it is", header.run, header.namespace));
+            code = if code == ExitCode::Held { code } else { ExitCode::Interrupted };
+            continue;
+        }
         progress.say(&format!("{} in {}: finishing", header.run, header.namespace));
-        match finish::finish(cluster, header, take, &progress).await {
+        match finish::finish(cluster, header, take, &signals, &progress).await {
             Ok(Ended { item, held }) => {
                 if held {
                     code = ExitCode::Held;

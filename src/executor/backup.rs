@@ -12,11 +12,13 @@ use super::{Fold, Hands, Log, Stop, Told};
 use crate::backend::Proof;
 use crate::backend::csi::Csi;
 use crate::cluster::client::Cluster;
+use crate::cluster::pod_watch::{Changed, PodWatch};
 use crate::exec::{Channels, Place};
 use crate::lease::Leases;
 use crate::output::progress::Progress;
 use crate::plan::{Plan, Target};
-use crate::pods::PodState;
+use crate::pods::{PodState, words};
+use crate::preflight::Planned;
 use crate::protocol::backup::{Event, Outcome, Run, Step};
 use crate::protocol::{Abort, IllegalEvent};
 use crate::quiescer::{Answer, Quiescer, Token, by_name};
@@ -28,7 +30,7 @@ mod release;
 mod window;
 
 /// Makes the plan anew before an attempt is repeated: a replaced pod has another uid and perhaps another version.
-pub type Replan<'a> = Box<dyn Fn() -> BoxFuture<'a, Result<Plan, String>> + Send + Sync + 'a>;
+pub type Replan<'a> = Box<dyn Fn() -> BoxFuture<'a, Result<Planned, String>> + Send + Sync + 'a>;
 
 /// What a backup needs of the world.
 pub struct Backup<'a> {
@@ -56,7 +58,11 @@ const REMOVAL: Duration = Duration::from_secs(60);
 /// What this process knows beside the journal: open sessions, and when the budget ends.
 #[derive(Default)]
 struct State {
+    /// The pods that the plan was made by.
+    planned: Vec<PodState>,
     before: Vec<PodState>,
+    /// Follows the pods from the first table on.
+    watch: Option<PodWatch>,
     sessions: Vec<Session>,
     deadline: Option<Instant>,
 }
@@ -70,16 +76,16 @@ struct Session {
 }
 
 impl<'a> Backup<'a> {
-    /// The hands of this plan's run.
+    /// The hands of this plan's run, and the pods that it was made by.
     pub fn new(
         cluster: &'a Cluster,
-        plan: Plan,
+        Planned { plan, pods: planned }: Planned,
         leases: &'a Leases,
         signals: Signals,
         progress: &'a Progress,
         wait: Option<Duration>,
     ) -> Self {
-        let mut backup = Self {
+        Self {
             cluster,
             plan: Arc::new(plan),
             leases,
@@ -88,24 +94,21 @@ impl<'a> Backup<'a> {
             wait,
             replan: None,
             removal: REMOVAL,
-            state: State::default(),
-        };
-        backup.forget_sessions();
-        backup
-    }
-
-    /// Goes on with a run of another process: the pod table that it took, and how long a removal may take.
-    pub fn resume_with(&mut self, before: Vec<PodState>, removal: Option<Duration>) {
-        self.state.before = before;
-        self.removal = removal.unwrap_or(REMOVAL);
-    }
-
-    fn forget_sessions(&mut self) {
-        self.state.sessions = vec![Session::default(); self.plan.targets.len()];
-        // Each target has its own: `vec!` would clone one Arc.
-        for session in &mut self.state.sessions {
-            *session = Session { channels: Arc::default(), at_hold: Arc::default() };
+            state: State { planned, ..State::default() },
         }
+    }
+
+    /// Goes on with a run of another process: its pod table is the one to compare with.
+    pub fn resume(&mut self, log: &Log<Run>, removal: Option<Duration>) {
+        self.state.before = std::mem::take(&mut self.state.planned);
+        self.state.sessions = self.plan.targets.iter().map(|_| Session::default()).collect();
+        self.removal = removal.unwrap_or(REMOVAL);
+        // Until then a hold that nothing from outside can end may still end by itself.
+        let held_since = log.entries.iter().rev().find(|e| matches!(e.event, Event::WaveIntended(_))).map(|e| e.at);
+        self.state.deadline = held_since.map(|since| {
+            let past = Duration::try_from(log.clock.now().duration_since(since)).unwrap_or_default();
+            Instant::now() + self.plan.budget.saturating_sub(past)
+        });
     }
 
     fn token(&self, log: &Log<Run>) -> Token {
@@ -132,22 +135,34 @@ impl<'a> Backup<'a> {
         by_name(name).ok_or_else(|| format!("this version has no adapter {name}"))
     }
 
-    /// Ends when the attempt must not go on: a signal, the budget, a lost lease.
-    async fn broken(&self) -> (Abort, String) {
+    /// Ends when the attempt must not go on: a signal, the budget, a lost lease, a pod that is not as it was.
+    async fn broken(&self) -> (Abort, Detail) {
         let deadline = async {
             match self.state.deadline {
                 Some(at) => sleep_until(at).await,
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
+        let changed = async {
+            match &self.state.watch {
+                Some(watch) => watch.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let (reason, text) = tokio::select! {
+            Changed { differences, .. } = changed => {
+                let mut detail = Detail::text(format!("pods changed: {}", words(&differences)));
+                detail.differences = Some(differences);
+                return (Abort::PodsChanged, detail);
+            }
             () = self.signals.first() => (Abort::Signal, "interrupted".to_owned()),
             () = deadline => (
                 Abort::Budget,
                 format!("the quiesce budget of {} s was spent", self.plan.budget.as_secs_f64()),
             ),
             why = self.leases.until_lost() => (Abort::Step, why),
-        }
+        };
+        (reason, Detail::text(text))
     }
 
     /// Runs `work`, which tells its events, as long as nothing breaks the attempt off.
@@ -157,12 +172,20 @@ impl<'a> Backup<'a> {
         work: impl Future<Output = ()>,
         told: mpsc::UnboundedReceiver<Told<Event>>,
     ) {
-        let last = |event: &Event| matches!(event, Event::Aborted(_) | Event::CutFailed(_));
+        let last = |event: &Event| matches!(event, Event::Aborted(_) | Event::CutFailed(_) | Event::HoldLost(_));
         log.attend(work, told, self.broken(), last).await;
+        if let Some(Changed { now, .. }) = self.state.watch.as_ref().and_then(PodWatch::seen) {
+            log.store("pods.after", &now);
+        }
     }
 }
 
 impl Log<Run> {
+    /// Why the last attempt is repeated.
+    pub fn why_repeated(&self) -> Option<String> {
+        crate::record::backup::why(&self.entries)
+    }
+
     /// By what the cut of this claim is proved, in the last attempt.
     pub fn proof(&self, claim: usize) -> Option<Proof> {
         self.entries

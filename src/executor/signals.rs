@@ -5,26 +5,40 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::error::ExitCode;
+use crate::error::{Error, ExitCode};
 
-/// The signals that arrived, and what to say at the second.
+/// The signals that arrived, and what to say at the second. One for the whole process: a second listener would count
+/// and answer on its own, with what was held long ago.
 #[derive(Clone)]
 pub struct Signals {
     count: watch::Receiver<u32>,
-    held: Arc<Mutex<Vec<String>>>,
+    led: Arc<Mutex<Led>>,
+}
+
+/// What this process leads at the moment.
+#[derive(Clone, Default)]
+struct Led {
+    /// The command that releases what this process would leave.
+    thaw: String,
+    /// What may be held.
+    held: Vec<String>,
 }
 
 impl Signals {
     /// Takes the signals over. From now on none of them ends the process by itself: a database may be held.
     ///
-    /// `thaw` is the command that releases what this process leaves; `say` prints a line at once, whatever else is drawn.
-    pub fn listen(thaw: String, say: impl Fn(&str) + Send + 'static) -> std::io::Result<Self> {
-        let held: Arc<Mutex<Vec<String>>> = Arc::default();
+    /// `say` prints a line at once, whatever else is drawn.
+    pub fn listen(say: impl Fn(&str) + Send + 'static) -> Result<Self, Error> {
+        Self::take(say).map_err(|e| Error::failed("signals cannot be received").cause(e))
+    }
+
+    fn take(say: impl Fn(&str) + Send + 'static) -> std::io::Result<Self> {
+        let led: Arc<Mutex<Led>> = Arc::default();
         let (sender, count) = watch::channel(0);
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
-        let names = held.clone();
+        let now = led.clone();
         tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -33,7 +47,7 @@ impl Signals {
                     _ = hangup.recv() => {}
                 }
                 sender.send_modify(|n| *n += 1);
-                let held = names.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let Led { thaw, held } = now.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 let count = *sender.borrow();
                 match (count, held.is_empty()) {
                     (1, true) => say("interrupted"),
@@ -47,12 +61,17 @@ impl Signals {
                 }
             }
         });
-        Ok(Self { count, held })
+        Ok(Self { count, led })
+    }
+
+    /// From now on this process leads the run that this command finishes.
+    pub fn lead(&self, thaw: String) {
+        *self.led.lock().unwrap_or_else(PoisonError::into_inner) = Led { thaw, held: Vec::new() };
     }
 
     /// What a second signal names.
     pub fn set_held(&self, held: Vec<String>) {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
+        self.led.lock().unwrap_or_else(PoisonError::into_inner).held = held;
     }
 
     /// Whether one has arrived.

@@ -9,7 +9,7 @@ use super::{Backup, failed};
 use crate::backend::Discard;
 use crate::executor::{Log, Stop};
 use crate::labels::{OUTCOME, RECOVERY_POINT, WINDOW};
-use crate::pods::{differences, only_readiness};
+use crate::pods::{differences, only_readiness, words};
 use crate::protocol::Abort;
 use crate::protocol::backup::{Event, Run};
 use crate::record::backup::record;
@@ -19,7 +19,8 @@ use crate::record::entry::Detail;
 const READINESS: Duration = Duration::from_secs(60);
 impl Backup<'_> {
     /// Takes the second pod table at once and compares.
-    pub(super) async fn compare(&self, log: &mut Log<Run>) {
+    pub(super) async fn compare(&mut self, log: &mut Log<Run>) {
+        self.state.watch = None;
         self.progress.step("released: comparing the pods");
         let begun = Instant::now();
         let mut waited = false;
@@ -35,7 +36,7 @@ impl Backup<'_> {
                     log.store("pods.after", &after);
                     let same = differ.is_empty();
                     let mut detail = match (same, waited) {
-                        (false, _) => Detail::text(format!("pods changed: {}", changed(&differ))),
+                        (false, _) => Detail::text(format!("pods changed: {}", words(&differ))),
                         (true, true) => Detail::text("readiness was lost during the hold and came back"),
                         (true, false) => Detail::default(),
                     };
@@ -162,21 +163,4 @@ impl Backup<'_> {
             pause = (pause * 2).min(Duration::from_secs(2));
         }
     }
-}
-
-/// The first differences in words.
-fn changed(differences: &[crate::pods::Difference]) -> String {
-    let mut words: Vec<String> = differences
-        .iter()
-        .take(3)
-        .map(|d| match (&d.before, &d.after) {
-            (Some(before), Some(after)) => format!("{} {} {before} -> {after}", d.pod, d.field),
-            (None, _) => format!("{} was added", d.pod),
-            (_, None) => format!("{} was removed", d.pod),
-        })
-        .collect();
-    if differences.len() > 3 {
-        words.push(format!("and {} more", differences.len() - 3));
-    }
-    words.join("; ")
 }

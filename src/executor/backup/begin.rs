@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Backup, failed};
+use super::{Backup, Session, failed};
 use crate::cluster::discovery::reselect;
+use crate::cluster::pod_watch::PodWatch;
 use crate::executor::Log;
 use crate::plan::Plan;
-use crate::pods::{PodState, differences};
+use crate::pods::{PodState, differences, only_readiness, words};
+use crate::preflight::Planned;
 use crate::protocol::Abort;
 use crate::protocol::backup::{Event, Run};
 use crate::record::entry::Detail;
+use crate::runs::plan_key;
 
 /// How long pods must be unchanged before an attempt is repeated (design 4).
 const QUIET: Duration = Duration::from_secs(10);
@@ -22,13 +25,22 @@ const PATIENCE: Duration = Duration::from_secs(300);
 impl Backup<'_> {
     pub(super) async fn begin(&mut self, log: &mut Log<Run>, attempt: u8) {
         if attempt > 1 {
-            self.progress.say(&format!("attempt {} is repeated as soon as the pods are quiet", attempt - 1));
+            let why = log.why_repeated().unwrap_or_else(|| "the pods changed".into());
+            self.progress.say(&format!(
+                "attempt {} failed: {why}; attempt {attempt} of {} begins once the pods have been quiet for {} s",
+                attempt - 1,
+                self.plan.attempts,
+                QUIET.as_secs()
+            ));
             let ready = tokio::select! {
                 ready = self.quiet_again() => ready,
                 () = self.signals.first() => Err((Abort::Signal, "interrupted".into())),
             };
             match ready {
-                Ok(plan) => self.plan = Arc::new(plan),
+                Ok(Planned { plan, pods }) => {
+                    self.plan = Arc::new(plan);
+                    self.state.planned = pods;
+                }
                 Err((reason, text)) => {
                     log.abort(reason, text);
                     return;
@@ -43,37 +55,54 @@ impl Backup<'_> {
                 return;
             }
         };
+        // Who thaws from elsewhere must know the pods of this attempt: the first one's may be gone, and what is held in
+        // them would count as gone with them.
+        if attempt > 1
+            && let Err(why) = log.keep(&plan_key(attempt), &*self.plan).await
+        {
+            let (event, detail) = failed(why);
+            log.happened(event, detail);
+            return;
+        }
+        let strange = differences(&self.state.planned, &pods);
         self.state.before = pods;
-        self.forget_sessions();
-        log.store("plan", &*self.plan);
+        self.state.sessions = self.plan.targets.iter().map(|_| Session::default()).collect();
         log.store("pods.before", &self.state.before);
+        // An earlier attempt's would be taken for this one's.
+        log.store("pods.after", &Vec::<PodState>::new());
         let detail = Detail {
             accuracy: Some(log.clock.width.as_secs_f64()),
             skew: Some(log.clock.skew.as_secs_f64()),
             ..Detail::default()
         };
         log.happened(Event::Attempt(attempt), detail);
+        let (selections, by) = (self.plan.selections.clone(), self.plan.pods_must_match);
+        self.state.watch = Some(PodWatch::start(self.cluster, selections, self.state.before.clone(), by));
+        // What the databases were asked before holds for these very containers only.
+        if !strange.is_empty() && !only_readiness(&strange) {
+            log.abort(Abort::PodsChanged, format!("pods changed since they were looked at: {}", words(&strange)));
+        }
     }
 
     /// The pod table now.
     pub(super) async fn pods(&self) -> Result<Vec<PodState>, String> {
         let listed = timeout(Duration::from_secs(10), reselect(&self.cluster.api, &self.plan.selections)).await;
         match listed {
-            Ok(Ok(pods)) => Ok(pods.iter().map(PodState::of).collect()),
+            Ok(Ok(pods)) => Ok(pods.iter().map(|pod| PodState::compared(pod, self.plan.pods_must_match)).collect()),
             Ok(Err(e)) => Err(format!("the pods could not be listed: {}", crate::cluster::client::explain(&e))),
             Err(_) => Err("the pods could not be listed: the API server did not answer".into()),
         }
     }
 
     /// Waits until the pods were unchanged for a while, and makes the plan anew.
-    async fn quiet_again(&self) -> Result<Plan, (Abort, String)> {
+    async fn quiet_again(&self) -> Result<Planned, (Abort, String)> {
         let begun = Instant::now();
         let mut last = self.pods().await.unwrap_or_default();
         let mut since = Instant::now();
         loop {
             if since.elapsed() >= QUIET && !last.is_empty() {
                 match self.plan_again().await {
-                    Ok(plan) => return Ok(plan),
+                    Ok(planned) => return Ok(planned),
                     Err(why) if begun.elapsed() > PATIENCE => return Err((Abort::Step, why)),
                     // A pod that is not ready yet refuses the plan: it counts as not quiet.
                     Err(_) => since = Instant::now(),
@@ -92,11 +121,11 @@ impl Backup<'_> {
     }
 
     /// The plan of a repeated attempt must be about the same targets and claims: the fold counts them by number.
-    async fn plan_again(&self) -> Result<Plan, String> {
+    async fn plan_again(&self) -> Result<Planned, String> {
         let Some(replan) = &self.replan else {
             return Err("the run was taken over and is not repeated".into());
         };
-        let new = replan().await?;
+        let Planned { plan: new, pods } = replan().await?;
         let key = |plan: &Plan| {
             let targets: Vec<String> = plan.targets.iter().map(crate::plan::Target::path).collect();
             let claims: Vec<String> = plan.claims.iter().map(|c| format!("{}/{}", c.namespace, c.name)).collect();
@@ -105,11 +134,12 @@ impl Backup<'_> {
         if key(&new) != key(&self.plan) {
             return Err("the databases or claims are others now: run the backup again".into());
         }
-        Ok(Plan {
+        let plan = Plan {
             run: self.plan.run.clone(),
             created: self.plan.created,
             namespace: self.plan.namespace.clone(),
             ..new
-        })
+        };
+        Ok(Planned { plan, pods })
     }
 }

@@ -13,6 +13,8 @@ use super::window::complaint;
 use crate::cluster::client::is_not_found;
 use crate::exec;
 use crate::executor::Log;
+use crate::plan::Target;
+use crate::pods::{PodState, running_containers};
 use crate::protocol::backup::{Event, Held, Run};
 use crate::quiescer::{Act, Answer, Released, Token};
 use crate::record::entry::Detail;
@@ -79,19 +81,22 @@ impl Backup<'_> {
     }
 
     async fn thaw_one(&self, t: usize, token: &Token) -> Result<Outcome, String> {
-        let mut last = match self.thaw_by_session(t, token).await {
+        let (lost, mut last) = match self.thaw_by_session(t, token).await {
             Ok(outcome) => return Ok(outcome),
-            Err(why) => why,
+            // Seen lost is known, however it is released then; everything else is not.
+            Err((held, why)) => (if held == Held::No { Held::No } else { Held::Unknown }, why),
         };
         let begun = Instant::now();
         let patience = self.state.deadline.map_or(begun, |at| at.max(begun)) + BEYOND;
         let mut pause = Duration::from_millis(100);
         for n in 1_u32.. {
             match self.release(t, token).await {
+                // A hold whose answer never came may still be on its way in an open session: closed, and looked at again.
+                Ok(_) if self.state.sessions[t].channels.lock().await.take().is_some() => continue,
                 Ok(why) => {
                     let text = if last.is_empty() { why } else { format!("{last}; {why}") };
                     let path = self.target(t).path();
-                    return Ok(Outcome { held: Held::Unknown, detail: Detail::text(format!("{path}: {text}")) });
+                    return Ok(Outcome { held: lost, detail: Detail::text(format!("{path}: {text}")) });
                 }
                 Err(why) => last = why,
             }
@@ -110,20 +115,22 @@ impl Backup<'_> {
     }
 
     /// The way of the happy path: one message checks and releases.
-    async fn thaw_by_session(&self, t: usize, token: &Token) -> Result<Outcome, String> {
-        let (quiescer, target) = (self.quiescer(t)?, self.target(t));
+    async fn thaw_by_session(&self, t: usize, token: &Token) -> Result<Outcome, (Held, String)> {
+        let unknown = |why: String| (Held::Unknown, why);
+        let (quiescer, target) = (self.quiescer(t).map_err(unknown)?, self.target(t));
         if self.state.sessions[t].channels.lock().await.is_none() {
-            return Err(String::new());
+            return Err(unknown(String::new()));
         }
         let script = quiescer.thaw(&target.probe, token);
         let answers = timeout(SESSION, self.talk(t, &script, Instant::now() + SESSION))
             .await
-            .map_err(|_| "its session did not answer".to_owned())??;
+            .map_err(|_| unknown("its session did not answer".to_owned()))?
+            .map_err(unknown)?;
         let at_hold = self.state.sessions[t].at_hold.lock().await.clone();
         let thawed = quiescer.read_thaw(&target.probe, &at_hold, &answers);
         let why = thawed.why.or_else(|| answers.last().filter(|a| !a.ok()).map(complaint)).unwrap_or_default();
         if !thawed.released {
-            return Err(why);
+            return Err((thawed.held, why));
         }
         let mut detail = match thawed.held {
             Held::Yes => Detail::default(),
@@ -138,8 +145,10 @@ impl Backup<'_> {
         let (quiescer, target) = (self.quiescer(t)?, self.target(t));
         let pods: Api<Pod> = Api::namespaced(self.cluster.api.clone(), &target.namespace);
         match timeout(Duration::from_secs(5), pods.get(&target.pod)).await {
-            Ok(Ok(pod)) if pod.metadata.uid.as_deref() != Some(&target.pod_uid) => {
-                return Ok("the pod was replaced: what was held ended with it".into());
+            Ok(Ok(pod)) => {
+                if let Some(ended) = self.ended_with(target, &pod) {
+                    return Ok(format!("{ended}: what was held ended with it"));
+                }
             }
             Ok(Err(e)) if is_not_found(&e) => return Ok("the pod is gone: what was held ended with it".into()),
             // Not known: the database itself is asked.
@@ -161,5 +170,24 @@ impl Backup<'_> {
             Released::Gone => Ok("released by its token".into()),
             Released::Unknown(why) => Err(why),
         }
+    }
+
+    /// What ended every process that this run spoke to, if the pod as it is now shows that.
+    fn ended_with(&self, target: &Target, pod: &Pod) -> Option<&'static str> {
+        if pod.metadata.uid.as_deref() != Some(&target.pod_uid) {
+            return Some("the pod was replaced");
+        }
+        let now = PodState::of(pod);
+        let number = running_containers(pod).iter().position(|c| c.name == target.container)?;
+        let id = |state: &PodState| state.containers.get(number).filter(|id| !id.is_empty()).cloned();
+        let before = self.state.before.iter().find(|p| p.path() == now.path()).and_then(id);
+        if let (Some(before), Some(now)) = (before, id(&now))
+            && before != now
+        {
+            return Some("the container was restarted");
+        }
+        let statuses = pod.status.iter().flat_map(|s| s.container_statuses.iter().flatten());
+        let state = statuses.filter(|s| s.name == target.container).find_map(|s| s.state.as_ref())?;
+        state.terminated.is_some().then_some("the container has ended")
     }
 }

@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Backup, failed};
 use crate::backend::Seen;
 use crate::exec::{Channels, run_script};
-use crate::executor::Log;
+use crate::executor::{Log, Told};
 use crate::protocol::backup::{Event, Run};
 use crate::quiescer::{Act, Answer, Script};
 use crate::record::entry::Detail;
+
+/// How often held sessions are looked at while the storage cuts.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// How long preparing may take: opening sessions, a first checkpoint or sync. Nothing is held in it.
 const PREPARE: Duration = Duration::from_secs(120);
@@ -127,6 +130,7 @@ impl Backup<'_> {
         ));
         let token = self.token(log);
         let (tell, told) = mpsc::unbounded_channel();
+        let lost = self.hold_lost(tell.clone());
         let csi = self.csi();
         let seen = |seen: Seen| {
             let event = match seen {
@@ -142,8 +146,31 @@ impl Backup<'_> {
             };
             let _ = tell.send(event);
         };
-        let work = csi.cut(&token, claims, self.deadline(), seen);
+        let work = async {
+            tokio::select! {
+                () = csi.cut(&token, claims, self.deadline(), seen) => {}
+                () = lost => {}
+            }
+        };
         self.attend(log, work, told).await;
+    }
+
+    /// Tells of the first session that ended before its release: its cuts are worth nothing, and the others need not be
+    /// held for them.
+    async fn hold_lost(&self, tell: mpsc::UnboundedSender<Told<Event>>) {
+        loop {
+            for (t, session) in self.state.sessions.iter().enumerate() {
+                let ended = session.channels.lock().await.as_ref().and_then(Channels::ended);
+                if let Some((_, end)) = ended {
+                    let path = self.target(t).path();
+                    let how = complaint(&Answer { end, ..Answer::default() });
+                    let _ =
+                        tell.send((Event::HoldLost(t), Detail::text(format!("{path}: its session was lost: {how}"))));
+                    return;
+                }
+            }
+            sleep(LOOK).await;
+        }
     }
 
     /// Runs a script over the open channels of a target.

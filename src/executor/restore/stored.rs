@@ -82,7 +82,13 @@ pub fn is_open(stored: &Stored) -> bool {
 
 /// Brings a restore to its end that another process left: forward where every database had recovered, else back to the
 /// old volumes. An error with exit code 4 says that the workload may be down.
-pub async fn resume(cluster: &Cluster, stored: &Stored, take: Take, progress: &Progress) -> Result<(), Error> {
+pub async fn resume(
+    cluster: &Cluster,
+    stored: &Stored,
+    take: Take,
+    signals: &Signals,
+    progress: &Progress,
+) -> Result<(), Error> {
     let found = RestoreJournal::read(stored)?;
     if !found.is_open() {
         return Ok(());
@@ -92,7 +98,7 @@ pub async fn resume(cluster: &Cluster, stored: &Stored, take: Take, progress: &P
         |w: &Waiting| progress.step(&format!("waiting until the lease of run {} on pod/{} expires", w.run, w.pod));
     let leases =
         Leases::take(cluster, &found.plan.leased(), &found.plan.run, take, &waiting).await.map_err(Error::refusals)?;
-    let result = lead(cluster, stored, &leases, clock, progress).await;
+    let result = lead(cluster, stored, &leases, clock, signals, progress).await;
     // What is not given back expires by itself.
     let _ = leases.release().await;
     result
@@ -103,6 +109,7 @@ async fn lead(
     stored: &Stored,
     leases: &Leases,
     clock: Clock,
+    signals: &Signals,
     progress: &Progress,
 ) -> Result<(), Error> {
     // Read again: between the first look and the lease the run may have gone on.
@@ -113,11 +120,9 @@ async fn lead(
     }
     let before = found.beside().before;
     let RestoreJournal { plan, run, loaded } = found;
-    let talk = progress.clone();
-    let signals = Signals::listen(thaw_command(&plan), move |line| talk.say(line))
-        .map_err(|e| Error::failed("signals cannot be received").cause(e))?;
+    signals.lead(thaw_command(&plan));
     let mut log = Log::new(run, loaded.entries, journal, clock);
-    let mut hands = Restore::new(cluster, plan, before, leases, signals, progress);
+    let mut hands = Restore::new(cluster, plan, before, leases, signals.clone(), progress);
     let ended = match log.recover().await {
         Ok(()) => execute(&mut log, &mut hands).await,
         Err(stop) => Err(stop),
