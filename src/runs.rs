@@ -11,6 +11,9 @@ use crate::protocol::backup::{Event, Run};
 use crate::record::backup::{self, Backup, replay};
 use crate::record::item::Item;
 
+#[cfg(test)]
+mod histories;
+
 /// A backup's journal, understood.
 pub struct BackupJournal {
     /// The plan.

@@ -33,6 +33,8 @@ enum Need {
     Backup,
     /// A backup without it knows or keeps less, and says so.
     Useful,
+    /// A backup without it is the same; nobody asks beforehand.
+    Said,
     /// Only a restore uses it.
     Restore,
 }
@@ -56,6 +58,7 @@ const RULES: &[Rule] = &[
     rule("apps", "statefulsets", &["patch"], Scope::Namespace, Need::Restore),
     rule("apps", "deployments", &["patch"], Scope::Namespace, Need::Restore),
     rule("apps", "replicasets", &["patch"], Scope::Namespace, Need::Restore),
+    rule("events.k8s.io", "events", &["create", "patch"], Scope::Namespace, Need::Said),
     rule("", "namespaces", &["get"], Scope::Cluster, Need::Useful),
     rule("", "persistentvolumes", &["get"], Scope::Cluster, Need::Backup),
     rule(SNAPSHOTS, "volumesnapshotclasses", &["list"], Scope::Cluster, Need::Backup),
@@ -165,7 +168,7 @@ fn hint(resource: &str) -> &'static str {
 /// What a backup cannot do without, and everything that is asked.
 fn questions(kinds: &BTreeSet<Kind>) -> (BTreeSet<Question>, BTreeSet<Question>) {
     let (mut required, mut asked) = (BTreeSet::new(), BTreeSet::new());
-    for rule in RULES.iter().filter(|r| r.need != Need::Restore) {
+    for rule in RULES.iter().filter(|r| !matches!(r.need, Need::Restore | Need::Said)) {
         // The pods of a Deployment are found through its ReplicaSets.
         let named = kinds.iter().any(|kind| {
             kind.plural() == rule.resource || (*kind == Kind::Deployment && rule.resource == Kind::ReplicaSet.plural())

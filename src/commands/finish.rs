@@ -89,12 +89,13 @@ async fn lead(
         let mut hands = Backup::new(cluster, planned, &leases, signals.clone(), progress, Some(Duration::ZERO));
         hands.resume(&log, removal);
         let ended = match log.recover().await {
-            Ok(()) => execute(&mut log, &mut hands).await.map(|_| ()),
+            Ok(()) => execute(&mut log, &mut hands).await,
             Err(stop) => Err(stop),
         };
         let _ = log.written().await;
+        hands.announce_end(ended.as_ref().ok().copied()).await;
         match ended {
-            Ok(()) | Err(Stop::Left) => Ok(!log.run.may_be_held().is_empty()),
+            Ok(_) | Err(Stop::Left) => Ok(!log.run.may_be_held().is_empty()),
             Err(Stop::TakenOver) => {
                 Err(Error::failed(format!("run {} is being finished by another process", plan.run)))
             }

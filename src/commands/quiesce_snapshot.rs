@@ -74,8 +74,8 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
     }));
     let ended = execute(&mut log, &mut hands).await;
     let interrupted = hands.signals.came();
-    drop(hands);
     let _ = log.written().await;
+    hands.announce_end(ended.as_ref().ok().copied()).await;
     give_back(leases, &progress).await;
     progress.done();
     let held = !log.run.may_be_held().is_empty();

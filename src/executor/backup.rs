@@ -11,6 +11,7 @@ use super::signals::Signals;
 use super::{Fold, Hands, Log, Stop, Told};
 use crate::backend::Proof;
 use crate::backend::csi::Csi;
+use crate::cluster::announce::{Announcer, Said};
 use crate::cluster::client::Cluster;
 use crate::cluster::pod_watch::{Changed, PodWatch};
 use crate::exec::{Channels, Place};
@@ -48,6 +49,7 @@ pub struct Backup<'a> {
     pub wait: Option<Duration>,
     /// Makes the plan anew; absent when an unfinished run is only brought to its end.
     pub replan: Option<Replan<'a>>,
+    announcer: Announcer,
     removal: Duration,
     state: State,
 }
@@ -87,6 +89,7 @@ impl<'a> Backup<'a> {
     ) -> Self {
         Self {
             cluster,
+            announcer: Announcer::new(cluster, &plan),
             plan: Arc::new(plan),
             leases,
             signals,
@@ -109,6 +112,18 @@ impl<'a> Backup<'a> {
             let past = Duration::try_from(log.clock.now().duration_since(since)).unwrap_or_default();
             Instant::now() + self.plan.budget.saturating_sub(past)
         });
+    }
+
+    /// Says on the workloads how it ended.
+    pub async fn announce_end(self, outcome: Option<Outcome>) {
+        let run = &self.plan.run;
+        match outcome {
+            Some(Outcome::Stuck) => self.announcer.say(Said::Stuck, &format!("something may still be held by run {run}")),
+            Some(Outcome::Failed) => self.announcer.say(Said::Failed, &format!("run {run} is no backup")),
+            Some(outcome) => self.announcer.say(Said::Done, &format!("backup {run}: {outcome:?}")),
+            None => {}
+        }
+        self.announcer.done().await;
     }
 
     fn token(&self, log: &Log<Run>) -> Token {
@@ -247,10 +262,21 @@ impl Hands<Run> for Backup<'_> {
         match step {
             Step::Attempt(n) => self.begin(log, n).await,
             Step::Prepare(targets) => self.prepare(log, &targets).await,
-            Step::Quiesce(targets) => self.hold(log, &targets).await,
+            Step::Quiesce(targets) => {
+                self.hold(log, &targets).await;
+                if matches!(log.run.next(), Step::Flush(_)) {
+                    let (run, budget) = (&self.plan.run, self.plan.budget.as_secs());
+                    self.announcer.say(Said::Quiesced, &format!("by backup {run}, for {budget} s at most"));
+                }
+            }
             Step::Flush(targets) => self.flush(log, &targets).await,
             Step::Cut(claims) => self.cut(log, &claims).await,
-            Step::Thaw(targets) => self.thaw(log, &targets).await,
+            Step::Thaw(targets) => {
+                self.thaw(log, &targets).await;
+                if log.run.may_be_held().is_empty() {
+                    self.announcer.say(Said::Thawed, &format!("by backup {}", self.plan.run));
+                }
+            }
             Step::Compare => self.compare(log).await,
             Step::Discard(claims) => self.discard(log, &claims).await,
             Step::Keep(claims) => self.keep(log, &claims).await,
