@@ -7,6 +7,7 @@
 //! * [`quiescer`]: what one kind of database needs, one file each
 //! * [`record`]: the one format that is promised, folded from a run's journal
 //! * [`pods`]: the state of a pod as an operator sees it, and differences; [`error`]: refusals and exit codes
+//! * [`labels`] and [`names`]: by what everything that a run makes is found again
 //!
 //! The shell is the only code that touches the world:
 //!
@@ -29,6 +30,7 @@ pub mod executor;
 pub mod journal;
 pub mod labels;
 pub mod lease;
+pub mod names;
 pub mod output;
 pub mod plan;
 pub mod platform;

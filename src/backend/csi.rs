@@ -12,6 +12,7 @@ use kube::api::Api;
 use crate::cluster::client::Cluster;
 use crate::cluster::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
 use crate::labels::{ATTEMPT, MANAGED_BY, RUN};
+use crate::names::fnv;
 use crate::plan::{Claim, Plan};
 use crate::quiescer::Token;
 
@@ -61,11 +62,6 @@ pub fn snapshot_name(token: &Token, claim: &str) -> String {
 /// (external-snapshotter, `GetDynamicSnapshotContentNameForSnapshot`).
 fn content_name(uid: &str) -> String {
     format!("snapcontent-{uid}")
-}
-
-/// FNV-1a: a short, stable tail for names that had to be cut.
-pub(crate) fn fnv(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
 }
 
 fn labels(token: &Token) -> BTreeMap<String, String> {

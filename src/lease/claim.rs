@@ -16,6 +16,7 @@ use super::observed::{Observed, Verdict};
 use super::{DURATION, Take, Waiting};
 use crate::cluster::client::{Persisted, explain, is_already_exists, is_conflict, is_forbidden, is_not_found, persist};
 use crate::error::Refusal;
+use crate::names::fnv;
 
 const LABEL_MANAGED: &str = "app.kubernetes.io/managed-by";
 const MANAGED: &str = "consistent-backup";
@@ -64,10 +65,7 @@ fn name_of(pod: &str) -> String {
     if name.len() <= MOST {
         return name;
     }
-    // FNV-1a: the same in every version of this program, or two versions would not see each other's Leases.
-    let hash = pod
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = fnv(pod);
     let short = name[..MOST - 17].trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
     format!("{short}-{hash:016x}")
 }
