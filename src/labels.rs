@@ -4,6 +4,8 @@
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "consistent-backup");
 /// The label with the run's id.
 pub const RUN: &str = "consistent-backup/run";
+/// The label with what the run does, on its journal.
+pub const KIND: &str = "consistent-backup/kind";
 /// The label with the attempt.
 pub const ATTEMPT: &str = "consistent-backup/attempt";
 /// The annotation with the claim's name: a label could be too short for it.

@@ -9,6 +9,7 @@ use super::client::{explain, is_not_found};
 use super::nonce::nonce;
 use super::snapshots::{VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec};
 use crate::error::Refusal;
+use crate::labels::RUN;
 
 /// A living controller answers in about 0.1 s.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -64,7 +65,7 @@ async fn ask(api: &Api<VolumeSnapshot>, name: &str, run: &str) -> Result<(), Ref
 
 fn probe(name: &str, run: &str) -> VolumeSnapshot {
     // The label by which everything of a run is removed: one that we could not delete goes with the rest.
-    let labels = [("consistent-backup/run".to_owned(), run.to_owned())];
+    let labels = [(RUN.to_owned(), run.to_owned())];
     VolumeSnapshot {
         metadata: ObjectMeta { name: Some(name.into()), labels: Some(labels.into()), ..ObjectMeta::default() },
         spec: VolumeSnapshotSpec {

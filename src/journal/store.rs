@@ -15,13 +15,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::Journal;
 use super::ledger::{Ledger, Patch};
-use super::stored::{
-    FORMAT, KEY_FORMAT, KEY_PLAN, KEY_WRITER, Kind, LABEL_KIND, LABEL_MANAGED, LABEL_RUN, Loaded, MANAGED, Stored,
-};
+use super::stored::{FORMAT, KEY_FORMAT, KEY_PLAN, KEY_WRITER, Kind, Loaded, Stored};
 use super::writer::Writer;
 use crate::cluster::client::{Cluster, Persisted, explain, is_already_exists, is_conflict, is_not_found, persist};
 use crate::cluster::nonce::nonce;
 use crate::error::Error;
+use crate::labels::{KIND, MANAGED_BY, RUN};
 
 /// How long making, reading, claiming or deleting a journal is tried.
 const WITHIN: Duration = Duration::from_secs(20);
@@ -101,7 +100,7 @@ impl New {
         let own =
             [(KEY_FORMAT, FORMAT.to_owned()), (KEY_PLAN, self.plan.clone()), (KEY_WRITER, Ledger::mark(nonce, 0))];
         let own = own.into_iter().map(|(k, v)| (k.to_owned(), v));
-        let labels = [(LABEL_MANAGED, MANAGED), (LABEL_RUN, &self.run), (LABEL_KIND, self.kind.as_str())];
+        let labels = [MANAGED_BY, (RUN, self.run.as_str()), (KIND, self.kind.as_str())];
         ConfigMap {
             metadata: ObjectMeta {
                 name: Some(name_of(&self.run)),
@@ -195,7 +194,7 @@ pub async fn list(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Stor
         None => Api::all(cluster.api.clone()),
     };
     let mut params =
-        ListParams::default().labels(&format!("{LABEL_MANAGED}={MANAGED},{LABEL_RUN},{LABEL_KIND}")).limit(PAGE);
+        ListParams::default().labels(&format!("{}={},{RUN},{KIND}", MANAGED_BY.0, MANAGED_BY.1)).limit(PAGE);
     let mut found = Vec::new();
     loop {
         let failed = |why: String| {

@@ -8,16 +8,13 @@ use serde::de::DeserializeOwned;
 
 use super::Entry;
 use crate::error::Error;
+use crate::labels::{KIND, RUN};
 
 /// The only format there is.
 pub(super) const FORMAT: &str = "1";
 pub(super) const KEY_FORMAT: &str = "format";
 pub(super) const KEY_PLAN: &str = "plan";
 pub(super) const KEY_WRITER: &str = "writer";
-pub(super) const LABEL_MANAGED: &str = "app.kubernetes.io/managed-by";
-pub(super) const MANAGED: &str = "consistent-backup";
-pub(super) const LABEL_RUN: &str = "consistent-backup/run";
-pub(super) const LABEL_KIND: &str = "consistent-backup/kind";
 
 /// What a run does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,12 +93,12 @@ impl Stored {
         let meta = object.metadata;
         let label = |name: &str| meta.labels.as_ref().and_then(|l| l.get(name)).cloned();
         let name = meta.name.unwrap_or_default();
-        let run = label(LABEL_RUN);
+        let run = label(RUN);
         let run = run.or_else(|| name.strip_prefix("consistent-backup-").map(str::to_owned));
         Self {
             namespace: meta.namespace.unwrap_or_default(),
             run: run.unwrap_or_default(),
-            kind: label(LABEL_KIND).as_deref().and_then(Kind::from_label),
+            kind: label(KIND).as_deref().and_then(Kind::from_label),
             name,
             uid: meta.uid.unwrap_or_default(),
             resource_version: meta.resource_version.unwrap_or_default(),

@@ -16,11 +16,9 @@ use super::observed::{Observed, Verdict};
 use super::{DURATION, Take, Waiting};
 use crate::cluster::client::{Persisted, explain, is_already_exists, is_conflict, is_forbidden, is_not_found, persist};
 use crate::error::Refusal;
+use crate::labels::{MANAGED_BY, RUN};
 use crate::names::fnv;
 
-const LABEL_MANAGED: &str = "app.kubernetes.io/managed-by";
-const MANAGED: &str = "consistent-backup";
-const RUN: &str = "consistent-backup/run";
 /// How long one step of it is tried.
 const WITHIN: Duration = Duration::from_secs(10);
 /// Between two looks at a Lease that is waited for.
@@ -142,7 +140,7 @@ async fn make(api: &Api<Lease>, wanted: &Wanted) -> Result<Option<Lease>, Refusa
     let lease = Lease {
         metadata: ObjectMeta {
             name: Some(wanted.name.clone()),
-            labels: Some([(LABEL_MANAGED.to_owned(), MANAGED.to_owned())].into()),
+            labels: Some([(MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned())].into()),
             annotations: Some([(RUN.to_owned(), wanted.run.clone())].into()),
             ..ObjectMeta::default()
         },
@@ -170,7 +168,7 @@ async fn seize(api: &Api<Lease>, wanted: &Wanted, found: &Lease) -> Result<Optio
     let body = Patch::Merge(json!({
         "metadata": {
             "resourceVersion": found.resource_version(),
-            "labels": { LABEL_MANAGED: MANAGED },
+            "labels": { MANAGED_BY.0: MANAGED_BY.1 },
             "annotations": { RUN: wanted.run },
         },
         "spec": {
