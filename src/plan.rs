@@ -22,6 +22,7 @@ mod place;
 pub mod quantity;
 mod request;
 pub mod restore;
+mod selector;
 mod targets;
 mod uses;
 
@@ -32,6 +33,7 @@ pub use estimate::estimate;
 pub use facts::{Facts, Probed, SnapshotClass, claims_of};
 pub use object::{Kind, Object};
 pub use request::Request;
+pub use selector::selector_text;
 
 /// Everything a run decided before it touched anything. Stored in the journal: a later process needs nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, 
 use super::Retention;
 use super::access::Access;
 use crate::cluster::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
-use crate::plan::Probed;
+use crate::plan::{Probed, selector_text};
 
 /// What became of asking for one object.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,7 +116,7 @@ impl WorkloadNow {
         Self {
             uid: meta.uid.clone().unwrap_or_default(),
             replicas: replicas.unwrap_or(1),
-            labels: words(selector),
+            labels: selector_text(selector),
             owner: foreign_owner(meta.owner_references.as_deref().unwrap_or_default()),
             retention: None,
             images: pod.containers.into_iter().map(|c| (c.name, c.image.unwrap_or_default())).collect(),
@@ -124,21 +124,6 @@ impl WorkloadNow {
             deleting: meta.deletion_timestamp.is_some(),
         }
     }
-}
-
-/// A selector as the API server takes it in a query.
-fn words(selector: &LabelSelector) -> String {
-    let labels = selector.match_labels.iter().flatten().map(|(k, v)| format!("{k}={v}"));
-    let expressions = selector.match_expressions.iter().flatten().map(|e| {
-        let values = e.values.clone().unwrap_or_default().join(",");
-        match e.operator.as_str() {
-            "In" => format!("{} in ({values})", e.key),
-            "NotIn" => format!("{} notin ({values})", e.key),
-            "DoesNotExist" => format!("!{}", e.key),
-            _ => e.key.clone(),
-        }
-    });
-    labels.chain(expressions).collect::<Vec<_>>().join(",")
 }
 
 /// What controls an object, if that is of a kind that Kubernetes does not bring along.
@@ -222,18 +207,6 @@ mod tests {
         assert_eq!(foreign_owner(&[owner("apps/v1", true)]), None);
         assert_eq!(foreign_owner(&[owner("acid.zalan.do/v1", false)]), None, "owns, but does not control");
         assert_eq!(foreign_owner(&[owner("x.io/v1", true)]), Some("K/n".into()));
-    }
-
-    #[test]
-    fn selectors_are_written_as_queries() {
-        let selector: LabelSelector = serde_json::from_value(json!({
-            "matchLabels": {"a": "b"},
-            "matchExpressions": [
-                {"key": "c", "operator": "In", "values": ["d", "e"]}, {"key": "f", "operator": "NotIn", "values": ["g"]},
-                {"key": "h", "operator": "Exists"}, {"key": "i", "operator": "DoesNotExist"}]
-        }))
-        .unwrap();
-        assert_eq!(words(&selector), "a=b,c in (d,e),f notin (g),h,!i");
     }
 
     #[test]
