@@ -23,9 +23,9 @@ pub fn plan(
     refusals.extend(detection.refusals.iter().cloned());
     refusals.extend(facts.pods.iter().filter_map(serves));
 
-    let held = held(facts, detection, probes, request, &mut refusals);
+    let held = held(facts, detection, probes, &mut refusals);
     refusals.extend(targets::lights(&held));
-    let uses = uses::uses(facts, detection, &held, request, &mut refusals);
+    let uses = uses::uses(facts, detection, &held, &mut refusals);
     let mut planned = Vec::new();
     for (namespace, name) in &uses.copied {
         match claims::claim(facts, request, namespace, name) {

@@ -11,10 +11,7 @@ use crate::error::Refusal;
 pub const ROLE: &str = "consistent-backup/role";
 
 /// Why a claim is not cut, if it is not.
-pub(super) fn left_out(facts: &Facts, request: &Request, namespace: &str, claim: &str) -> Option<&'static str> {
-    if request.exclude_claims.iter().any(|c| c == claim) {
-        return Some("excluded");
-    }
+pub(super) fn left_out(facts: &Facts, namespace: &str, claim: &str) -> Option<&'static str> {
     let key = (namespace.to_owned(), claim.to_owned());
     let annotations = facts.claims.get(&key)?.metadata.annotations.as_ref()?;
     (annotations.get(ROLE)? == "archive").then_some("annotated as an archive")

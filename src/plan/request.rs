@@ -17,8 +17,6 @@ pub struct Request {
     pub selector: Option<String>,
     /// `--snapshot-class`.
     pub snapshot_class: Option<String>,
-    /// Claims that are left out.
-    pub exclude_claims: Vec<String>,
     /// How long databases may be held.
     pub budget: Duration,
     /// Passes at most.
@@ -60,7 +58,6 @@ impl Request {
             objects,
             selector,
             snapshot_class: None,
-            exclude_claims: Vec::new(),
             budget: Duration::from_secs(30),
             attempts: 3,
             pods_must_match: Match::State,

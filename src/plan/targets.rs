@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::facts::{Probed, claims_of, name, namespace, object};
 use super::place::{Place, mounts, places};
-use super::{Detected, Detection, Facts, Request, claims};
+use super::{Detected, Detection, Facts, claims};
 use crate::error::Refusal;
 use crate::pods::running_containers;
 use crate::quiescer::Probe;
@@ -29,7 +29,6 @@ pub(super) fn held(
     facts: &Facts,
     detection: &Detection,
     probes: &[Probed],
-    request: &Request,
     refusals: &mut Vec<Refusal>,
 ) -> Vec<Held> {
     let mut all = Vec::new();
@@ -41,7 +40,7 @@ pub(super) fn held(
         };
         match probed {
             Ok(probe) => {
-                let claims = directories(facts, pod, detected, probe, request, refusals);
+                let claims = directories(facts, pod, detected, probe, refusals);
                 all.push(Held { detected: detected.clone(), probe: probe.clone(), claims });
             }
             Err(reasons) => refusals.extend(reasons.iter().map(|reason| Refusal {
@@ -67,7 +66,6 @@ fn directories(
     pod: &Pod,
     detected: &Detected,
     probe: &Probe,
-    request: &Request,
     refusals: &mut Vec<Refusal>,
 ) -> BTreeSet<String> {
     let mut on = BTreeSet::new();
@@ -88,7 +86,7 @@ fn directories(
                     "only directories on PersistentVolumeClaims can be backed up",
                 ),
                 Place::Claim(claim) => {
-                    if let Some(why) = claims::left_out(facts, request, namespace(pod), &claim) {
+                    if let Some(why) = claims::left_out(facts, namespace(pod), &claim) {
                         refuse(
                             format!("directory {path} lies on claim {claim}, which is left out ({why})"),
                             "a backup without it could not be restored",
@@ -108,7 +106,7 @@ fn directories(
         );
     }
     // Nothing is held here: what makes the copy consistent is that all of it was cut at one instant.
-    let mounted = mounted(facts, pod, &detected.container, request);
+    let mounted = mounted(facts, pod, &detected.container);
     if !probe.stops_commits && mounted.len() > 1 {
         refuse(
             format!(
@@ -125,13 +123,13 @@ fn directories(
 }
 
 /// The claims that a container mounts, without those that are left out.
-fn mounted(facts: &Facts, pod: &Pod, container: &str, request: &Request) -> BTreeSet<String> {
+fn mounted(facts: &Facts, pod: &Pod, container: &str) -> BTreeSet<String> {
     let claims = claims_of(pod);
     mounts(pod, container)
         .iter()
         .filter_map(|m| claims.iter().find(|(volume, _)| *volume == m.volume))
         .map(|(_, claim)| (*claim).to_owned())
-        .filter(|claim| claims::left_out(facts, request, namespace(pod), claim).is_none())
+        .filter(|claim| claims::left_out(facts, namespace(pod), claim).is_none())
         .collect()
 }
 

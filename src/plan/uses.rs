@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use super::facts::{claims_of, name, namespace, object};
 use super::place::mounts;
 use super::targets::Held;
-use super::{ADAPTER, Detection, Facts, Request, claims};
+use super::{ADAPTER, Detection, Facts, claims};
 use crate::error::Refusal;
 use crate::pods::running_containers;
 
@@ -28,14 +28,13 @@ pub(super) fn uses(
     facts: &Facts,
     detection: &Detection,
     held: &[Held],
-    request: &Request,
     refusals: &mut Vec<Refusal>,
 ) -> Uses {
     let mut uses = Uses::default();
     for pod in &facts.pods {
         let mut open = BTreeSet::new();
         for (volume, claim) in claims_of(pod) {
-            if let Some(why) = claims::left_out(facts, request, namespace(pod), claim) {
+            if let Some(why) = claims::left_out(facts, namespace(pod), claim) {
                 uses.left_out.insert((claim.into(), why));
                 continue;
             }
