@@ -186,7 +186,8 @@ async fn attached(cluster: &Cluster, volumes: &BTreeSet<String>) -> Result<Optio
     Ok(listed.items.iter().find_map(of).map(|volume| format!("persistentvolume/{volume} is still attached to a node")))
 }
 
-/// Scales to `replicas` of each and waits until `ready` pods of each are ready and none too many is there.
+/// Scales to `replicas` of each and waits until `ready` pods of each are ready and none too many is there. Pods that
+/// are missing beyond `ready` are not waited for: on the way back there may never have been as many.
 pub async fn start(
     cluster: &Cluster,
     wanted: &[(&Workload, i32, i32)],
@@ -217,15 +218,22 @@ async fn start_round(cluster: &Cluster, wanted: &[(&Workload, i32, i32)]) -> Res
         }
     }
     for (of, replicas, ready) in wanted {
-        let pods = pods(cluster, of).await?;
-        let there = i32::try_from(pods.len()).unwrap_or(i32::MAX);
-        let serving = i32::try_from(pods.iter().filter(|pod| is_ready(pod)).count()).unwrap_or(i32::MAX);
-        if there != *replicas || serving < *ready {
-            let waits = pods.iter().find(|pod| !is_ready(pod)).map(reason).unwrap_or_default();
-            return Ok(Some(format!("{}: {serving} of {ready} pods are ready{waits}", of.path())));
+        if let Some(waiting) = waiting(&pods(cluster, of).await?, *replicas, *ready) {
+            return Ok(Some(format!("{}: {waiting}", of.path())));
         }
     }
     Ok(None)
+}
+
+/// What is still waited for until these pods are a started workload.
+fn waiting(pods: &[Pod], replicas: i32, ready: i32) -> Option<String> {
+    let there = i32::try_from(pods.len()).unwrap_or(i32::MAX);
+    let serving = i32::try_from(pods.iter().filter(|pod| is_ready(pod)).count()).unwrap_or(i32::MAX);
+    if serving < ready {
+        let waits = pods.iter().find(|pod| !is_ready(pod)).map(reason).unwrap_or_default();
+        return Some(format!("{serving} of {ready} pods are ready{waits}"));
+    }
+    (there > replicas).then(|| format!("{there} pods are there instead of {replicas}"))
 }
 
 /// Why a pod is not ready, as kubectl would show it.
@@ -266,6 +274,24 @@ mod tests {
         assert!(made_by(&pod("ReplicaSet", "web-5d8f"), &workload("Deployment")));
         assert!(!made_by(&pod("ReplicaSet", "web-two-5d8f"), &workload("Deployment")));
         assert!(!made_by(&Pod::default(), &workload("Deployment")));
+    }
+
+    /// A StatefulSet with OrderedReady makes its second pod only when its first is ready: with a first one that
+    /// crashed before the restore already, all replicas never come, and the way back would end stuck for ever.
+    #[test]
+    fn on_the_way_back_only_what_was_there_is_waited_for() {
+        let pod = |ready: &str| -> Pod {
+            serde_json::from_value(json!({"metadata": {"name": "p"}, "status": {"phase": "Running",
+                "conditions": [{"type": "Ready", "status": ready}]}}))
+            .unwrap()
+        };
+        let (up, down) = (pod("True"), pod("False"));
+        assert_eq!(waiting(std::slice::from_ref(&down), 2, 0), None, "none was ready before");
+        assert_eq!(waiting(&[up.clone(), down.clone()], 3, 1), None);
+        assert!(waiting(&[up.clone(), down.clone()], 2, 2).unwrap().starts_with("1 of 2 pods are ready (p is"));
+        assert!(waiting(std::slice::from_ref(&up), 2, 2).is_some(), "forward all of them must serve");
+        assert_eq!(waiting(&[up.clone(), up.clone()], 1, 1).unwrap(), "2 pods are there instead of 1");
+        assert_eq!(waiting(&[up.clone(), up], 2, 2), None);
     }
 
     #[test]
