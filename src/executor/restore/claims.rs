@@ -139,7 +139,7 @@ impl Restore<'_> {
                 Some("Lost") => Err(format!("{} has lost its volume", of.path())),
                 _ => Ok(Look::Waiting(format!("{} is not bound to its old volume yet", of.path()))),
             },
-            (Now::Foreign, _) => Err(format!("{} was made by somebody else meanwhile", of.path())),
+            (Now::Foreign, _) => Err(in_the_way(of)),
         }
     }
 
@@ -219,6 +219,17 @@ impl Restore<'_> {
     }
 }
 
+/// A claim of this name that is nobody's we know: a StatefulSet that something scaled up makes an empty one. It is not
+/// ours to delete, so the way back ends here, and the reader must be told how it goes on.
+fn in_the_way(of: &Claim) -> String {
+    let old = of.old_volume().map(|v| format!("; the old data is on persistentvolume/{}", v.name)).unwrap_or_default();
+    format!(
+        "{} was made by somebody else meanwhile: see that nothing scales the workload, delete that claim if it is empty, \
+         then thaw{old}",
+        of.path()
+    )
+}
+
 /// What one look came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Look {
@@ -251,6 +262,15 @@ mod tests {
             snapshot: "s".into(),
             content: "c".into(),
         }
+    }
+
+    #[test]
+    fn a_foreign_claim_in_the_way_is_no_dead_end() {
+        assert_eq!(
+            in_the_way(&of(true, Some("pv"))),
+            "persistentvolumeclaim/data was made by somebody else meanwhile: see that nothing scales the workload, delete \
+             that claim if it is empty, then thaw; the old data is on persistentvolume/pv"
+        );
     }
 
     #[test]
