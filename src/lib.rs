@@ -7,7 +7,7 @@
 //! * [`quiescer`]: what one kind of database needs, one file each
 //! * [`record`]: the one format that is promised, folded from a run's journal
 //! * [`pods`]: the state of a pod as an operator sees it, and differences; [`error`]: refusals and exit codes
-//! * [`labels`] and [`names`]: by what everything that a run makes is found again
+//! * [`labels`] and [`names`]: by what everything that a run makes is found again; [`typed`]: commands to be typed
 //!
 //! The shell is the only code that touches the world:
 //!
@@ -40,3 +40,4 @@ pub mod protocol;
 pub mod quiescer;
 pub mod record;
 pub mod runs;
+pub mod typed;

@@ -16,6 +16,7 @@ use super::kubeconfig;
 use super::patience::{Patient, answering, retrying, wire};
 pub use super::patience::{Persisted, Wire, persist};
 use crate::error::Error;
+use crate::typed::Typed;
 
 /// How long an answer may take, unless `--request-timeout` says otherwise. A server that is silent for longer is not
 /// waited for: something may be held meanwhile.
@@ -66,6 +67,20 @@ pub struct Connection {
     pub disable_compression: bool,
 }
 
+impl Connection {
+    /// What chooses the cluster, as it was given. The environment and the current context are the user's still.
+    fn typed(&self) -> Typed {
+        let file = self.kubeconfig.as_ref().map(|file| file.display().to_string());
+        let given = [
+            ("--context", self.context.clone()),
+            ("--kubeconfig", file),
+            ("--cluster", self.cluster.clone()),
+            ("--server", self.server.clone()),
+        ];
+        Typed::new(given.into_iter().filter_map(|(name, value)| Some((name, value?))))
+    }
+}
+
 impl fmt::Debug for Connection {
     /// Without the token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,6 +108,8 @@ pub struct Cluster {
     pub context: String,
     /// The API server's URL.
     pub server: String,
+    /// How the user chose this cluster, for the commands that are printed.
+    pub typed: Typed,
 }
 
 /// What a test puts between the clients and the network.
@@ -139,7 +156,22 @@ impl Cluster {
             namespace,
             context: chosen.context,
             server,
+            typed: connection.typed(),
         })
+    }
+
+    /// A cluster that is only this client: for tests with a server of their own.
+    #[cfg(test)]
+    pub(crate) fn of_client(client: &Client, namespace: &str) -> Self {
+        Self {
+            api: client.clone(),
+            once: client.clone(),
+            stream: client.clone(),
+            namespace: namespace.to_owned(),
+            context: String::new(),
+            server: String::new(),
+            typed: Typed::default(),
+        }
     }
 }
 
@@ -165,4 +197,25 @@ fn patient(wire: Wire, idle: Duration, namespace: &str) -> Client {
 /// What the audit log shows: kube sends none.
 fn user_agent() -> HeaderValue {
     HeaderValue::from_static(concat!("kubectl-consistent-backup/", env!("CARGO_PKG_VERSION")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_chose_the_cluster_is_typed_again() {
+        let connection = Connection {
+            context: Some("prod".into()),
+            kubeconfig: Some("/k".into()),
+            namespace: Some("shop".into()),
+            token: Some("secret".into()),
+            ..Connection::default()
+        };
+        assert_eq!(
+            connection.typed().thaw("r1", "demo"),
+            "kubectl consistent-backup thaw r1 -n demo --context prod --kubeconfig /k"
+        );
+        assert_eq!(Connection::default().typed(), Typed::default());
+    }
 }

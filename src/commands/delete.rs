@@ -66,7 +66,7 @@ async fn deletable(cluster: &Cluster, run: &str) -> Result<Stored, Refusal> {
     match running {
         Ok(false) => Ok(stored),
         Ok(true) => Err(Refusal::new(object, "it is not finished")
-            .hint(format!("finish it first: kubectl consistent-backup thaw {run} -n {}", cluster.namespace))),
+            .hint(format!("finish it first: {}", cluster.typed.thaw(run, &cluster.namespace)))),
         Err(error) => Err(Refusal::new(object, error.to_string())),
     }
 }

@@ -16,8 +16,8 @@ pub(super) async fn run(cluster: &Cluster, args: OfRun) -> Result<ExitCode, Erro
         Format::Yaml => output::yaml(&item)?,
         Format::Name => format!("{}/{}", item.kind().to_lowercase(), item.metadata().name),
         Format::Table | Format::Wide => match &item {
-            Item::Backup(backup) => output::runs::describe(backup, Timestamp::now()),
-            Item::Restore(restore) => output::restores::describe(restore, Timestamp::now()),
+            Item::Backup(backup) => output::runs::describe(backup, &cluster.typed, Timestamp::now()),
+            Item::Restore(restore) => output::restores::describe(restore, &cluster.typed, Timestamp::now()),
         },
     };
     output::to_stdout(&text);

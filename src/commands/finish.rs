@@ -82,7 +82,7 @@ async fn lead(
         // Read again: between the first look and the lease the run may have gone on.
         let (stored, loaded, journal) = journal::take_over::<Event>(cluster, &stored.namespace, &stored.run).await?;
         let found = BackupJournal::of(&stored, loaded)?;
-        signals.lead(thaw_command(&plan));
+        signals.lead(thaw_command(cluster, &plan));
         let planned = Planned { pods: found.pods("pods.before"), plan: found.plan };
         let mut log = Log::new(found.run, found.loaded.entries, journal, clock);
         // Nobody waits for uploads here: what has to be done is done, the copies become ready by themselves.

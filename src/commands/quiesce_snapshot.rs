@@ -45,7 +45,7 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
     let talk = progress.clone();
     let signals = Signals::listen(move |line| talk.say(line))?;
     finish::remove_pending(cluster, &plan.namespace, &signals, &progress).await;
-    signals.lead(thaw_command(&plan));
+    signals.lead(thaw_command(cluster, &plan));
     let leases = Leases::take(cluster, &leased(&plan), &plan.run, Take::IfFree, &|w| progress.say(&waiting(w)))
         .await
         .map_err(Error::refusals)?;
@@ -103,25 +103,25 @@ async fn report(
             output::to_stderr(&format!(
                 "backup {}: the databases serve; the copies are not ready yet\nfinish with: {}",
                 plan.run,
-                thaw_command(plan)
+                thaw_command(cluster, plan)
             ));
             return Ok(ExitCode::Interrupted);
         }
         Err((Stop::Unwritable(why), false)) => {
             return Err(Error::failed(format!("run {} cannot be recorded any more; nothing is held", plan.run))
                 .cause(why)
-                .hint(format!("finish it with: {}", thaw_command(plan))));
+                .hint(format!("finish it with: {}", thaw_command(cluster, plan))));
         }
         Err((Stop::Unwritable(why), true)) => {
             return Err(Error::held(format!("run {} cannot be recorded any more", plan.run)).cause(why).hint(format!(
                 "what may be held releases itself within {} s; then: {}",
                 plan.budget.as_secs(),
-                thaw_command(plan)
+                thaw_command(cluster, plan)
             )));
         }
     };
     let backup = crate::runs::backup(cluster, &plan.namespace, &plan.run).await?;
-    print::backup(&backup, format)?;
+    print::backup(cluster, &backup, format)?;
     let pending = backup.status.snapshots_removed == "pending";
     // On stderr whatever `-o` is: scripts and logs show that, and look at the exit code.
     let (name, reason) = (&plan.run, &backup.status.reason);
@@ -133,7 +133,7 @@ async fn report(
         Outcome::Failed => output::to_stderr(&format!("error: backup {name} failed, every database serves: {reason}")),
         Outcome::Stuck => output::to_stderr(&format!(
             "error: backup {name} failed, and something may still be held: {reason}\nhint: {}",
-            thaw_command(plan)
+            thaw_command(cluster, plan)
         )),
     }
     Ok(match outcome {
@@ -146,8 +146,8 @@ async fn report(
 }
 
 /// The command that brings this run to its end, from any machine.
-pub(super) fn thaw_command(plan: &Plan) -> String {
-    format!("kubectl consistent-backup thaw {} -n {}", plan.run, plan.namespace)
+pub(super) fn thaw_command(cluster: &Cluster, plan: &Plan) -> String {
+    cluster.typed.thaw(&plan.run, &plan.namespace)
 }
 
 /// The pods that this run leases: those with a target, and those whose claims are cut.

@@ -109,7 +109,7 @@ async fn in_place(
     let progress = &Progress::new();
     let talk = progress.clone();
     let signals = Signals::listen(move |line| talk.say(line))?;
-    signals.lead(thaw_command(&plan));
+    signals.lead(thaw_command(cluster, &plan));
     let leases = Leases::take(cluster, &plan.leased(), &plan.run, Take::IfFree, &|w| progress.say(&waiting(w)))
         .await
         .map_err(Error::refusals)?;
@@ -123,7 +123,7 @@ async fn in_place(
         Format::Json => output::json(&restore)?,
         Format::Yaml => output::yaml(&restore)?,
         Format::Name => format!("restore/{}", plan.run),
-        Format::Table | Format::Wide => restores::result(&restore, Timestamp::now()),
+        Format::Table | Format::Wide => restores::result(&restore, &cluster.typed, Timestamp::now()),
     });
     Ok(match outcome {
         Outcome::Restored => ExitCode::Done,
@@ -165,7 +165,7 @@ async fn lead(
     let _ = log.written().await;
     match ended {
         Ok(outcome) => Ok((outcome, log.run.aborted())),
-        Err(stop) => Err(stopped(&hands.plan, stop)),
+        Err(stop) => Err(stopped(cluster, &hands.plan, stop)),
     }
 }
 

@@ -118,7 +118,9 @@ impl<'a> Backup<'a> {
     pub async fn announce_end(self, outcome: Option<Outcome>) {
         let run = &self.plan.run;
         match outcome {
-            Some(Outcome::Stuck) => self.announcer.say(Said::Stuck, &format!("something may still be held by run {run}")),
+            Some(Outcome::Stuck) => {
+                self.announcer.say(Said::Stuck, &format!("something may still be held by run {run}"))
+            }
             Some(Outcome::Failed) => self.announcer.say(Said::Failed, &format!("run {run} is no backup")),
             Some(outcome) => self.announcer.say(Said::Done, &format!("backup {run}: {outcome:?}")),
             None => {}

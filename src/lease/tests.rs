@@ -113,15 +113,7 @@ fn cluster(fault: impl Fn(usize) -> Fault + Send + Sync + Copy + 'static) -> (Cl
         }),
         "shop",
     );
-    let cluster = Cluster {
-        api: client.clone(),
-        once: client.clone(),
-        stream: client,
-        namespace: "shop".into(),
-        context: String::new(),
-        server: String::new(),
-    };
-    (cluster, server)
+    (Cluster::of_client(&client, "shop"), server)
 }
 
 async fn take(cluster: &Cluster, pods: &[&str], how: Take) -> Result<Leases, Vec<Refusal>> {

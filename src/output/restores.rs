@@ -10,6 +10,7 @@ use super::table::Table;
 use crate::plan::restore::{Copies, RestorePlan, Workload};
 use crate::pods::PodState;
 use crate::record::restore::Restore;
+use crate::typed::Typed;
 
 /// The plan of a restore in place.
 pub fn plan(plan: &RestorePlan, pods: &[PodState], now: Timestamp) -> String {
@@ -78,7 +79,7 @@ pub fn copies(copies: &Copies) -> String {
 }
 
 /// What a restore prints when it is over.
-pub fn result(restore: &Restore, now: Timestamp) -> String {
+pub fn result(restore: &Restore, typed: &Typed, now: Timestamp) -> String {
     let status = &restore.status;
     let mut text = String::new();
     let mut table = Table::new(["CLAIM", "VOLUME", "NEW-VOLUME", "OLD-VOLUME", "SIZE", "SNAPSHOT"]);
@@ -103,12 +104,12 @@ pub fn result(restore: &Restore, now: Timestamp) -> String {
         let (before, after) = (d.before.as_ref().unwrap_or(&none), d.after.as_ref().unwrap_or(&none));
         let _ = writeln!(text, "differs: {} {}: {before} -> {after}", d.pod, d.field);
     }
-    text.push_str(&outcome(restore));
+    text.push_str(&outcome(restore, typed));
     text
 }
 
 /// The outcome, and what is left to do.
-pub fn outcome(restore: &Restore) -> String {
+pub fn outcome(restore: &Restore, typed: &Typed) -> String {
     let (metadata, status) = (&restore.metadata, &restore.status);
     let mut text = format!("restore {}: {}", metadata.name, status.outcome);
     if !status.reason.is_empty() {
@@ -120,11 +121,8 @@ pub fn outcome(restore: &Restore) -> String {
         let _ = write!(text, "\nthe old volumes are kept: {}", kept.join(", "));
         // What was Retain before the restore is so again afterwards, and stays.
         if status.claims.iter().any(|c| c.old_reclaim_policy.as_deref() == Some("Delete")) {
-            let _ = write!(
-                text,
-                "\ngive them up with: kubectl consistent-backup delete {} -n {}",
-                metadata.name, metadata.namespace
-            );
+            let delete = typed.command("delete", &metadata.name, &metadata.namespace);
+            let _ = write!(text, "\ngive them up with: {delete}");
         }
     }
     let left: Vec<&str> =
@@ -133,15 +131,14 @@ pub fn outcome(restore: &Restore) -> String {
         let _ = write!(text, "\nnot in use any more, but kept by their storage class: {}", left.join(", "));
     }
     if matches!(status.outcome.as_str(), "Running" | "Stuck") || status.policies_pending {
-        let _ =
-            write!(text, "\nfinish with: kubectl consistent-backup thaw {} -n {}", metadata.name, metadata.namespace);
+        let _ = write!(text, "\nfinish with: {}", typed.thaw(&metadata.name, &metadata.namespace));
     }
     text.push('\n');
     text
 }
 
 /// All that is known of a restore.
-pub fn describe(restore: &Restore, now: Timestamp) -> String {
+pub fn describe(restore: &Restore, typed: &Typed, now: Timestamp) -> String {
     let metadata = &restore.metadata;
     let mut text = String::new();
     let _ = writeln!(text, "Name:        {}", metadata.name);
@@ -159,6 +156,6 @@ pub fn describe(restore: &Restore, now: Timestamp) -> String {
             w.replicas
         );
     }
-    let _ = writeln!(text, "\n{}", result(restore, now).trim_end());
+    let _ = writeln!(text, "\n{}", result(restore, typed, now).trim_end());
     text
 }

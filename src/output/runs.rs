@@ -9,6 +9,7 @@ use super::pods::pod_changes;
 use super::table::Table;
 use crate::record::backup::Backup;
 use crate::record::item::Item;
+use crate::typed::Typed;
 
 /// The table of `list`.
 pub fn list(items: &[Item], now: Timestamp, namespaces: bool, wide: bool) -> String {
@@ -89,7 +90,7 @@ fn claims(backup: &Backup) -> String {
 }
 
 /// What stands at the end of `quiesce-snapshot` and in `describe`.
-pub fn outcome(backup: &Backup) -> String {
+pub fn outcome(backup: &Backup, typed: &Typed) -> String {
     let status = &backup.status;
     let mut text = format!("backup {}: {}", backup.metadata.name, status.outcome);
     if !status.reason.is_empty() {
@@ -105,10 +106,9 @@ pub fn outcome(backup: &Backup) -> String {
     if !status.may_be_held.is_empty() {
         let _ = write!(
             text,
-            "\nmay be held: {}\nrelease with: kubectl consistent-backup thaw {} -n {}",
+            "\nmay be held: {}\nrelease with: {}",
             status.may_be_held.join(", "),
-            backup.metadata.name,
-            backup.metadata.namespace
+            typed.thaw(&backup.metadata.name, &backup.metadata.namespace)
         );
     }
     match status.snapshots_removed.as_str() {
@@ -116,8 +116,8 @@ pub fn outcome(backup: &Backup) -> String {
         "pending" => {
             let _ = write!(
                 text,
-                "\nsnapshots of the failed attempt: NOT removed yet, the storage driver does not answer\nfinish with: kubectl consistent-backup thaw {} -n {}",
-                backup.metadata.name, backup.metadata.namespace
+                "\nsnapshots of the failed attempt: NOT removed yet, the storage driver does not answer\nfinish with: {}",
+                typed.thaw(&backup.metadata.name, &backup.metadata.namespace)
             );
         }
         _ => {}
@@ -127,7 +127,7 @@ pub fn outcome(backup: &Backup) -> String {
 }
 
 /// What `quiesce-snapshot` prints when it is over.
-pub fn result(backup: &Backup, now: Timestamp) -> String {
+pub fn result(backup: &Backup, typed: &Typed, now: Timestamp) -> String {
     let status = &backup.status;
     let mut text = String::new();
     for attempt in &status.attempts {
@@ -140,12 +140,12 @@ pub fn result(backup: &Backup, now: Timestamp) -> String {
     if !status.pods.after.is_empty() {
         let _ = writeln!(text, "{}\n", pod_changes(&status.pods.before, &status.pods.after, now).trim_end());
     }
-    text.push_str(&outcome(backup));
+    text.push_str(&outcome(backup, typed));
     text
 }
 
 /// All that is known of a backup.
-pub fn describe(backup: &Backup, now: Timestamp) -> String {
+pub fn describe(backup: &Backup, typed: &Typed, now: Timestamp) -> String {
     let (metadata, status) = (&backup.metadata, &backup.status);
     let mut text = String::new();
     let _ = writeln!(text, "Name:        {}", metadata.name);
@@ -170,7 +170,7 @@ pub fn describe(backup: &Backup, now: Timestamp) -> String {
         text,
         "Location:    the storage system of the claims; a copy in it is lost when that is lost\nVerified:    no"
     );
-    let _ = writeln!(text, "\n{}", result(backup, now).trim_end());
+    let _ = writeln!(text, "\n{}", result(backup, typed, now).trim_end());
     let settings: Vec<String> = status
         .targets
         .iter()

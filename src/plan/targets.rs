@@ -25,12 +25,7 @@ impl Held {
 }
 
 /// The databases that answered; what stands in their way goes to `refusals`.
-pub(super) fn held(
-    facts: &Facts,
-    detection: &Detection,
-    probes: &[Probed],
-    refusals: &mut Vec<Refusal>,
-) -> Vec<Held> {
+pub(super) fn held(facts: &Facts, detection: &Detection, probes: &[Probed], refusals: &mut Vec<Refusal>) -> Vec<Held> {
     let mut all = Vec::new();
     for (detected, probed) in detection.targets.iter().zip(probes) {
         let mut pods = facts.pods.iter();

@@ -24,12 +24,7 @@ pub(super) struct Uses {
     pub(super) beside: BTreeSet<(String, String)>,
 }
 
-pub(super) fn uses(
-    facts: &Facts,
-    detection: &Detection,
-    held: &[Held],
-    refusals: &mut Vec<Refusal>,
-) -> Uses {
+pub(super) fn uses(facts: &Facts, detection: &Detection, held: &[Held], refusals: &mut Vec<Refusal>) -> Uses {
     let mut uses = Uses::default();
     for pod in &facts.pods {
         let mut open = BTreeSet::new();

@@ -120,7 +120,7 @@ async fn lead(
     }
     let before = found.beside().before;
     let RestoreJournal { plan, run, loaded } = found;
-    signals.lead(thaw_command(&plan));
+    signals.lead(thaw_command(cluster, &plan));
     let mut log = Log::new(run, loaded.entries, journal, clock);
     let mut hands = Restore::new(cluster, plan, before, leases, signals.clone(), progress);
     let ended = match log.recover().await {
@@ -129,20 +129,19 @@ async fn lead(
     };
     let _ = log.written().await;
     match ended {
-        Ok(outcome) => over(&hands.plan, outcome),
-        Err(stop) => Err(stopped(&hands.plan, stop)),
+        Ok(outcome) => over(cluster, &hands.plan, outcome),
+        Err(stop) => Err(stopped(cluster, &hands.plan, stop)),
     }
 }
 
 /// Only `Stuck` is no end.
-fn over(plan: &RestorePlan, outcome: Outcome) -> Result<(), Error> {
+fn over(cluster: &Cluster, plan: &RestorePlan, outcome: Outcome) -> Result<(), Error> {
     match outcome {
         Outcome::Stuck => {
             Err(Error::held(format!("restore {} is stuck: the workload may be down", plan.run)).hint(format!(
-                "the old volumes are kept; see why with: kubectl consistent-backup describe {} -n {}; then again: {}",
-                plan.run,
-                plan.namespace,
-                thaw_command(plan)
+                "the old volumes are kept; see why with: {}; then again: {}",
+                cluster.typed.command("describe", &plan.run, &plan.namespace),
+                thaw_command(cluster, plan)
             )))
         }
         _ => Ok(()),
@@ -150,21 +149,21 @@ fn over(plan: &RestorePlan, outcome: Outcome) -> Result<(), Error> {
 }
 
 /// Why a process no longer leads the restore.
-pub fn stopped(plan: &RestorePlan, stop: Stop) -> Error {
+pub fn stopped(cluster: &Cluster, plan: &RestorePlan, stop: Stop) -> Error {
     match stop {
         Stop::TakenOver => {
             Error::failed(format!("restore {} was taken over by another process: this one did nothing more", plan.run))
         }
-        Stop::Left => Error::failed(format!("restore {} was left", plan.run)).hint(thaw_command(plan)),
+        Stop::Left => Error::failed(format!("restore {} was left", plan.run)).hint(thaw_command(cluster, plan)),
         Stop::Unwritable(why) => Error::held(format!("restore {} cannot be recorded any more", plan.run))
             .cause(why)
-            .hint(format!("the workload may be down; finish with: {}", thaw_command(plan))),
+            .hint(format!("the workload may be down; finish with: {}", thaw_command(cluster, plan))),
     }
 }
 
 /// The command that brings this restore to its end, from any machine.
-pub fn thaw_command(plan: &RestorePlan) -> String {
-    format!("kubectl consistent-backup thaw {} -n {}", plan.run, plan.namespace)
+pub fn thaw_command(cluster: &Cluster, plan: &RestorePlan) -> String {
+    cluster.typed.thaw(&plan.run, &plan.namespace)
 }
 
 /// Gives up the old volumes that a restore kept: puts their recorded reclaim policies back and waits until those are
