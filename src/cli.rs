@@ -8,6 +8,8 @@ pub mod connection;
 
 use connection::ConnectionFlags;
 
+use crate::plan::restore::Suffix;
+
 /// Application-consistent backups of databases on Kubernetes, proved to be consistent, and their restore.
 ///
 /// quiesce-snapshot holds every database of an application at the same time, has the storage cut its volumes, and
@@ -111,8 +113,8 @@ pub struct RestoreFromSnapshot {
     #[arg(long, requires = "suffix")]
     pub claims_only: bool,
     /// A copy of claim CLAIM is named CLAIM-SUFFIX
-    #[arg(long, value_name = "SUFFIX", requires = "claims_only")]
-    pub suffix: Option<String>,
+    #[arg(long, value_name = "SUFFIX", requires = "claims_only", value_parser = Suffix::new)]
+    pub suffix: Option<Suffix>,
     /// Do not ask
     #[arg(short = 'y', long)]
     pub yes: bool,

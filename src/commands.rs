@@ -24,11 +24,11 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
     if let Command::Rbac(args) = cli.command {
         return Ok(rbac::run(&args));
     }
-    let cluster = Cluster::connect(&cli.connection.into()).await?;
     if let Command::QuiesceSnapshot(args) = &cli.command {
-        // What is typed wrong is said before anything is asked.
-        quiesce_snapshot::request(&cluster, args)?;
+        // What is typed wrong is said before anything is read or asked: a kubeconfig that is wrong too is another error.
+        quiesce_snapshot::request("", args)?;
     }
+    let cluster = Cluster::connect(&cli.connection.into()).await?;
     reachable(&cluster).await?;
     match cli.command {
         Command::QuiesceSnapshot(args) => quiesce_snapshot::run(&cluster, args).await,

@@ -54,6 +54,7 @@ fn what_is_typed_wrong_is_a_usage_error() {
         (&["restore-from-snapshot"], "RUN"),
         (&["restore-from-snapshot", "run", "--claims-only"], "--suffix"),
         (&["restore-from-snapshot", "run", "--suffix", "x"], "--claims-only"),
+        (&["restore-from-snapshot", "run", "--claims-only", "--suffix", "A_b"], "cannot end a name"),
         (&["thaw", "run", "-A"], "cannot be used with"),
         (&["describe"], "RUN"),
         (&["compare", "one", "two"], "two"),
@@ -75,7 +76,11 @@ fn what_is_no_object_is_a_usage_error() {
     for object in ["postgres", "sts/", "secret/x", "sts/a/b"] {
         let plugin = Plugin::new().kubeconfig(&kubeconfig).args(["quiesce-snapshot", object]);
         plugin.run().exits(2).says(&[object]);
+        let missing = Plugin::new().args(["quiesce-snapshot", object, "--kubeconfig", "/nonexistent/kubeconfig"]);
+        missing.run().exits(2).says(&[object]);
     }
+    let short = ["quiesce-snapshot", "sts/a", "--quiesce-budget", "1ms", "--kubeconfig", "/nonexistent/kubeconfig"];
+    Plugin::new().args(short).run().exits(2).says(&["--quiesce-budget"]);
 }
 
 fn kubeconfig(folder: &Path, server: &str) -> std::path::PathBuf {

@@ -24,7 +24,7 @@ use crate::record::backup::shape;
 /// Takes a backup.
 pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<ExitCode, Error> {
     let format = args.output.output;
-    let request = request(cluster, &args)?;
+    let request = request(&cluster.namespace, &args)?;
     let progress = Progress::new();
     progress.step("looking at the cluster");
     let clock = Clock::measure(cluster).await?;
@@ -169,12 +169,12 @@ pub(super) fn run_id(now: Timestamp) -> String {
     format!("{}-{}", now.strftime("%Y%m%d-%H%M%S"), &nonce[..4])
 }
 
-/// What was asked for, or what is wrong with it.
-pub(super) fn request(cluster: &Cluster, args: &QuiesceSnapshot) -> Result<Request, Error> {
+/// What was asked for in this namespace, or what is wrong with it.
+pub(super) fn request(namespace: &str, args: &QuiesceSnapshot) -> Result<Request, Error> {
     if args.quiesce_budget < Duration::from_secs(1) {
         return Err(Error::usage("--quiesce-budget must be at least 1s"));
     }
-    let request = Request::new(cluster.namespace.clone(), &args.objects, args.selector.clone())?;
+    let request = Request::new(namespace, &args.objects, args.selector.clone())?;
     Ok(Request {
         snapshot_class: args.snapshot_class.clone(),
         budget: args.quiesce_budget,

@@ -31,10 +31,7 @@ pub(super) async fn run(cluster: &Cluster, args: RestoreFromSnapshot) -> Result<
     let clock = Clock::measure(cluster).await?;
     let source = source(cluster, &args.run).await?;
     match &args.suffix {
-        Some(suffix) if args.claims_only => {
-            let suffix = Suffix::new(suffix).map_err(|why| Error::usage(format!("--suffix: {why}")))?;
-            beside(cluster, &args, &source, &suffix, &clock, &progress).await
-        }
+        Some(suffix) if args.claims_only => beside(cluster, &args, &source, suffix, &clock, &progress).await,
         _ => in_place(cluster, &args, &source, clock, &progress).await,
     }
 }
