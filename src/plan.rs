@@ -16,6 +16,7 @@ mod estimate;
 mod facts;
 #[cfg(test)]
 mod fixture;
+mod loose;
 mod notes;
 mod object;
 mod place;
@@ -56,6 +57,10 @@ pub struct Plan {
     /// Pods whose claims are cut although nothing quiesces them (annotated `none`), as `NAMESPACE/POD`: with one of
     /// them the backup is crash-consistent at best.
     pub unheld: Vec<String>,
+    /// Claims that something writes to that is not held, as `NAMESPACE/CLAIM`: beside a database's directories, or shared
+    /// with pods in which nothing is held. With one of them, too, the backup is crash-consistent at best.
+    #[serde(default)]
+    pub unheld_claims: Vec<String>,
     /// The workloads that own the selected pods: what a restore stops and starts.
     pub workloads: Vec<Workload>,
     /// How long databases may be held, from the first quiesce intent.

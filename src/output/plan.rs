@@ -170,6 +170,7 @@ mod tests {
                 pods: vec!["redis-0".into()],
             }],
             unheld: Vec::new(),
+            unheld_claims: Vec::new(),
             workloads: Vec::new(),
             budget: Duration::from_secs(30),
             attempts: 3,

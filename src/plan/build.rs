@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::facts::{Probed, object};
 use super::targets::{Held, held};
-use super::{Detection, Facts, Plan, Request, Target, claims, estimate, notes, targets, uses};
+use super::{Detection, Facts, Plan, Request, Target, claims, estimate, loose, notes, targets, uses};
 use crate::error::Refusal;
 use crate::pods::PodState;
 
@@ -42,7 +42,10 @@ pub fn plan(
         return Err(refusals);
     }
 
-    let notes = notes::notes(facts, &held, &uses, &planned, request);
+    let loose = loose::loose(facts, &held, &uses, &planned);
+    let notes = notes::notes(facts, &held, &uses, &loose, &planned, request);
+    let mut unheld_claims: Vec<String> = loose.into_iter().map(|l| l.claim).collect();
+    unheld_claims.dedup();
     let targets: Vec<Target> = held.into_iter().map(|h| target(h, &uses.copied)).collect();
     Ok(Plan {
         run: run.into(),
@@ -53,6 +56,7 @@ pub fn plan(
         targets,
         claims: planned,
         unheld: uses.unheld.into_iter().collect(),
+        unheld_claims,
         workloads: facts.workloads.clone(),
         budget: request.budget,
         attempts: request.attempts,

@@ -7,14 +7,19 @@ use super::{Claim, Facts, Request, class};
 use crate::error::Refusal;
 
 /// The claim annotation that says what is on it. `archive`: nothing but archived WAL, which is neither backed up nor
-/// replaced, because a recovery needs what was archived after the backup.
+/// replaced, because a recovery needs what was archived after the backup. `none`: nothing that a restore needs (logs,
+/// temporary files), which stays as it is too.
 pub const ROLE: &str = "consistent-backup/role";
 
 /// Why a claim is not cut, if it is not.
 pub(super) fn left_out(facts: &Facts, namespace: &str, claim: &str) -> Option<&'static str> {
     let key = (namespace.to_owned(), claim.to_owned());
     let annotations = facts.claims.get(&key)?.metadata.annotations.as_ref()?;
-    (annotations.get(ROLE)? == "archive").then_some("annotated as an archive")
+    match annotations.get(ROLE)?.as_str() {
+        "archive" => Some("annotated as an archive"),
+        "none" => Some("annotated as not needed"),
+        _ => None,
+    }
 }
 
 /// The claim as it stands in the plan, or all reasons why it cannot be cut.

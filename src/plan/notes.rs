@@ -5,13 +5,21 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 
-use super::facts::{name, namespace};
+use super::facts::name;
+use super::loose::Loose;
 use super::targets::Held;
 use super::uses::Uses;
 use super::{Claim, Facts, Request};
 use crate::pods::running_containers;
 
-pub(super) fn notes(facts: &Facts, held: &[Held], uses: &Uses, claims: &[Claim], request: &Request) -> Vec<String> {
+pub(super) fn notes(
+    facts: &Facts,
+    held: &[Held],
+    uses: &Uses,
+    loose: &[Loose],
+    claims: &[Claim],
+    request: &Request,
+) -> Vec<String> {
     let mut notes = facts.notes.clone();
     for h in held {
         let pod = &h.detected.pod;
@@ -25,13 +33,7 @@ pub(super) fn notes(facts: &Facts, held: &[Held], uses: &Uses, claims: &[Claim],
     notes.extend(uses.left_out.iter().map(|(claim, why)| {
         format!("persistentvolumeclaim/{claim}: is not cut ({why}), and a restore does not replace it")
     }));
-    notes.extend(uses.beside.iter().map(|(pod, claim)| {
-        format!(
-            "persistentvolumeclaim/{claim}: holds no directory of the database in pod/{pod}; it is cut too, but nothing \
-             holds what is written to it"
-        )
-    }));
-    notes.extend(claims.iter().filter_map(|c| shared(facts, c)));
+    notes.extend(loose.iter().map(|l| l.note.clone()));
     notes.extend(contents(facts, claims));
     for pod in &facts.pods {
         if held.iter().any(|h| h.probe.stops_commits && h.is_of(pod)) {
@@ -39,19 +41,6 @@ pub(super) fn notes(facts: &Facts, held: &[Held], uses: &Uses, claims: &[Claim],
         }
     }
     notes
-}
-
-fn shared(facts: &Facts, claim: &Claim) -> Option<String> {
-    let selected: BTreeSet<&str> = facts.pods.iter().filter(|p| namespace(p) == claim.namespace).map(name).collect();
-    let others: Vec<String> =
-        claim.pods.iter().filter(|p| !selected.contains(p.as_str())).map(|p| format!("pod/{p}")).collect();
-    (!others.is_empty()).then(|| {
-        format!(
-            "persistentvolumeclaim/{}: is also mounted by {}, not selected: what it writes there is not held",
-            claim.name,
-            others.join(", ")
-        )
-    })
 }
 
 fn contents(facts: &Facts, claims: &[Claim]) -> Vec<String> {

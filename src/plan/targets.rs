@@ -111,7 +111,7 @@ fn directories(
                 list(&mounted)
             ),
             "keep data, WAL and tablespaces on one claim; a claim with nothing but a WAL archive can be annotated with \
-             consistent-backup/role=archive",
+             consistent-backup/role=archive, one that a restore does not need with consistent-backup/role=none",
         );
     }
     on

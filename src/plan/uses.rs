@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::facts::{claims_of, name, namespace, object};
+use super::loose::can_write;
 use super::place::mounts;
 use super::targets::Held;
 use super::{ADAPTER, Detection, Facts, claims};
@@ -20,8 +21,8 @@ pub(super) struct Uses {
     pub(super) unheld: BTreeSet<String>,
     /// Claims that are not cut, and why.
     pub(super) left_out: BTreeSet<(String, &'static str)>,
-    /// Claims that a database's container mounts, but which hold none of its directories.
-    pub(super) beside: BTreeSet<(String, String)>,
+    /// Claims that a database's container writes to, but which hold none of its directories: namespace, claim, pod.
+    pub(super) beside: BTreeSet<(String, String, String)>,
 }
 
 pub(super) fn uses(facts: &Facts, detection: &Detection, held: &[Held], refusals: &mut Vec<Refusal>) -> Uses {
@@ -75,8 +76,8 @@ fn judge(
             continue;
         }
         if targets.contains(container.name.as_str()) {
-            let beside = claims.iter().map(|c| (name(pod).to_owned(), (*c).to_owned()));
-            uses.beside.extend(beside);
+            let written = open.iter().filter(|(volume, _)| can_write(pod, container, volume));
+            uses.beside.extend(written.map(|(_, c)| (namespace(pod).into(), (*c).to_owned(), name(pod).into())));
         } else if none.contains(container.name.as_str()) {
             written.extend(claims);
         } else {
@@ -108,7 +109,7 @@ fn judge(
                     list.join(", ")
                 ),
             )
-            .hint("a claim that need not be copied can be annotated with consistent-backup/role=archive"),
+            .hint("a claim that need not be copied can be annotated with consistent-backup/role=none"),
         );
     } else if !written.is_empty() {
         uses.unheld.insert(format!("{}/{}", namespace(pod), name(pod)));

@@ -179,7 +179,11 @@ pub fn shape(plan: &Plan) -> Shape {
         claims: plan.claims.len(),
         one_instant: plan.claims.len() <= 1,
         attempts: plan.attempts,
-        best: if plan.unheld.is_empty() { Outcome::ApplicationConsistent } else { Outcome::CrashConsistent },
+        best: if plan.unheld.is_empty() && plan.unheld_claims.is_empty() {
+            Outcome::ApplicationConsistent
+        } else {
+            Outcome::CrashConsistent
+        },
     }
 }
 

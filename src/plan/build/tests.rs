@@ -134,7 +134,31 @@ fn several_claims_of_one_database_are_refused() {
 fn a_claim_beside_a_stopped_database_is_cut_and_told() {
     let plan = planned(&facts(&[pod("a", &["mysql"], &["data", "dumps"])]), &[full(&["/data"])]).unwrap();
     assert_eq!((plan.claims.len(), &plan.targets[0].claims[..]), (2, &[0][..]));
-    assert!(plan.notes[0].starts_with("persistentvolumeclaim/dumps: holds no directory"), "{:?}", plan.notes);
+    assert_eq!(
+        plan.notes,
+        [
+            "persistentvolumeclaim/dumps: holds no directory of the database in pod/a, and nothing holds what is written to \
+          it: the backup is crash-consistent at best; if a restore does not need it, leave it out with the claim's annotation \
+          consistent-backup/role=none"
+        ]
+    );
+    assert_eq!(plan.unheld_claims, ["demo/dumps"]);
+}
+
+#[test]
+fn a_claim_beside_a_database_that_is_not_needed_or_not_written_to_spoils_nothing() {
+    let mut value = pod("a", &["mysql"], &["data", "logs"]);
+    let mut without = facts(std::slice::from_ref(&value));
+    annotate(&mut without, "logs", "none");
+    let plan = planned(&without, &[full(&["/data"])]).unwrap();
+    assert_eq!((plan.claims.len(), plan.unheld_claims.len()), (1, 0));
+    assert_eq!(
+        plan.notes,
+        ["persistentvolumeclaim/logs: is not cut (annotated as not needed), and a restore does not replace it"]
+    );
+    value["spec"]["containers"][0]["volumeMounts"][1]["readOnly"] = json!(true);
+    let plan = planned(&facts(&[value]), &[full(&["/data"])]).unwrap();
+    assert_eq!((plan.claims.len(), plan.unheld_claims.len(), plan.notes.len()), (2, 0, 0));
 }
 
 #[test]
@@ -266,15 +290,35 @@ fn nothing_to_back_up_is_said() {
 }
 
 #[test]
-fn an_unselected_user_of_a_claim_is_told() {
+fn an_unselected_writer_to_a_claim_is_told() {
     let mut facts = facts(&[pod("a", &["mysql"], &["my"])]);
     facts.others = vec![serde_json::from_value(pod("z", &["x"], &["my"])).unwrap()];
     let plan = planned(&facts, &[full(&["/my"])]).unwrap();
     assert_eq!(plan.claims[0].pods, ["a", "z"]);
     assert_eq!(
         plan.notes,
-        ["persistentvolumeclaim/my: is also mounted by pod/z, not selected: what it writes there is not held"]
+        [
+            "persistentvolumeclaim/my: is also mounted by pod/z, where nothing is held: the backup is crash-consistent at \
+          best; let only the database write there meanwhile, or mount the claim read-only in the other pods"
+        ]
     );
+    assert_eq!(plan.unheld_claims, ["demo/my"]);
+
+    let mut reader = pod("z", &["x"], &["my"]);
+    reader["spec"]["volumes"][0]["persistentVolumeClaim"]["readOnly"] = json!(true);
+    facts.others = vec![serde_json::from_value(reader).unwrap()];
+    let plan = planned(&facts, &[full(&["/my"])]).unwrap();
+    assert!(plan.notes.is_empty() && plan.unheld_claims.is_empty(), "one that only reads spoils nothing");
+}
+
+#[test]
+fn a_selected_pod_that_writes_to_a_databases_claim_is_no_part_of_the_hold() {
+    let plan =
+        planned(&facts(&[pod("a", &["mysql"], &["my"]), pod("b", &["app"], &["my"])]), &[full(&["/my"])]).unwrap();
+    assert_eq!(plan.unheld_claims, ["demo/my"]);
+    assert!(plan.notes[0].contains("also mounted by pod/b, where nothing is held"), "{:?}", plan.notes);
+    let sidecar = pod("a", &["mysql", "exporter"], &["my"]);
+    assert!(planned(&facts(&[sidecar]), &[full(&["/my"])]).unwrap().unheld_claims.is_empty());
 }
 
 #[test]

@@ -152,13 +152,26 @@ pub(super) fn reason(plan: &Plan, entries: &[Entry<Event>], outcome: Option<Outc
     match outcome {
         Some(Outcome::ApplicationConsistent) => String::new(),
         _ => Attempt::last(entries, plan).reason().unwrap_or_else(|| match outcome {
-            Some(Outcome::CrashConsistent) => {
-                format!("nothing quiesces {}: the copy is what its own recovery makes of it", plan.unheld.join(", "))
-            }
+            Some(Outcome::CrashConsistent) => unheld(plan),
             Some(_) => "no backup was made".into(),
             None => String::new(),
         }),
     }
+}
+
+/// Why a backup that went well is no better than crash-consistent.
+fn unheld(plan: &Plan) -> String {
+    let mut why = Vec::new();
+    if !plan.unheld.is_empty() {
+        why.push(format!("nothing quiesces {}: the copy is what its own recovery makes of it", plan.unheld.join(", ")));
+    }
+    if !plan.unheld_claims.is_empty() {
+        why.push(format!(
+            "nothing holds what is written to claim {}: its copy is as it was on the device at its cut (the notes say more)",
+            plan.unheld_claims.join(", ")
+        ));
+    }
+    why.join("; ")
 }
 
 /// The attempts before the last, with the reason of each.

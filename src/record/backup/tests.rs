@@ -1,4 +1,4 @@
-//! What a record says of histories in which several things went wrong.
+//! What a record says of a run that went well, and of histories in which several things went wrong.
 #![allow(clippy::unwrap_used)]
 
 use serde_json::json;
@@ -91,4 +91,64 @@ fn pods_that_changed_in_the_window_are_in_the_record() {
     let record = record(&plan, &entries, Vec::new(), Vec::new()).unwrap();
     assert_eq!(record.status.pods.differences, [differ]);
     assert_eq!(record.status.reason, "pods changed");
+}
+
+/// A stopped database on claim `data`, and a claim `logs` beside it.
+fn plan(unheld_claims: &[&str]) -> Plan {
+    let claim = |name: &str| {
+        json!({"namespace": "demo", "name": name, "uid": name, "volume": name, "storageClass": null, "request": "1Gi",
+            "accessModes": [], "volumeMode": "Filesystem", "labels": {}, "driver": "d", "class": "c",
+            "deletionPolicy": "Delete", "pods": ["my-0"]})
+    };
+    let probe =
+        json!({"version": "11", "role": "primary", "stopsCommits": true, "dataDirs": [], "settings": [], "notes": []});
+    serde_json::from_value(json!({
+        "run": "r1", "created": "2026-11-20T10:00:00Z", "namespace": "demo", "request": "sts/my", "selections": [],
+        "targets": [{"namespace": "demo", "pod": "my-0", "podUid": "p", "container": "my", "adapter": "mysql",
+            "probe": probe, "wave": 0, "claims": [0]}],
+        "claims": [claim("data"), claim("logs")], "unheld": [], "unheldClaims": unheld_claims, "workloads": [],
+        "budget": 30_000, "attempts": 1, "cutErrorPatience": 5000, "estimate": 100,
+        "contents": {"read": true, "change": true}, "notes": ["a remark"]
+    }))
+    .unwrap()
+}
+
+fn told(plan: &Plan, outcome: Outcome) -> Result<Status, Damaged> {
+    use Event::{
+        Attempt, Compared, Cut, CutIntended, Finished, Flushed, Kept, Prepared, Quiesced, Settled, ThawSent,
+        WaveIntended,
+    };
+    let thawed = Event::Thawed { target: 0, held: Held::Yes };
+    let events = [
+        vec![Attempt(1), Prepared(0), WaveIntended(vec![0]), CutIntended, Quiesced(0), Flushed(0), Cut(0), Cut(1)],
+        vec![ThawSent(0), thawed, Compared { same: true }, Kept(0), Kept(1), Settled(0), Settled(1), Finished(outcome)],
+    ];
+    let at = plan.created;
+    let entries: Vec<_> =
+        events.concat().into_iter().map(|event| Entry { at, event, detail: Detail::default() }).collect();
+    record(plan, &entries, Vec::new(), Vec::new()).map(|backup| backup.status)
+}
+
+#[test]
+fn what_is_written_to_beside_the_hold_makes_it_crash_consistent() {
+    let loose = plan(&["demo/logs"]);
+    assert!(told(&loose, Outcome::ApplicationConsistent).is_err(), "the fold does not say so");
+    let status = told(&loose, Outcome::CrashConsistent).unwrap();
+    assert_eq!(
+        (status.outcome.as_str(), status.reason.as_str()),
+        (
+            "CrashConsistent",
+            "nothing holds what is written to claim demo/logs: its copy is as it was on the device at its cut (the notes say \
+             more)"
+        )
+    );
+    let status = told(&plan(&[]), Outcome::ApplicationConsistent).unwrap();
+    assert_eq!((status.outcome.as_str(), status.reason.as_str()), ("ApplicationConsistent", ""));
+}
+
+#[test]
+fn a_plan_of_an_earlier_version_is_read() {
+    let mut text = serde_json::to_value(plan(&[])).unwrap();
+    text.as_object_mut().unwrap().remove("unheldClaims");
+    assert_eq!(serde_json::from_value::<Plan>(text).unwrap(), plan(&[]));
 }
