@@ -157,5 +157,8 @@ pub fn describe(restore: &Restore, typed: &Typed, now: Timestamp) -> String {
         );
     }
     let _ = writeln!(text, "\n{}", result(restore, typed, now).trim_end());
+    for note in &restore.status.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
     text
 }

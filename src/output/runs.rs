@@ -171,6 +171,9 @@ pub fn describe(backup: &Backup, typed: &Typed, now: Timestamp) -> String {
         "Location:    the storage system of the claims; a copy in it is lost when that is lost\nVerified:    no"
     );
     let _ = writeln!(text, "\n{}", result(backup, typed, now).trim_end());
+    for note in &status.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
     let settings: Vec<String> = status
         .targets
         .iter()
@@ -180,4 +183,37 @@ pub fn describe(backup: &Backup, typed: &Typed, now: Timestamp) -> String {
         let _ = writeln!(text, "\nsettings of the databases at the time:\n{}", settings.join("\n"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn stuck() -> Backup {
+        serde_json::from_value(json!({
+            "apiVersion": "consistent-backup/v1", "kind": "Backup",
+            "metadata": {"name": "r1", "namespace": "demo", "creationTimestamp": "2026-11-20T10:00:00Z"},
+            "spec": {"request": "sts/db", "quiesceBudgetSeconds": 30.0, "attempts": 1},
+            "status": {"outcome": "Stuck", "reason": "no answer", "attempt": 1, "mayBeHeld": ["demo/db-0/db"],
+                "window": null, "targets": [], "claims": [], "pods": {"before": [], "after": [], "differences": []},
+                "snapshotsRemoved": "pending", "kept": false, "attempts": [], "notes": ["a remark"]}
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_may_be_held_comes_with_the_command_for_its_cluster() {
+        let typed = Typed::new([("--context", "prod".to_owned())]);
+        let text = outcome(&stuck(), &typed);
+        assert!(text.contains("\nrelease with: kubectl consistent-backup thaw r1 -n demo --context prod\n"), "{text}");
+        assert!(text.contains("\nfinish with: kubectl consistent-backup thaw r1 -n demo --context prod\n"), "{text}");
+    }
+
+    #[test]
+    fn describe_shows_the_plans_remarks() {
+        let now = "2026-11-20T10:00:00Z".parse().unwrap();
+        let text = describe(&stuck(), &Typed::default(), now);
+        assert!(text.ends_with("note: a remark\n"), "{text}");
+    }
 }

@@ -70,6 +70,9 @@ pub struct Status {
     pub kept: bool,
     /// Each attempt that was not the last, and why it was repeated.
     pub attempts: Vec<AttemptStatus>,
+    /// What the plan remarked, one line each.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// The window of the last attempt.
@@ -252,6 +255,7 @@ pub fn record(
             snapshots_removed: fold::snapshots_removed(&run, plan.claims.len()).into(),
             kept: !plan.claims.is_empty() && (0..plan.claims.len()).all(|c| run.kept(c) == Some(true)),
             attempts: fold::repeated(entries),
+            notes: plan.notes.clone(),
         },
     })
 }

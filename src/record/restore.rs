@@ -57,6 +57,9 @@ pub struct Status {
     pub pods: Pods,
     /// Whether policies are not what they were, beside the reclaim policies of old volumes that are not in use.
     pub policies_pending: bool,
+    /// What the plan remarked, one line each.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// One claim.
@@ -151,6 +154,7 @@ pub fn record(plan: &RestorePlan, entries: &[Entry<Event>], beside: Beside) -> R
             workloads: workloads.collect(),
             pods: Pods { before: beside.before, after: beside.after, differences },
             policies_pending: run.has_leftovers(),
+            notes: plan.notes.clone(),
         },
     })
 }
@@ -223,6 +227,7 @@ pub fn of_copies(copies: &Copies, name: &str, namespace: &str, now: Timestamp) -
             workloads: Vec::new(),
             pods: Pods::default(),
             policies_pending: false,
+            notes: copies.notes.clone(),
         },
     }
 }

@@ -147,6 +147,11 @@ fn what_is_written_to_beside_the_hold_makes_it_crash_consistent() {
 }
 
 #[test]
+fn the_plans_remarks_are_in_the_record() {
+    assert_eq!(told(&plan(&[]), Outcome::ApplicationConsistent).unwrap().notes, ["a remark"]);
+}
+
+#[test]
 fn a_plan_of_an_earlier_version_is_read() {
     let mut text = serde_json::to_value(plan(&[])).unwrap();
     text.as_object_mut().unwrap().remove("unheldClaims");
