@@ -8,11 +8,16 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Csi, REQUEST, content_name, selector};
+use super::{Csi, REQUEST, content_name, selector, snapshot_name};
 use crate::backend::Discard;
-use crate::cluster::client::{explain, is_not_found};
+use crate::cluster::client::{explain, is_forbidden, is_not_found};
 use crate::cluster::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
 use crate::labels::{CLAIM, TOUCHED};
+use crate::plan::Claim;
+use crate::quiescer::Token;
+
+#[cfg(test)]
+mod tests;
 
 /// A snapshot that is being removed: what it was, and whether any of it is left.
 struct Removal {
@@ -21,7 +26,24 @@ struct Removal {
     snapshot: String,
     uid: String,
     content: String,
-    left: Option<String>,
+    left: Option<Left>,
+}
+
+/// What is not removed, and why.
+#[derive(Clone, Debug)]
+enum Left {
+    /// Looking again may help.
+    Yet(String),
+    /// It stays: its deletionPolicy is Retain, and we may not change it.
+    ForGood(String),
+}
+
+impl Left {
+    fn text(&self) -> &str {
+        match self {
+            Self::Yet(text) | Self::ForGood(text) => text,
+        }
+    }
 }
 
 impl Csi<'_> {
@@ -38,7 +60,9 @@ impl Csi<'_> {
             for removal in removals.values_mut() {
                 removal.left = self.remove(removal, round).await.err();
             }
-            let clean = trouble.is_none() && removals.values().all(|r| r.left.is_none());
+            // What stays for good is not waited for, but told.
+            let done = |r: &Removal| !matches!(r.left, Some(Left::Yet(_)));
+            let clean = trouble.is_none() && removals.values().all(done);
             // Twice: the controller may make a content out of its cache for a snapshot that was just removed.
             if (clean && clean_before) || Instant::now() >= until {
                 break;
@@ -53,8 +77,8 @@ impl Csi<'_> {
                 let mine = removals
                     .values()
                     .find(|r| r.claim == claim.name && r.namespace == claim.namespace && r.left.is_some());
-                match (mine.and_then(|r| r.left.clone()), &trouble) {
-                    (Some(left), _) => Discard::Pending(left),
+                match (mine.and_then(|r| r.left.as_ref()), &trouble) {
+                    (Some(left), _) => Discard::Pending(left.text().to_owned()),
                     (None, Some(trouble)) => Discard::Pending(trouble.clone()),
                     (None, None) => Discard::Gone,
                 }
@@ -86,17 +110,44 @@ impl Csi<'_> {
                 removals.entry(removal.uid.clone()).or_insert(removal);
             }
         }
+        // A content that we could not release bears no label of ours. Once its VolumeSnapshot is gone, only the
+        // reference to that tells whose it is; without this look a second try would call the copy removed.
+        if self.plan.contents.read && !self.plan.contents.change && self.plan.claims.iter().any(retained) {
+            let listed = timeout(REQUEST, self.contents().list(&ListParams::default()))
+                .await
+                .map_err(|_| "the API server did not answer".to_owned())?
+                .map_err(|e| format!("volumesnapshotcontents could not be listed: {}", explain(&e)))?;
+            for content in listed {
+                if let Some(claim) = self.claim_of(&content, attempt) {
+                    let removal = Removal { claim: claim.name.clone(), ..Removal::of_content(&content) };
+                    removals.entry(removal.uid.clone()).or_insert(removal);
+                }
+            }
+        }
         Ok(())
+    }
+
+    /// The claim whose snapshot of this attempt (`None`: of any) the content is bound to.
+    fn claim_of(&self, content: &VolumeSnapshotContent, attempt: Option<u8>) -> Option<&Claim> {
+        let bound = &content.spec.volume_snapshot_ref;
+        let attempts = attempt.map_or(1..=self.plan.attempts, |attempt| attempt..=attempt);
+        let tokens: Vec<Token> = attempts.map(|attempt| Token { run: self.plan.run.clone(), attempt }).collect();
+        self.plan.claims.iter().find(|claim| {
+            bound.namespace.as_ref() == Some(&claim.namespace)
+                && tokens.iter().any(|token| bound.name.as_ref() == Some(&snapshot_name(token, &claim.name)))
+        })
     }
 
     /// One round of removing; the error says what is left. The content's policy is set to Delete *before* the snapshot
     /// goes: with Retain (its class's, or ours) the content and the stored copy would stay for ever.
-    async fn remove(&self, removal: &Removal, round: u32) -> Result<(), String> {
+    async fn remove(&self, removal: &Removal, round: u32) -> Result<(), Left> {
         let content = self.release_content(removal, round).await;
-        if matches!(content, Ok(false)) || !self.plan.contents.read || !self.plan.contents.change {
-            // No content (yet), or none that we may touch: then the class's policy decides.
-        } else if let Err(why) = &content {
-            return Err(why.clone());
+        // One that we may not touch is no obstacle: then the class's policy decides what becomes of it.
+        if let Err(left) = &content
+            && self.plan.contents.read
+            && self.plan.contents.change
+        {
+            return Err(left.clone());
         }
         let api = self.snapshots(&removal.namespace);
         let params = DeleteParams {
@@ -112,19 +163,26 @@ impl Csi<'_> {
                 false
             }
             Ok(Err(e)) if is_not_found(&e) => true,
-            Ok(Err(e)) => return Err(format!("volumesnapshot/{}: {}", removal.snapshot, explain(&e))),
-            Err(_) => return Err(format!("volumesnapshot/{}: the API server did not answer", removal.snapshot)),
+            Ok(Err(e)) => return Err(Left::Yet(format!("volumesnapshot/{}: {}", removal.snapshot, explain(&e)))),
+            Err(_) => {
+                return Err(Left::Yet(format!("volumesnapshot/{}: the API server did not answer", removal.snapshot)));
+            }
         };
         if !gone {
-            return Err(format!("volumesnapshot/{} is still being removed", removal.snapshot));
+            return Err(Left::Yet(format!("volumesnapshot/{} is still being removed", removal.snapshot)));
         }
-        if matches!(content, Ok(true)) {
+        if content? {
             // The snapshot is gone and its content is not: nobody else deletes it then.
             let _ = timeout(REQUEST, self.contents().delete(&removal.content, &DeleteParams::default())).await;
-            return Err(format!(
+            return Err(Left::Yet(format!(
                 "volumesnapshotcontent/{} is still there: the storage driver has not removed its copy",
                 removal.content
-            ));
+            )));
+        }
+        // Not seen, so not claimed: with Retain the snapshot-controller leaves the content and the stored copy behind.
+        let of = |claim: &&Claim| claim.name == removal.claim && claim.namespace == removal.namespace;
+        if !self.plan.contents.read && self.plan.claims.iter().find(of).is_none_or(retained) {
+            return Err(stays(removal));
         }
         Ok(())
     }
@@ -133,7 +191,7 @@ impl Csi<'_> {
     ///
     /// A content that is being deleted is touched now and then: the csi-snapshotter (8.6.0) may have judged it by a
     /// stale cache, and does not look again for 15 minutes unless something on it changes.
-    async fn release_content(&self, removal: &Removal, round: u32) -> Result<bool, String> {
+    async fn release_content(&self, removal: &Removal, round: u32) -> Result<bool, Left> {
         if !self.plan.contents.read {
             return Ok(false);
         }
@@ -145,8 +203,14 @@ impl Csi<'_> {
                     let patched =
                         timeout(REQUEST, api.patch(&removal.content, &PatchParams::default(), &Patch::Merge(&patch)))
                             .await;
-                    if !matches!(patched, Ok(Ok(_))) {
-                        return Err(format!("volumesnapshotcontent/{} keeps deletionPolicy Retain", removal.content));
+                    match patched {
+                        Ok(Ok(_)) => {}
+                        Ok(Err(e)) if is_forbidden(&e) => return Err(stays(removal)),
+                        _ => {
+                            let content = &removal.content;
+                            let text = format!("volumesnapshotcontent/{content} keeps deletionPolicy Retain");
+                            return Err(Left::Yet(text));
+                        }
                     }
                 }
                 if content.metadata.deletion_timestamp.is_some() && round % 10 == 9 {
@@ -158,10 +222,24 @@ impl Csi<'_> {
                 Ok(true)
             }
             Ok(Err(e)) if is_not_found(&e) => Ok(false),
-            Ok(Err(e)) => Err(format!("volumesnapshotcontent/{}: {}", removal.content, explain(&e))),
-            Err(_) => Err(format!("volumesnapshotcontent/{}: the API server did not answer", removal.content)),
+            Ok(Err(e)) => Err(Left::Yet(format!("volumesnapshotcontent/{}: {}", removal.content, explain(&e)))),
+            Err(_) => {
+                Err(Left::Yet(format!("volumesnapshotcontent/{}: the API server did not answer", removal.content)))
+            }
         }
     }
+}
+
+/// Whether the class keeps the stored copy when its VolumeSnapshot is deleted.
+fn retained(claim: &Claim) -> bool {
+    claim.deletion_policy == "Retain"
+}
+
+fn stays(removal: &Removal) -> Left {
+    Left::ForGood(format!(
+        "volumesnapshotcontent/{} keeps deletionPolicy Retain, and may not be changed: with it stays the stored copy",
+        removal.content
+    ))
 }
 
 impl Removal {

@@ -1,0 +1,120 @@
+//! Removing copies that we may not release: a server with one VolumeSnapshot and its content.
+
+use std::sync::{Arc, Mutex};
+
+use http::{Method, Request, Response};
+use kube::client::Body;
+use serde_json::{Value, json};
+use tower::service_fn;
+
+use super::*;
+use crate::cluster::client::Cluster;
+use crate::plan::Plan;
+
+const SNAPSHOT: &str = "r1-1-data";
+
+fn plan(policy: &str, read: bool, change: bool) -> Plan {
+    let claim = json!({"namespace": "demo", "name": "data", "uid": "c", "volume": "pv", "storageClass": null,
+        "request": "1Gi", "accessModes": [], "volumeMode": "Filesystem", "labels": {}, "driver": "d", "class": "c",
+        "deletionPolicy": policy, "pods": []});
+    serde_json::from_value(json!({
+        "run": "r1", "created": "2026-11-20T10:00:00Z", "namespace": "demo", "request": "sts/my", "selections": [],
+        "targets": [], "claims": [claim], "unheld": [], "workloads": [], "budget": 30_000, "attempts": 1,
+        "cutErrorPatience": 5000, "estimate": 100, "contents": {"read": read, "change": change}, "notes": []
+    }))
+    .unwrap()
+}
+
+/// What is left in the cluster, and what we may do with contents.
+#[allow(clippy::struct_excessive_bools, reason = "two objects and two permissions, each there or not")]
+struct Server {
+    snapshot: bool,
+    policy: &'static str,
+    content: bool,
+    read: bool,
+    change: bool,
+}
+
+impl Server {
+    fn content(&self) -> Value {
+        json!({"metadata": {"name": "snapcontent-u1", "uid": "x"}, "spec": {"deletionPolicy": self.policy, "driver": "d",
+            "source": {"volumeHandle": "v"}, "volumeSnapshotRef": {"name": SNAPSHOT, "namespace": "demo", "uid": "u1"}}})
+    }
+
+    fn handle(&mut self, method: &Method, path: &str) -> (u16, Value) {
+        let snapshot = json!({"metadata": {"name": SNAPSHOT, "namespace": "demo", "uid": "u1",
+            "annotations": {CLAIM: "data"}}, "spec": {"source": {}}});
+        let contents = path.contains("/volumesnapshotcontents");
+        let listed = path.ends_with("/volumesnapshots") || path.ends_with("/volumesnapshotcontents");
+        let verb_allowed = if *method == Method::GET { self.read } else { self.change };
+        let there = if contents { self.content } else { self.snapshot };
+        let object = if contents { self.content() } else { snapshot };
+        match (contents, listed) {
+            (true, _) if !verb_allowed => (403, json!({"kind": "Status", "code": 403, "reason": "Forbidden"})),
+            (_, true) => (200, json!({"metadata": {}, "items": if there { vec![object] } else { Vec::new() }})),
+            _ if !there => (404, json!({"kind": "Status", "code": 404, "reason": "NotFound"})),
+            (false, _) if *method == Method::DELETE => {
+                // As the snapshot-controller does it: with Delete the content and the stored copy go too.
+                self.snapshot = false;
+                self.content = self.policy == "Retain";
+                (200, object)
+            }
+            _ => (200, object),
+        }
+    }
+}
+
+async fn discarded(server: &Arc<Mutex<Server>>, plan: &Plan) -> Discard {
+    let serving = server.clone();
+    let client = kube::Client::new(
+        service_fn(move |request: Request<Body>| {
+            let server = serving.clone();
+            async move {
+                let (code, answer) = server.lock().unwrap().handle(request.method(), request.uri().path());
+                let body = Body::from(answer.to_string().into_bytes());
+                Ok::<_, kube::Error>(Response::builder().status(code).body(body).unwrap())
+            }
+        }),
+        "demo",
+    );
+    let cluster = Cluster::of_client(&client, "demo");
+    let all = Csi::new(&cluster, plan).discard(Some(1), Duration::from_secs(60)).await;
+    all.into_iter().next().unwrap()
+}
+
+fn server(policy: &'static str, read: bool, change: bool) -> Arc<Mutex<Server>> {
+    Arc::new(Mutex::new(Server { snapshot: true, content: true, policy, read, change }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_its_class_keeps_is_not_called_removed() {
+    let server = server("Retain", true, false);
+    let plan = plan("Retain", true, false);
+    let begun = Instant::now();
+    for _ in 0..2 {
+        let Discard::Pending(why) = discarded(&server, &plan).await else { panic!("the stored copy is still there") };
+        assert!(why.starts_with("volumesnapshotcontent/snapcontent-u1 keeps deletionPolicy Retain"), "{why}");
+        assert!(!server.lock().unwrap().snapshot, "the snapshot itself is removed");
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "nothing changes by waiting");
+    server.lock().unwrap().content = false;
+    assert_eq!(discarded(&server, &plan).await, Discard::Gone, "somebody with the power has removed it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_may_not_be_seen_is_named_where_its_class_keeps_it() {
+    let (seen, unseen) = (plan("Delete", false, false), plan("Retain", false, false));
+    let Discard::Pending(why) = discarded(&server("Retain", false, false), &unseen).await else {
+        panic!("nobody has seen it gone")
+    };
+    assert!(why.starts_with("volumesnapshotcontent/snapcontent-u1 keeps deletionPolicy Retain"), "{why}");
+    assert_eq!(discarded(&server("Delete", false, false), &seen).await, Discard::Gone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_content_that_was_ours_to_change_keeps_its_snapshot_until_it_is_released() {
+    let server = server("Retain", true, false);
+    let left = discarded(&server, &plan("Delete", true, true)).await;
+    assert!(matches!(left, Discard::Pending(_)), "{left:?}");
+    assert!(server.lock().unwrap().snapshot, "else nothing would name the stored copy any more");
+}
