@@ -116,7 +116,12 @@ pub fn outcome(backup: &Backup, typed: &Typed) -> String {
         "pending" => {
             let _ = write!(
                 text,
-                "\nsnapshots of the failed attempt: NOT removed yet, the storage driver does not answer\nfinish with: {}",
+                "\nsnapshots of the failed attempt: NOT removed yet: {}\nfinish with: {}",
+                if status.snapshots_left.is_empty() {
+                    "the storage driver does not answer".to_owned()
+                } else {
+                    status.snapshots_left.join("; ")
+                },
                 typed.thaw(&backup.metadata.name, &backup.metadata.namespace)
             );
         }
@@ -197,7 +202,7 @@ mod tests {
             "spec": {"request": "sts/db", "quiesceBudgetSeconds": 30.0, "attempts": 1},
             "status": {"outcome": "Stuck", "reason": "no answer", "attempt": 1, "mayBeHeld": ["demo/db-0/db"],
                 "window": null, "targets": [], "claims": [], "pods": {"before": [], "after": [], "differences": []},
-                "snapshotsRemoved": "pending", "kept": false, "attempts": [], "notes": ["a remark"]}
+                "snapshotsRemoved": "pending", "snapshotsLeft": ["x keeps Retain"], "kept": false, "attempts": [], "notes": ["a remark"]}
         }))
         .unwrap()
     }
@@ -207,6 +212,7 @@ mod tests {
         let typed = Typed::new([("--context", "prod".to_owned())]);
         let text = outcome(&stuck(), &typed);
         assert!(text.contains("\nrelease with: kubectl consistent-backup thaw r1 -n demo --context prod\n"), "{text}");
+        assert!(text.contains("NOT removed yet: x keeps Retain\n"), "{text}");
         assert!(text.contains("\nfinish with: kubectl consistent-backup thaw r1 -n demo --context prod\n"), "{text}");
     }
 

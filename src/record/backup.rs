@@ -66,6 +66,9 @@ pub struct Status {
     pub pods: Pods,
     /// `notNeeded`, `removed` or `pending`.
     pub snapshots_removed: String,
+    /// What of them is left, and why; only with `pending`.
+    #[serde(default)]
+    pub snapshots_left: Vec<String>,
     /// Whether the copies outlive their namespace.
     pub kept: bool,
     /// Each attempt that was not the last, and why it was repeated.
@@ -253,6 +256,7 @@ pub fn record(
             claims: (0..plan.claims.len()).map(|c| last.claim(plan, &run, c)).collect(),
             pods: Pods { differences: last.differences(), before, after },
             snapshots_removed: fold::snapshots_removed(&run, plan.claims.len()).into(),
+            snapshots_left: last.snapshots_left(&run, plan.claims.len()),
             kept: !plan.claims.is_empty() && (0..plan.claims.len()).all(|c| run.kept(c) == Some(true)),
             attempts: fold::repeated(entries),
             notes: plan.notes.clone(),

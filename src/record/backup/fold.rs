@@ -108,6 +108,13 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    /// What the last try to remove said of each copy that is still there.
+    pub(super) fn snapshots_left(&self, run: &Run, claims: usize) -> Vec<String> {
+        let pending = (0..claims).filter(|&c| run.cut(c) == CutPhase::DiscardPending);
+        let said = pending.filter_map(|c| self.entries.iter().rev().find(|e| e.event == Event::DiscardPending(c)));
+        said.filter_map(|e| e.detail.text.clone()).collect()
+    }
+
     pub(super) fn differences(&self) -> Vec<Difference> {
         let mut told = self.entries.iter().filter(|e| matches!(e.event, Event::Compared { .. } | Event::Aborted(_)));
         told.find_map(|e| e.detail.differences.clone()).unwrap_or_default()

@@ -152,6 +152,34 @@ fn the_plans_remarks_are_in_the_record() {
 }
 
 #[test]
+fn what_is_left_of_a_failed_run_is_named() {
+    let plan = plan(&[]);
+    let pending = "volumesnapshotcontent/x keeps deletionPolicy Retain";
+    let entry = |event, text: Option<&str>| Entry {
+        at: plan.created,
+        event,
+        detail: text.map(Detail::text).unwrap_or_default(),
+    };
+    let mut entries: Vec<_> = [
+        Event::Attempt(1),
+        Event::Prepared(0),
+        Event::WaveIntended(vec![0]),
+        Event::CutIntended,
+        Event::Aborted(crate::protocol::Abort::Step),
+        Event::Thawed { target: 0, held: Held::No },
+        Event::DiscardIntended,
+        Event::Discarded(0),
+    ]
+    .into_iter()
+    .map(|event| entry(event, None))
+    .collect();
+    entries.push(entry(Event::DiscardPending(1), Some(pending)));
+    entries.push(entry(Event::Finished(Outcome::Failed), None));
+    let status = record(&plan, &entries, Vec::new(), Vec::new()).unwrap().status;
+    assert_eq!((status.snapshots_removed.as_str(), &status.snapshots_left[..]), ("pending", &[pending.to_owned()][..]));
+}
+
+#[test]
 fn a_plan_of_an_earlier_version_is_read() {
     let mut text = serde_json::to_value(plan(&[])).unwrap();
     text.as_object_mut().unwrap().remove("unheldClaims");
