@@ -46,6 +46,23 @@ pub enum ExitCode {
     Interrupted = 130,
 }
 
+impl ExitCode {
+    /// The one of two that says more of what somebody must do: something held before a failure before a refusal.
+    #[must_use]
+    pub fn worse(self, other: Self) -> Self {
+        let rank = |code| match code {
+            Self::Done => 0,
+            Self::Lesser => 1,
+            Self::Interrupted => 2,
+            Self::Usage => 3,
+            Self::Refused => 4,
+            Self::Failed => 5,
+            Self::Held => 6,
+        };
+        if rank(other) > rank(self) { other } else { self }
+    }
+}
+
 impl From<ExitCode> for std::process::ExitCode {
     fn from(code: ExitCode) -> Self {
         Self::from(code as u8)
@@ -130,3 +147,19 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_ends_the_worst_is_told() {
+        use ExitCode::{Done, Failed, Held, Interrupted, Lesser, Refused, Usage};
+        let rising = [Done, Lesser, Interrupted, Usage, Refused, Failed, Held];
+        for (i, low) in rising.into_iter().enumerate() {
+            for high in rising.into_iter().skip(i) {
+                assert_eq!((low.worse(high), high.worse(low)), (high, high));
+            }
+        }
+    }
+}

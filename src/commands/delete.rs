@@ -7,68 +7,83 @@ use crate::backend::Discard;
 use crate::backend::csi::Csi;
 use crate::cli::Delete;
 use crate::cluster::client::Cluster;
-use crate::error::{Error, ExitCode, Refusal};
-use crate::journal::{self, Kind, Stored};
+use crate::error::{Error, ExitCode};
+use crate::journal::{self, Kind};
 use crate::output::progress::Progress;
 use crate::output::{self, Format};
-use crate::runs::{self, BackupJournal};
+use crate::runs::BackupJournal;
+
+#[cfg(test)]
+mod fixture;
+mod obstacles;
+#[cfg(test)]
+mod tests;
+
+use obstacles::deletable;
 
 /// How long the storage may take to remove a copy.
 const REMOVAL: Duration = Duration::from_secs(120);
 
-/// Deletes runs.
+/// Deletes runs. One that cannot be deleted does not keep the others.
 pub(super) async fn run(cluster: &Cluster, args: Delete) -> Result<ExitCode, Error> {
-    let mut found = Vec::new();
-    let mut refusals = Vec::new();
+    let mut runs: Vec<String> = Vec::new();
     for run in &args.runs {
-        match deletable(cluster, run).await {
-            Ok(stored) => found.push(stored),
-            Err(refusal) => refusals.push(refusal),
+        if !runs.contains(run) {
+            runs.push(run.clone());
         }
+    }
+    let mut refusals = Vec::new();
+    for run in &runs {
+        refusals.extend(deletable(cluster, run).await.err().into_iter().flatten());
     }
     if !refusals.is_empty() {
         return Err(Error::refusals(refusals));
     }
     if !args.yes {
-        confirm(&format!("delete {} and the copies of the data? this cannot be undone", args.runs.join(", ")))?;
+        confirm(&format!("delete {} and the copies of the data? this cannot be undone", runs.join(", ")))?;
     }
     let progress = Progress::new();
-    for stored in &found {
-        progress.step(&format!("deleting {}", stored.run));
-        match stored.kind {
-            Some(Kind::Restore) => crate::executor::restore::delete(cluster, stored, REMOVAL).await?,
-            _ => remove_copies(cluster, &BackupJournal::read(stored)?).await?,
+    let mut failed = Vec::new();
+    for run in &runs {
+        progress.step(&format!("deleting {run}"));
+        match delete(cluster, run).await {
+            Ok(kind) => output::to_stdout(&deleted(kind, run, args.output.output)?),
+            Err(error) => failed.push(error),
         }
-        // The record last: as long as something is left, something names it.
-        journal::delete(cluster, stored).await?;
-        let kind = stored.kind.map_or("run", Kind::as_str);
-        output::to_stdout(&match args.output.output {
-            Format::Json => output::json(&serde_json::json!({"kind": kind, "name": stored.run, "deleted": true}))?,
-            Format::Yaml => output::yaml(&serde_json::json!({"kind": kind, "name": stored.run, "deleted": true}))?,
-            Format::Name => format!("{kind}/{}", stored.run),
-            Format::Table | Format::Wide => format!("{kind} \"{}\" deleted", stored.run),
-        });
     }
     progress.done();
-    Ok(ExitCode::Done)
+    // The last one is printed by who prints the error of any command.
+    let last = failed.pop();
+    for error in &failed {
+        output::to_stderr(&output::error(error));
+    }
+    let Some(last) = last else { return Ok(ExitCode::Done) };
+    Err(Error { code: failed.iter().fold(last.code, |worst, error| worst.worse(error.code)), ..last })
 }
 
-/// A run that may be deleted: one that is over. A running one still needs its record.
-async fn deletable(cluster: &Cluster, run: &str) -> Result<Stored, Refusal> {
-    let object = format!("run {run}");
-    let stored =
-        runs::stored(cluster, &cluster.namespace, run).await.map_err(|e| Refusal::new(&object, e.to_string()))?;
-    let running = match stored.kind {
-        Some(Kind::Backup) => BackupJournal::read(&stored).map(|j| !j.run.is_finished()),
-        Some(Kind::Restore) => Ok(crate::executor::restore::is_open(&stored)),
-        None => return Err(Refusal::new(object, "its record was written by a newer version")),
-    };
-    match running {
-        Ok(false) => Ok(stored),
-        Ok(true) => Err(Refusal::new(object, "it is not finished")
-            .hint(format!("finish it first: {}", cluster.typed.thaw(run, &cluster.namespace)))),
-        Err(error) => Err(Refusal::new(object, error.to_string())),
+/// Deletes one run and says what it was.
+async fn delete(cluster: &Cluster, run: &str) -> Result<Kind, Error> {
+    // Asked again: a question may stand for an hour and a removal for minutes, and a restore may have begun meanwhile.
+    let stored = deletable(cluster, run).await.map_err(Error::refusals)?;
+    let kind = stored.kind.unwrap_or(Kind::Backup);
+    match kind {
+        Kind::Restore => crate::executor::restore::delete(cluster, &stored, REMOVAL).await?,
+        Kind::Backup => remove_copies(cluster, &BackupJournal::read(&stored)?).await?,
     }
+    // The record last: as long as something is left, something names it.
+    journal::delete(cluster, &stored).await?;
+    Ok(kind)
+}
+
+fn deleted(kind: Kind, run: &str, format: Format) -> Result<String, Error> {
+    let kind = kind.as_str();
+    let value = || serde_json::json!({"kind": kind, "name": run, "deleted": true});
+    Ok(match format {
+        Format::Json => output::json(&value())?,
+        Format::Yaml => output::yaml(&value())?,
+        Format::Name => format!("{kind}/{run}"),
+        Format::Table | Format::Wide => format!("{kind} \"{run}\" deleted"),
+    })
 }
 
 async fn remove_copies(cluster: &Cluster, backup: &BackupJournal) -> Result<(), Error> {
