@@ -31,7 +31,8 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
     let cluster = Cluster::connect(&cli.connection.into()).await?;
     reachable(&cluster).await?;
     match cli.command {
-        Command::QuiesceSnapshot(args) => quiesce_snapshot::run(&cluster, args).await,
+        // Boxed: it is by far the largest, and every command would carry its room on the stack.
+        Command::QuiesceSnapshot(args) => Box::pin(quiesce_snapshot::run(&cluster, args)).await,
         Command::RestoreFromSnapshot(args) => restore_from_snapshot::run(&cluster, args).await,
         Command::Thaw(args) => thaw::run(&cluster, args).await,
         Command::List(args) => list::run(&cluster, args).await,
