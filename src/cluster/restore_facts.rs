@@ -47,7 +47,7 @@ pub async fn collect(cluster: &Cluster, source: &Source, wanted: Wanted<'_>, now
     let plan = &source.plan;
     let namespaces: BTreeSet<String> = plan.claims.iter().map(|c| c.namespace.clone()).collect();
     let kinds: BTreeSet<String> = plan.workloads.iter().map(|w| w.kind.clone()).collect();
-    let mut facts = Facts { now, ..Facts::default() };
+    let mut facts = Facts { now, typed: cluster.typed.clone(), ..Facts::default() };
     let needed = match wanted {
         Wanted::InPlace => in_place(&namespaces, &kinds),
         Wanted::Copies(_) => copies(&namespaces),

@@ -13,6 +13,7 @@ use super::Retention;
 use super::access::Access;
 use crate::cluster::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
 use crate::plan::{Probed, selector_text};
+use crate::typed::Typed;
 
 /// What became of asking for one object.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +66,8 @@ pub struct Facts {
     pub denied: Vec<Access>,
     /// Unfinished runs about the same claims or pods.
     pub unfinished: Vec<String>,
+    /// How the user chose the cluster, for the commands that hints name.
+    pub typed: Typed,
 }
 
 /// A workload as it is now.

@@ -26,12 +26,12 @@ pub struct Request {
 pub fn plan_in_place(source: &Source, facts: &Facts, asked: &Request) -> Result<RestorePlan, Vec<Refusal>> {
     let mut refusals = Vec::new();
     let mut notes = Vec::new();
-    source.check(&mut refusals, &mut notes);
+    source.check(&facts.typed, &mut refusals, &mut notes);
     denied(facts, &mut refusals);
     for run in &facts.unfinished {
         refusals.push(
             Refusal::new(format!("run/{run}"), "it is about the same databases and is not finished")
-                .hint(format!("`kubectl consistent-backup thaw {run}` brings it to its end")),
+                .hint(format!("`{}` brings it to its end", facts.typed.thaw(run, &source.plan.namespace))),
         );
     }
     let stopped = workloads::workloads(&source.plan, facts, &mut refusals, &mut notes);

@@ -7,6 +7,7 @@ use crate::backend::Proof;
 use crate::error::Refusal;
 use crate::plan::Plan;
 use crate::pods::PodState;
+use crate::typed::Typed;
 
 /// A backup as its journal tells it.
 #[derive(Clone, Debug)]
@@ -30,7 +31,7 @@ impl Source {
     }
 
     /// Why nothing can be restored from it at all. A crash-consistent one can: with a remark.
-    pub(super) fn check(&self, refusals: &mut Vec<Refusal>, notes: &mut Vec<String>) {
+    pub(super) fn check(&self, typed: &Typed, refusals: &mut Vec<Refusal>, notes: &mut Vec<String>) {
         let run = &self.plan.run;
         let refusal = match self.outcome.as_str() {
             "ApplicationConsistent" => None,
@@ -42,7 +43,7 @@ impl Source {
             }
             "Running" => Some(
                 Refusal::new(format!("backup/{run}"), "it is not finished")
-                    .hint(format!("`kubectl consistent-backup thaw {run}` brings a dead run to its end")),
+                    .hint(format!("`{}` brings a dead run to its end", typed.thaw(run, &self.plan.namespace))),
             ),
             other => Some(Refusal::new(format!("backup/{run}"), format!("its outcome is {other}: there is no backup"))),
         };

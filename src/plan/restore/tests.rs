@@ -339,6 +339,19 @@ fn all_refusals_come_at_once() {
 }
 
 #[test]
+fn the_commands_in_hints_go_to_the_cluster_that_was_chosen() {
+    let (mut source, mut facts) = (source(), facts());
+    source.outcome = "Running".into();
+    facts.unfinished = vec!["b0".into()];
+    facts.typed = crate::typed::Typed::new([("--context", "prod".to_owned())]);
+    let hints: Vec<String> = in_place(&source, &facts).unwrap_err().into_iter().filter_map(|r| r.hint).collect();
+    for run in ["b0", "b1"] {
+        let thaw = format!("`kubectl consistent-backup thaw {run} -n demo --context prod`");
+        assert!(hints.iter().any(|hint| hint.contains(&thaw)), "no {thaw} in {hints:?}");
+    }
+}
+
+#[test]
 fn a_quota_counts_only_what_is_added() {
     let quota = |hard: Value, used: Value| {
         from(json!({"metadata": {"name": "q", "namespace": "demo"}, "status": {"hard": hard, "used": used}}))
