@@ -38,6 +38,16 @@ enum Left {
     ForGood(String),
 }
 
+/// What became of a content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    /// It is there, and its deletionPolicy is Delete.
+    There,
+    Gone,
+    /// We may not see it.
+    Unseen,
+}
+
 impl Left {
     fn text(&self) -> &str {
         match self {
@@ -142,10 +152,10 @@ impl Csi<'_> {
     /// goes: with Retain (its class's, or ours) the content and the stored copy would stay for ever.
     async fn remove(&self, removal: &Removal, round: u32) -> Result<(), Left> {
         let content = self.release_content(removal, round).await;
-        // One that we may not touch is no obstacle: then the class's policy decides what becomes of it.
+        // One that the run could never touch is no obstacle: then the class's policy decides what becomes of it.
+        let could = self.plan.contents.read && self.plan.contents.change;
         if let Err(left) = &content
-            && self.plan.contents.read
-            && self.plan.contents.change
+            && (could || matches!(left, Left::Yet(_)))
         {
             return Err(left.clone());
         }
@@ -171,7 +181,8 @@ impl Csi<'_> {
         if !gone {
             return Err(Left::Yet(format!("volumesnapshot/{} is still being removed", removal.snapshot)));
         }
-        if content? {
+        let content = content?;
+        if content == Content::There {
             // The snapshot is gone and its content is not: nobody else deletes it then.
             let _ = timeout(REQUEST, self.contents().delete(&removal.content, &DeleteParams::default())).await;
             return Err(Left::Yet(format!(
@@ -181,20 +192,17 @@ impl Csi<'_> {
         }
         // Not seen, so not claimed: with Retain the snapshot-controller leaves the content and the stored copy behind.
         let of = |claim: &&Claim| claim.name == removal.claim && claim.namespace == removal.namespace;
-        if !self.plan.contents.read && self.plan.claims.iter().find(of).is_none_or(retained) {
+        if content == Content::Unseen && self.plan.claims.iter().find(of).is_none_or(retained) {
             return Err(stays(removal));
         }
         Ok(())
     }
 
-    /// Whether there is a content, after its policy was set to Delete.
+    /// What became of the content, after its policy was set to Delete.
     ///
     /// A content that is being deleted is touched now and then: the csi-snapshotter (8.6.0) may have judged it by a
     /// stale cache, and does not look again for 15 minutes unless something on it changes.
-    async fn release_content(&self, removal: &Removal, round: u32) -> Result<bool, Left> {
-        if !self.plan.contents.read {
-            return Ok(false);
-        }
+    async fn release_content(&self, removal: &Removal, round: u32) -> Result<Content, Left> {
         let api = self.contents();
         match timeout(REQUEST, api.get(&removal.content)).await {
             Ok(Ok(content)) => {
@@ -219,9 +227,11 @@ impl Csi<'_> {
                         timeout(REQUEST, api.patch(&removal.content, &PatchParams::default(), &Patch::Merge(&touch)))
                             .await;
                 }
-                Ok(true)
+                Ok(Content::There)
             }
-            Ok(Err(e)) if is_not_found(&e) => Ok(false),
+            Ok(Err(e)) if is_not_found(&e) => Ok(Content::Gone),
+            // Asked all the same: who finishes the run may be allowed more than who began it.
+            Ok(Err(e)) if is_forbidden(&e) && !self.plan.contents.read => Ok(Content::Unseen),
             Ok(Err(e)) => Err(Left::Yet(format!("volumesnapshotcontent/{}: {}", removal.content, explain(&e)))),
             Err(_) => {
                 Err(Left::Yet(format!("volumesnapshotcontent/{}: the API server did not answer", removal.content)))

@@ -59,6 +59,10 @@ impl Server {
                 self.content = self.policy == "Retain";
                 (200, object)
             }
+            (true, _) if *method == Method::PATCH => {
+                self.policy = "Delete";
+                (200, self.content())
+            }
             _ => (200, object),
         }
     }
@@ -109,6 +113,13 @@ async fn a_copy_that_may_not_be_seen_is_named_where_its_class_keeps_it() {
     };
     assert!(why.starts_with("volumesnapshotcontent/snapcontent-u1 keeps deletionPolicy Retain"), "{why}");
     assert_eq!(discarded(&server("Delete", false, false), &seen).await, Discard::Gone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_who_may_more_removes_what_the_run_could_not() {
+    let server = server("Retain", true, true);
+    assert_eq!(discarded(&server, &plan("Retain", false, false)).await, Discard::Gone);
+    assert!(!server.lock().unwrap().content);
 }
 
 #[tokio::test(start_paused = true)]
