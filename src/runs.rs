@@ -146,8 +146,35 @@ fn may_hold(stored: &Stored) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::record::entry::{Detail, Entry};
+
+    /// Fails unless everything that was printed once is still there, with the same value; more may be added.
+    fn still_says(now: &serde_json::Value, then: &serde_json::Value, at: &str) {
+        match (now, then) {
+            (serde_json::Value::Object(now), serde_json::Value::Object(then)) => {
+                for (field, value) in then {
+                    let here = format!("{at}.{field}");
+                    still_says(now.get(field).unwrap_or_else(|| panic!("no {here} any more")), value, &here);
+                }
+            }
+            (serde_json::Value::Array(now), serde_json::Value::Array(then)) => {
+                assert_eq!(now.len(), then.len(), "{at}");
+                now.iter().zip(then).for_each(|(now, then)| still_says(now, then, at));
+            }
+            _ => assert_eq!(now, then, "{at}"),
+        }
+    }
+
+    #[test]
+    fn a_journal_of_the_first_format_still_tells_the_same() {
+        // A ConfigMap as it lay in a cluster, and what `describe -o json` printed of it that day.
+        let object = serde_json::from_str(include_str!("../tests/fixtures/journals/backup-1.json")).unwrap();
+        let printed = serde_json::from_str(include_str!("../tests/fixtures/journals/backup-1.record.json")).unwrap();
+        let record = BackupJournal::read(&Stored::new(object)).unwrap().record().unwrap();
+        still_says(&serde_json::to_value(record).unwrap(), &printed, "record");
+    }
 
     #[test]
     fn a_repeated_attempt_is_led_by_its_own_plan() {

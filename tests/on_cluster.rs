@@ -21,6 +21,8 @@ mod faults;
 mod harness;
 #[path = "on_cluster/kills.rs"]
 mod kills;
+#[path = "on_cluster/outages.rs"]
+mod outages;
 #[path = "on_cluster/pods_change.rs"]
 mod pods_change;
 #[path = "on_cluster/refusals.rs"]

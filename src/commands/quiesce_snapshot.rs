@@ -29,7 +29,7 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
     progress.step("looking at the cluster");
     let clock = Clock::measure(cluster).await?;
     let id = run_id(clock.now());
-    let planned = preflight::planned(cluster, &request, &id, clock.now()).await?;
+    let planned = Box::pin(preflight::planned(cluster, &request, &id, clock.now())).await?;
     let plan = planned.plan.clone();
     let text = output::plan::plan(&plan, &planned.pods, clock.now());
     if args.dry_run {
@@ -72,7 +72,7 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
             again.map_err(|e| e.refusals.first().map_or(e.to_string(), |r| format!("{}: {}", r.object, r.message)))
         })
     }));
-    let ended = execute(&mut log, &mut hands).await;
+    let ended = Box::pin(execute(&mut log, &mut hands)).await;
     let interrupted = hands.signals.came();
     let _ = log.written().await;
     hands.announce_end(ended.as_ref().ok().copied()).await;

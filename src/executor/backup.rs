@@ -117,13 +117,14 @@ impl<'a> Backup<'a> {
     /// Says on the workloads how it ended.
     pub async fn announce_end(self, outcome: Option<Outcome>) {
         let run = &self.plan.run;
-        match outcome {
-            Some(Outcome::Stuck) => {
-                self.announcer.say(Said::Stuck, &format!("something may still be held by run {run}"))
-            }
-            Some(Outcome::Failed) => self.announcer.say(Said::Failed, &format!("run {run} is no backup")),
-            Some(outcome) => self.announcer.say(Said::Done, &format!("backup {run}: {outcome:?}")),
-            None => {}
+        let said = match outcome {
+            Some(Outcome::Stuck) => Some((Said::Stuck, format!("something may still be held by run {run}"))),
+            Some(Outcome::Failed) => Some((Said::Failed, format!("run {run} is no backup"))),
+            Some(outcome) => Some((Said::Done, format!("backup {run}: {outcome:?}"))),
+            None => None,
+        };
+        if let Some((what, note)) = said {
+            self.announcer.say(what, &note);
         }
         self.announcer.done().await;
     }

@@ -89,7 +89,7 @@ pub(super) fn key_allowed(key: &str) -> bool {
 }
 
 impl Stored {
-    pub(super) fn new(object: ConfigMap) -> Self {
+    pub(crate) fn new(object: ConfigMap) -> Self {
         let meta = object.metadata;
         let label = |name: &str| meta.labels.as_ref().and_then(|l| l.get(name)).cloned();
         let name = meta.name.unwrap_or_default();

@@ -1,30 +1,17 @@
 //! Two runs on one database, and a user who changes their mind.
 
 use crate::support::acks::{longest_gap, now};
-use crate::support::backup::proved;
-use crate::support::classes::FaultClass;
+use crate::support::backup::{holding, proved};
 use crate::support::database::{Database, Kind};
 use crate::support::leftovers::{backups, leases, state, unnamed};
 use crate::support::plugin::{outcome_is, run_of, text};
-use crate::support::process::Running;
 use crate::support::scene::Scene;
-use crate::support::wait::{seconds, until};
-
-/// A backup that holds all databases for 5 s, from the moment at which its first writer falls silent.
-fn holding(scene: &Scene) -> Running {
-    let class = FaultClass::new(scene, "cut-delay-5s");
-    let running = scene.backup(&["--snapshot-class", &class.name]).start();
-    until("a held MariaDB", seconds(30), || match scene.acks(Kind::Mariadb).last() {
-        Some(ack) if now() - ack.acked > 500_000_000 => Ok(()),
-        _ => Err("it takes writes"),
-    });
-    running
-}
+use crate::support::wait::seconds;
 
 #[test]
 fn a_second_run_is_refused_and_names_the_first() {
     let scene = Scene::new("two", &Kind::ALL.map(Database::new));
-    let first = holding(&scene);
+    let first = holding(&scene, &[]);
     let run = run_of(backups(&scene).first().expect("the first run is listed"));
     let before = leases(&scene);
     scene.backup_of(&[Kind::Redis], &[]).run().exits(5).says(&["redis-0", &run]);
@@ -39,7 +26,7 @@ fn an_interrupted_run_releases_all_and_leaves_nothing() {
     let scene = Scene::new("interrupted", &Kind::ALL.map(Database::new));
     let before = state(&scene);
     let begun = now();
-    let running = holding(&scene);
+    let running = holding(&scene, &[]);
     running.signal("INT");
     let interrupted = now();
     scene.all_serve(seconds(3));

@@ -2,14 +2,16 @@
 
 use serde_json::Value;
 
-use super::acks::Ack;
+use super::acks::{Ack, now};
+use super::classes::FaultClass;
 use super::cluster;
 use super::copies;
 use super::database::Kind;
-use super::plugin::{list, outcome_is, run_of, text};
-use super::process::Ended;
+use super::plugin::{Plugin, list, outcome_is, run_of, text};
+use super::process::{Ended, Running};
 use super::scene::Scene;
 use super::verdict::{Verdict, Window, acknowledged_inside, busy_before};
+use super::wait::{seconds, until};
 
 /// A backup that succeeded.
 pub struct Taken {
@@ -24,6 +26,22 @@ pub struct Taken {
 pub fn consistent(scene: &Scene, kinds: &[Kind], more: &[&str]) -> Taken {
     let ended = scene.backup_of(kinds, more).run();
     proved(scene, kinds, &ended.done())
+}
+
+/// A backup that holds all databases of the scene for 5 s, from the moment at which its first writer falls silent.
+pub fn holding(scene: &Scene, more: &[&str]) -> Running {
+    holding_by(scene, more, |plugin| plugin)
+}
+
+/// The same by a plugin that runs in another way.
+pub fn holding_by(scene: &Scene, more: &[&str], how: impl FnOnce(Plugin) -> Plugin) -> Running {
+    let class = FaultClass::new(scene, "cut-delay-5s");
+    let running = how(scene.backup(&["--snapshot-class", &class.name]).args(more)).start();
+    until("a held MariaDB", seconds(30), || match scene.acks(Kind::Mariadb).last() {
+        Some(ack) if now() - ack.acked > 500_000_000 => Ok(()),
+        _ => Err("it takes writes"),
+    });
+    running
 }
 
 /// The same of a run that ended with an exit code of its own.

@@ -33,6 +33,19 @@ pub fn folder() -> PathBuf {
     state().parent().unwrap().to_owned()
 }
 
+/// The node's address.
+pub fn address() -> String {
+    let text = fs::read_to_string(kubeconfig()).unwrap();
+    let server = text.lines().find_map(|line| line.trim().strip_prefix("server: https://")).expect("a server");
+    server.split(':').next().unwrap().to_owned()
+}
+
+/// The process that keeps the node's namespaces.
+pub fn holder() -> String {
+    let text = fs::read_to_string(state().join("holder")).unwrap();
+    text.split_whitespace().next().unwrap().to_owned()
+}
+
 /// The folder of what the running cluster keeps.
 pub fn state() -> PathBuf {
     kubeconfig().parent().unwrap().to_owned()

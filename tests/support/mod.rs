@@ -13,6 +13,7 @@ pub mod copies;
 pub mod database;
 pub mod kubectl;
 pub mod leftovers;
+pub mod network;
 pub mod plugin;
 pub mod process;
 pub mod random;

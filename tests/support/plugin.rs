@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::cluster;
+use super::network::Lost;
 use super::process::{Ended, Running};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_kubectl-consistent_backup");
@@ -55,6 +56,21 @@ impl Plugin {
     pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.0.args(args);
         self
+    }
+
+    /// In a network of its own.
+    pub fn inside(self, network: &Lost) -> Self {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", network.file())).arg(self.0.get_program()).args(self.0.get_args());
+        command.env_clear().envs(self.0.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Self(command)
+    }
+
+    /// On a machine whose clock is that much ahead, such as `+3600s`.
+    pub fn clock_ahead(self, by: &str) -> Self {
+        let library = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+        assert!(Path::new(library).is_file(), "no {library}: tests/cluster/up installs it");
+        self.env("LD_PRELOAD", library).env("FAKETIME", by).env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
     }
 
     pub fn start(mut self) -> Running {

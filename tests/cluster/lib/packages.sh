@@ -2,9 +2,9 @@
 # What the machine itself must offer.
 
 PACKAGES=(btrfs-progs ca-certificates conntrack containerd containernetworking-plugins curl debootstrap
-  e2fsprogs ethtool etcd-server iproute2 iptables kmod openssl procps runc socat util-linux xfsprogs)
+  e2fsprogs ethtool etcd-server faketime iproute2 iptables kmod openssl procps runc socat util-linux xfsprogs)
 COMMANDS=(btrfs conntrack containerd ctr curl debootstrap mkfs.btrfs mkfs.ext4 mkfs.xfs resize2fs e2fsck
-  ethtool etcd ip iptables-restore openssl ps runc socat nsenter unshare losetup)
+  ethtool etcd faketime ip iptables-restore openssl ps runc socat nsenter unshare losetup)
 
 missing_commands() {
   local command

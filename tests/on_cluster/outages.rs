@@ -1,0 +1,210 @@
+//! Parts of the cluster, of the network or of the plugin's own machine fail while every database is held. Each database
+//! must take writes again within the budget by itself, and what the plugin says must be true.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::acks::now;
+use crate::support::backup::{consistent, holding, holding_by};
+use crate::support::cluster::{self, Down};
+use crate::support::database::{Database, Kind};
+use crate::support::leftovers::{backups, unnamed};
+use crate::support::network::Lost;
+use crate::support::plugin::{outcome_is, run_of, text};
+use crate::support::process::Ended;
+use crate::support::scene::Scene;
+use crate::support::wait::{seconds, until, until_none};
+use crate::times;
+
+const BUDGET: &[&str] = &["--quiesce-budget", "8s", "--attempts", "1"];
+/// Budget and five seconds.
+const BY_ITSELF: u64 = 8 + 5;
+
+fn scene(test: &str) -> Scene {
+    Scene::alone(test, &Kind::ALL.map(Database::new))
+}
+
+/// Fails unless these databases take writes again, by themselves.
+fn serve(scene: &Scene, kinds: &[Kind], within: u64) {
+    let from = now();
+    for kind in kinds {
+        scene.acks(*kind).serves_after(from, seconds(within));
+    }
+}
+
+/// Fails unless exit code and record agree, and the run, brought to its end from elsewhere, leaves nothing.
+#[track_caller]
+fn ends_in_truth(scene: &Scene, ended: &Ended) -> String {
+    let records = backups(scene);
+    let record = records.last().unwrap_or_else(|| panic!("no run is listed\n{ended}"));
+    match (ended.code(), text(record, "/status/outcome")) {
+        (Some(0), "ApplicationConsistent") | (Some(1), "Failed" | "Running") | (Some(4), "Stuck" | "Running") => {}
+        other => panic!("{other:?}\n{ended}\n{record:#}"),
+    }
+    let run = run_of(record);
+    until_none("a thaw that leaves nothing", seconds(120), || {
+        let thawed = scene.plugin(&["thaw", &run, "--force"]).run();
+        if thawed.code() == Some(0) { unnamed(scene) } else { vec![thawed.to_string()] }
+    });
+    let record = scene.plugin(&["describe", &run, "-o", "json"]).run().done().json();
+    let outcome = text(&record, "/status/outcome").to_owned();
+    assert!(["ApplicationConsistent", "Failed"].contains(&outcome.as_str()), "{record:#}");
+    println!("exit code {:?}, {outcome}: {}", ended.code(), text(&record, "/status/reason"));
+    outcome
+}
+
+/// Breaks something while all is held, and judges everything after it.
+fn broken(scene: &Scene, serving: &[Kind], what: impl FnOnce()) -> String {
+    let running = holding(scene, BUDGET);
+    what();
+    serve(scene, serving, BY_ITSELF);
+    let outcome = ends_in_truth(scene, &running.end(seconds(120)));
+    serve(scene, &Kind::ALL, 90);
+    consistent(scene, &Kind::ALL, &[]);
+    outcome
+}
+
+#[test]
+fn the_api_server_is_killed() {
+    let scene = scene("no-api");
+    broken(&scene, &Kind::ALL, || cluster::restart("apiserver"));
+}
+
+#[test]
+fn the_kubelet_is_killed() {
+    let scene = scene("no-kubelet");
+    broken(&scene, &Kind::ALL, || cluster::restart("kubelet"));
+}
+
+#[test]
+fn the_database_is_killed() {
+    let scene = scene("no-database");
+    let outcome = broken(&scene, &[Kind::Postgres, Kind::Redis], || {
+        let processes = cluster::processes(&scene.uid("pod/mariadb-0"), Kind::Mariadb.server());
+        assert!(!processes.is_empty(), "no MariaDB to kill");
+        assert!(std::process::Command::new("kill").arg("-KILL").args(&processes).status().unwrap().success());
+    });
+    assert_eq!(outcome, "Failed", "a database that died was not held");
+}
+
+#[test]
+fn a_pod_is_deleted_and_another_evicted() {
+    let scene = scene("no-pod");
+    let outcome = broken(&scene, &[Kind::Postgres, Kind::Mariadb], || {
+        scene.kubectl.ok(&["delete", "pod", "redis-0", "--wait=false"]);
+    });
+    assert_eq!(outcome, "Failed", "a pod that was deleted was not held");
+
+    let node = scene.kubectl.value("pod/postgres-0", "/spec/nodeName");
+    let outcome = broken(&scene, &[Kind::Mariadb, Kind::Redis], || {
+        scene.kubectl.ok(&["cordon", &node]);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("eviction.json");
+        let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction",
+            "metadata": {"name": "postgres-0", "namespace": scene.namespace()}});
+        fs::write(&file, eviction.to_string()).unwrap();
+        let path = format!("/api/v1/namespaces/{}/pods/postgres-0/eviction", scene.namespace());
+        let evicted = scene.kubectl.run(&["create", "--raw", &path, "-f", file.to_str().unwrap()]);
+        scene.kubectl.ok(&["uncordon", &node]);
+        evicted.done();
+    });
+    assert_eq!(outcome, "Failed", "a pod that was evicted was not held");
+}
+
+#[test]
+fn snapshot_controller_and_driver_stop() {
+    let scene = scene("no-storage");
+    broken(&scene, &Kind::ALL, || {
+        let stopped = Down::take("snapshot-controller");
+        serve(&scene, &Kind::ALL, BY_ITSELF);
+        drop(stopped);
+    });
+    // The driver is away in the midst of its cuts, and for as long as the run lasts.
+    let running = holding(&scene, BUDGET);
+    let down = Down::take("driver");
+    serve(&scene, &Kind::ALL, BY_ITSELF);
+    let ended = running.end(seconds(120)).exits(1);
+    let record = ended.json();
+    outcome_is(&record, "Failed");
+    let left = unnamed(&scene);
+    if text(&record, "/status/snapshotsRemoved") == "removed" {
+        assert_eq!(left, Vec::<String>::new(), "said to be removed\n{ended}");
+    }
+    drop(down);
+    ends_in_truth(&scene, &ended);
+    consistent(&scene, &Kind::ALL, &[]);
+}
+
+/// A laptop's lid: the plugin is stopped while it holds, somebody else finishes the run, and it wakes up.
+#[test]
+fn the_plugin_sleeps_and_wakes_up_after_a_takeover() {
+    let scene = scene("asleep");
+    let running = holding(&scene, BUDGET);
+    running.signal("STOP");
+    serve(&scene, &Kind::ALL, BY_ITSELF);
+    let run = run_of(backups(&scene).last().expect("the run is listed"));
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = folder.path().join("elsewhere.conf");
+    fs::copy(cluster::kubeconfig(), &elsewhere).unwrap();
+    scene.plugin(&["thaw", &run]).kubeconfig(&elsewhere).run().done().says(&["lease"]);
+    let finished = described(&scene, &run);
+    outcome_is(&finished, "Failed");
+    if times(0, 1) == 1 {
+        // For so long that the API server has forgotten everything about it.
+        std::thread::sleep(seconds(60));
+    }
+    running.signal("CONT");
+    let ended = running.end(seconds(60));
+    assert!(ended.code() == Some(1), "{ended}");
+    ended.says(&["taken over"]);
+    assert_eq!(described(&scene, &run), finished, "who woke up changed the record");
+    assert_eq!(unnamed(&scene), Vec::<String>::new());
+    consistent(&scene, &Kind::ALL, &[]);
+}
+
+fn described(scene: &Scene, run: &str) -> Value {
+    scene.plugin(&["describe", run, "-o", "json"]).run().done().json()
+}
+
+/// The plugin's own network goes down without a word, and comes back.
+#[test]
+fn the_network_is_lost() {
+    let scene = scene("no-network");
+    let network = Lost::new();
+    let patience = [BUDGET, &["--request-timeout", "5s"]].concat();
+    let running = holding_by(&scene, &patience, |plugin| plugin.inside(&network));
+    network.down();
+    serve(&scene, &Kind::ALL, BY_ITSELF);
+    let run = run_of(backups(&scene).last().expect("the run is listed"));
+    if times(0, 1) == 1 {
+        std::thread::sleep(seconds(60));
+    }
+    network.up();
+    let ended = running.end(seconds(180));
+    assert!(matches!(ended.code(), Some(1 | 4)), "{ended}");
+    ends_in_truth(&scene, &ended);
+    outcome_is(&described(&scene, &run), "Failed");
+    consistent(&scene, &Kind::ALL, &[]);
+}
+
+/// The client's clock is an hour ahead: the times of the record are the server's, and the offset is in it.
+#[test]
+fn the_clients_clock_is_an_hour_ahead() {
+    let scene = Scene::new("clock", &[Database::new(Kind::Redis)]);
+    let before = now();
+    let ended = scene.backup(&[]).clock_ahead("+3600s").run().done();
+    let record = ended.json();
+    outcome_is(&record, "ApplicationConsistent");
+    let skew = record["status"]["window"]["clientSkewSeconds"].as_f64().unwrap();
+    assert!((skew - 3600.0).abs() < 2.0, "a skew of {skew} s was recorded");
+    for at in ["/status/window/start", "/status/window/end", "/status/targets/0/quiescedAt"] {
+        let time: jiff::Timestamp = text(&record, at).parse().unwrap();
+        let time = time.as_nanosecond();
+        assert!(time > before && time < now(), "{at} is not of the server's clock: {record:#}");
+    }
+    until("the record to have its age", seconds(1), || match text(&record, "/metadata/creationTimestamp") {
+        "" => Err("none"),
+        _ => Ok(()),
+    });
+}
