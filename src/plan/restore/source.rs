@@ -39,6 +39,10 @@ impl Source {
                 notes.push(format!(
                     "backup {run} is only CrashConsistent: its data is what the database's own recovery makes of it"
                 ));
+                if !self.plan.unheld_claims.is_empty() {
+                    let claims = self.plan.unheld_claims.join(", ");
+                    notes.push(format!("backup {run}: nothing held what was written to claim {claims}"));
+                }
                 None
             }
             "Running" => Some(

@@ -219,6 +219,7 @@ fn the_size_is_the_greatest_that_anybody_asks_for() {
 fn a_changed_volume_mode_may_be_allowed_and_a_crash_consistent_backup_is_a_remark() {
     let (mut source, mut facts) = (source(), facts());
     source.outcome = "CrashConsistent".into();
+    source.plan.unheld_claims = vec!["demo/logs".into()];
     let allowed = with(
         content(),
         "/metadata/annotations",
@@ -226,7 +227,9 @@ fn a_changed_volume_mode_may_be_allowed_and_a_crash_consistent_backup_is_a_remar
     );
     facts.contents = yes("c", with(allowed, "/spec/sourceVolumeMode", json!("Block")));
     let plan = in_place(&source, &facts).unwrap();
-    assert!(plan.notes.iter().any(|n| n.contains("only CrashConsistent")), "{:?}", plan.notes);
+    for note in ["only CrashConsistent", "nothing held what was written to claim demo/logs"] {
+        assert!(plan.notes.iter().any(|n| n.contains(note)), "{:?}", plan.notes);
+    }
 }
 
 #[test]
