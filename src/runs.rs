@@ -1,8 +1,13 @@
 //! The runs in the cluster, read from their journals.
 
+use std::time::Duration;
+
+use kube::Api;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use crate::cluster::client::Cluster;
+use crate::cluster::snapshots::VolumeSnapshot;
 use crate::error::Error;
 use crate::journal::{self, Kind, Loaded, Stored};
 use crate::plan::Plan;
@@ -13,6 +18,9 @@ use crate::record::item::Item;
 
 #[cfg(test)]
 mod histories;
+
+/// How long a copy that was not ready is looked for.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// A backup's journal, understood.
 pub struct BackupJournal {
@@ -97,7 +105,27 @@ pub async fn stored(cluster: &Cluster, namespace: &str, run: &str) -> Result<Sto
 
 /// One run's record.
 pub async fn one(cluster: &Cluster, namespace: &str, run: &str) -> Result<Item, Error> {
-    item(&stored(cluster, namespace, run).await?)
+    let mut item = item(&stored(cluster, namespace, run).await?)?;
+    look_again(cluster, std::slice::from_mut(&mut item)).await;
+    Ok(item)
+}
+
+/// Copies that were not ready when their run ended may be by now. Without an answer the record says what it knew.
+async fn look_again(cluster: &Cluster, items: &mut [Item]) {
+    let waiting = items.iter_mut().filter_map(|item| match item {
+        Item::Backup(backup) if backup.status.outcome.ends_with("Consistent") => Some(&mut backup.status.claims),
+        _ => None,
+    });
+    let looks = waiting.flatten().filter(|claim| !claim.ready).map(|claim| async {
+        let api: Api<VolumeSnapshot> = Api::namespaced(cluster.api.clone(), &claim.namespace);
+        let Some(name) = &claim.volume_snapshot else { return };
+        let Ok(Ok(found)) = timeout(LOOK, api.get(name)).await else { return };
+        if let Some(status) = found.status.filter(|s| s.ready_to_use == Some(true) && s.error.is_none()) {
+            claim.ready = true;
+            claim.restore_size = status.restore_size.or_else(|| claim.restore_size.take());
+        }
+    });
+    futures::future::join_all(looks).await;
 }
 
 /// One backup's record.
@@ -117,6 +145,7 @@ pub async fn all(cluster: &Cluster, namespace: Option<&str>) -> Result<(Vec<Item
             Err(error) => unread.push(error.to_string()),
         }
     }
+    look_again(cluster, &mut items).await;
     Ok((items, unread))
 }
 

@@ -123,8 +123,13 @@ pub(super) async fn remove_pending(cluster: &Cluster, namespace: &str, signals: 
         progress.step(&format!("removing what run {} left", stored.run));
         let within = Some(Duration::from_secs(5));
         let tried = finish_backup(cluster, stored, Take::IfFree, signals, progress, within).await;
-        if let Err(error) = tried {
-            progress.say(&format!("run {} still has snapshots that are not removed: {error}", stored.run));
-        }
+        let left = match (tried, runs::backup(cluster, namespace, &stored.run).await) {
+            (Ok(_), Ok(backup)) if backup.status.snapshots_removed == "pending" => {
+                backup.status.snapshots_left.join("; ")
+            }
+            (Err(error), _) => error.to_string(),
+            _ => continue,
+        };
+        progress.say(&format!("run {} still has snapshots that are not removed: {left}", stored.run));
     }
 }

@@ -125,6 +125,13 @@ async fn report(
     let pending = backup.status.snapshots_removed == "pending";
     // On stderr whatever `-o` is: scripts and logs show that, and look at the exit code.
     let (name, reason) = (&plan.run, &backup.status.reason);
+    let waiting = backup.status.claims.iter().filter(|claim| !claim.ready).count();
+    if outcome < Outcome::Failed && waiting > 0 {
+        output::to_stderr(&format!(
+            "warning: {waiting} of {} copies cannot be restored from yet: `list` and `describe` show when they can",
+            backup.status.claims.len()
+        ));
+    }
     match outcome {
         Outcome::ApplicationConsistent => {}
         Outcome::CrashConsistent => {
@@ -135,6 +142,13 @@ async fn report(
             "error: backup {name} failed, and something may still be held: {reason}\nhint: {}",
             thaw_command(cluster, plan)
         )),
+    }
+    if pending {
+        output::to_stderr(&format!(
+            "warning: snapshots of backup {name} are not removed yet: {}\nhint: once the storage answers: {}",
+            backup.status.snapshots_left.join("; "),
+            thaw_command(cluster, plan)
+        ));
     }
     Ok(match outcome {
         Outcome::ApplicationConsistent => ExitCode::Done,

@@ -8,7 +8,7 @@ use crate::executor::signals::Signals;
 use crate::lease::Take;
 use crate::output::progress::Progress;
 use crate::output::{self, Format};
-use crate::record::item::BackupList;
+use crate::record::item::{BackupList, Item};
 
 /// Finishes one run, or all unfinished ones. 0 when nothing is held, whatever the runs' outcomes.
 pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error> {
@@ -55,6 +55,18 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
     }
     progress.done();
     let list = BackupList::new(items);
+    // 0 means that nothing is held; what is left of the snapshots is told besides.
+    for item in &list.items {
+        if let Item::Backup(backup) = item
+            && backup.status.snapshots_removed == "pending"
+        {
+            output::to_stderr(&format!(
+                "warning: snapshots of backup {} are still not removed: {}",
+                backup.metadata.name,
+                backup.status.snapshots_left.join("; ")
+            ));
+        }
+    }
     match (args.output.output, args.run.is_some().then(|| list.items.first()).flatten()) {
         (Format::Json, Some(item)) => output::to_stdout(&output::json(item)?),
         (Format::Yaml, Some(item)) => output::to_stdout(&output::yaml(item)?),

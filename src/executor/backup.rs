@@ -191,7 +191,11 @@ impl<'a> Backup<'a> {
         told: mpsc::UnboundedReceiver<Told<Event>>,
     ) {
         let last = |event: &Event| matches!(event, Event::Aborted(_) | Event::CutFailed(_) | Event::HoldLost(_));
+        let before = log.run.aborted().is_some();
         log.attend(work, told, self.broken(), last).await;
+        if let (false, Some(_), Some(why)) = (before, log.run.aborted(), log.why_repeated()) {
+            self.progress.say(&format!("giving this attempt up: {why}"));
+        }
         if let Some(Changed { now, .. }) = self.state.watch.as_ref().and_then(PodWatch::seen) {
             log.store("pods.after", &now);
         }

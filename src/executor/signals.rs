@@ -57,7 +57,10 @@ impl Signals {
                         "these may be held: {}; `{thaw}` releases them; once more exits at once",
                         held.join(", ")
                     )),
-                    (_, clean) => std::process::exit(if clean { ExitCode::Interrupted } else { ExitCode::Held } as i32),
+                    (_, clean) => {
+                        say(&format!("exiting; finish with: {thaw}"));
+                        std::process::exit(if clean { ExitCode::Interrupted } else { ExitCode::Held } as i32);
+                    }
                 }
             }
         });

@@ -162,19 +162,19 @@ pub fn describe(backup: &Backup, typed: &Typed, now: Timestamp) -> String {
         age(Some(metadata.creation_timestamp), now)
     );
     let _ = writeln!(text, "Request:     {}", backup.spec.request);
-    let _ = writeln!(
-        text,
-        "Kept:        {}",
-        if status.kept {
-            "yes, the copies outlive their namespace (deletionPolicy Retain)"
-        } else {
-            "no, the copies are deleted with their VolumeSnapshots, also with the namespace"
-        }
-    );
-    let _ = writeln!(
-        text,
-        "Location:    the storage system of the claims; a copy in it is lost when that is lost\nVerified:    no"
-    );
+    if status.outcome.ends_with("Consistent") {
+        let _ = writeln!(
+            text,
+            "Kept:        {}",
+            if status.kept {
+                "yes, the copies outlive their namespace (deletionPolicy Retain)"
+            } else {
+                "no, the copies are deleted with their VolumeSnapshots, also with the namespace"
+            }
+        );
+        let _ = writeln!(text, "Location:    the storage system of the claims; a copy in it is lost when that is lost");
+        let _ = writeln!(text, "Verified:    no: no copy of it was opened");
+    }
     let _ = writeln!(text, "\n{}", result(backup, typed, now).trim_end());
     for note in &status.notes {
         let _ = writeln!(text, "note: {note}");

@@ -231,8 +231,9 @@ pub fn record(
 ) -> Result<Backup, Damaged> {
     let run = replay(plan, entries)?;
     let last = fold::Attempt::last(entries, plan);
-    let window = last.window();
     let outcome = run.is_finished().then(|| run.outcome()).flatten();
+    // Of what is no backup nothing can be recovered, at no point in time.
+    let window = last.window().filter(|_| !matches!(outcome, Some(Outcome::Failed | Outcome::Stuck)));
     Ok(Backup {
         api_version: API_VERSION.into(),
         kind: "Backup".into(),

@@ -129,10 +129,11 @@ impl Backup<'_> {
         let key = |plan: &Plan| {
             let targets: Vec<String> = plan.targets.iter().map(crate::plan::Target::path).collect();
             let claims: Vec<String> = plan.claims.iter().map(|c| format!("{}/{}", c.namespace, c.name)).collect();
-            (targets, claims)
+            // What was promised of the outcome was promised by what nothing holds.
+            (targets, claims, plan.unheld.clone(), plan.unheld_claims.clone())
         };
         if key(&new) != key(&self.plan) {
-            return Err("the databases or claims are others now: run the backup again".into());
+            return Err("the databases or claims, or what holds them, are others now: run the backup again".into());
         }
         let plan = Plan {
             run: self.plan.run.clone(),

@@ -35,6 +35,7 @@ struct Outcome {
 impl Backup<'_> {
     /// Releases these targets, all at once. Not interrupted by anything: this is the one step that must come to its end.
     pub(super) async fn thaw(&self, log: &mut Log<Run>, targets: &[usize]) {
+        self.progress.step("releasing");
         let token = self.token(log);
         let (tell, mut told) = mpsc::unbounded_channel();
         // Before anything is sent: the window ends here. Its write is on its way and is not waited for.

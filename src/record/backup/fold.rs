@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::{AttemptStatus, ClaimStatus, TargetStatus, Window, abort_text, held_value, seconds};
 use crate::plan::Plan;
+use crate::plan::quantity::human;
 use crate::pods::Difference;
 use crate::protocol::Abort;
 use crate::protocol::backup::{CutPhase, Event, Held, Outcome, Run};
@@ -36,6 +37,10 @@ impl<'a> Attempt<'a> {
             if all(|e| matches!(e, Event::Flushed(_))).count() < self.targets {
                 return None;
             }
+            // Who was not held until its release was not held in any window.
+            if all(|e| matches!(e, Event::Thawed { held: Held::No | Held::Unknown, .. })).next().is_some() {
+                return None;
+            }
             let start = all(|e| matches!(e, Event::Flushed(_))).max()?;
             (start, all(|e| matches!(e, Event::ThawSent(_))).min()?)
         };
@@ -55,16 +60,21 @@ impl<'a> Attempt<'a> {
         let of = &plan.targets[t];
         let quiesced = self.find(|e| *e == Event::Quiesced(t));
         let thawed = self.find(|e| matches!(e, Event::Thawed { target, .. } if *target == t));
-        let held = thawed.map(|e| match e.event {
-            Event::Thawed { held, .. } => held,
-            _ => Held::Unknown,
-        });
+        let intended = self.find(|e| matches!(e, Event::WaveIntended(wave) if wave.contains(&t)));
+        let held = match thawed.map(|e| &e.event) {
+            Some(Event::Thawed { held, .. }) => Some(*held),
+            // Nobody ever spoke to it: that is known.
+            None if intended.is_none() => Some(Held::No),
+            _ => None,
+        };
         // A hold whose answer was lost counts from its intent.
-        let sent: Option<Timestamp> = quiesced
-            .and_then(|e| e.detail.sent)
-            .or_else(|| self.find(|e| matches!(e, Event::WaveIntended(wave) if wave.contains(&t))).map(|e| e.at));
+        let sent: Option<Timestamp> = quiesced.and_then(|e| e.detail.sent).or_else(|| intended.map(|e| e.at));
         let held_seconds = match (sent, thawed) {
-            (Some(sent), Some(thawed)) if of.probe.stops_commits => seconds(sent, thawed.at),
+            (Some(sent), Some(thawed)) if of.probe.stops_commits && held == Some(Held::Yes) => seconds(sent, thawed.at),
+            // It was seen released, not how long before it released itself: within the budget, by its own limit.
+            (Some(sent), Some(thawed)) if of.probe.stops_commits => {
+                seconds(sent, thawed.at).min(plan.budget.as_secs_f64())
+            }
             _ => 0.0,
         };
         let mut recovery_point = std::collections::BTreeMap::new();
@@ -104,7 +114,7 @@ impl<'a> Attempt<'a> {
             ready: run.settled(c) && !gone,
             restore_size: settled
                 .and_then(|e| e.detail.restore_size.clone())
-                .or_else(|| proof.and_then(|p| p.restore_size).map(|bytes| bytes.to_string())),
+                .or_else(|| proof.and_then(|p| p.restore_size).map(|bytes| human(i128::from(bytes)))),
         }
     }
 

@@ -76,14 +76,19 @@ fn whatever_is_told_the_exit_code_is_that_of_the_worst() {
     assert_eq!(run.outcome(), Some(Outcome::Stuck));
 }
 
-#[test]
-fn pods_that_changed_in_the_window_are_in_the_record() {
-    let plan: Plan = serde_json::from_value(json!({
+/// A plan with these targets and no claim.
+fn plan(targets: &serde_json::Value) -> Plan {
+    serde_json::from_value(json!({
         "run": "r", "created": "2026-11-20T10:00:00Z", "namespace": "demo", "request": "-l a=b", "selections": [],
-        "targets": [], "claims": [], "unheld": [], "workloads": [], "budget": 30000, "attempts": 1,
+        "targets": targets, "claims": [], "unheld": [], "workloads": [], "budget": 30000, "attempts": 1,
         "cutErrorPatience": 5000, "estimate": 100, "contents": {"read": true, "change": true}, "notes": [],
     }))
-    .unwrap();
+    .unwrap()
+}
+
+#[test]
+fn pods_that_changed_in_the_window_are_in_the_record() {
+    let plan = plan(&json!([]));
     let differ = Difference { pod: "demo/a".into(), field: "restarts".into(), before: None, after: None };
     let mut aborted = entry(Event::Aborted(Abort::PodsChanged), "pods changed");
     aborted.detail.differences = Some(vec![differ.clone()]);
@@ -93,95 +98,58 @@ fn pods_that_changed_in_the_window_are_in_the_record() {
     assert_eq!(record.status.reason, "pods changed");
 }
 
-/// A stopped database on claim `data`, and a claim `logs` beside it.
-fn plan(unheld_claims: &[&str]) -> Plan {
-    let claim = |name: &str| {
-        json!({"namespace": "demo", "name": name, "uid": name, "volume": name, "storageClass": null, "request": "1Gi",
-            "accessModes": [], "volumeMode": "Filesystem", "labels": {}, "driver": "d", "class": "c",
-            "deletionPolicy": "Delete", "pods": ["my-0"]})
-    };
-    let probe =
-        json!({"version": "11", "role": "primary", "stopsCommits": true, "dataDirs": [], "settings": [], "notes": []});
-    serde_json::from_value(json!({
-        "run": "r1", "created": "2026-11-20T10:00:00Z", "namespace": "demo", "request": "sts/my", "selections": [],
-        "targets": [{"namespace": "demo", "pod": "my-0", "podUid": "p", "container": "my", "adapter": "mysql",
-            "probe": probe, "wave": 0, "claims": [0]}],
-        "claims": [claim("data"), claim("logs")], "unheld": [], "unheldClaims": unheld_claims, "workloads": [],
-        "budget": 30_000, "attempts": 1, "cutErrorPatience": 5000, "estimate": 100,
-        "contents": {"read": true, "change": true}, "notes": ["a remark"]
-    }))
-    .unwrap()
+/// The record of a run with one database, whose events happened at these seconds.
+fn told(events: &[(i64, Event)]) -> Backup {
+    let target = json!([{"namespace": "demo", "pod": "a-0", "podUid": "u", "container": "db", "adapter": "redis",
+        "wave": 0, "claims": [], "probe": {"version": "7", "role": "master", "stopsCommits": true, "dataDirs": [],
+        "settings": [], "notes": []}}]);
+    let at = |seconds: i64| Timestamp::from_second(seconds).unwrap();
+    let entries: Vec<Entry<Event>> =
+        events.iter().map(|(s, event)| Entry { at: at(*s), event: event.clone(), detail: Detail::default() }).collect();
+    record(&plan(&target), &entries, Vec::new(), Vec::new()).unwrap()
 }
 
-fn told(plan: &Plan, outcome: Outcome) -> Result<Status, Damaged> {
-    use Event::{
-        Attempt, Compared, Cut, CutIntended, Finished, Flushed, Kept, Prepared, Quiesced, Settled, ThawSent,
-        WaveIntended,
-    };
-    let thawed = Event::Thawed { target: 0, held: Held::Yes };
-    let events = [
-        vec![Attempt(1), Prepared(0), WaveIntended(vec![0]), CutIntended, Quiesced(0), Flushed(0), Cut(0), Cut(1)],
-        vec![ThawSent(0), thawed, Compared { same: true }, Kept(0), Kept(1), Settled(0), Settled(1), Finished(outcome)],
-    ];
-    let at = plan.created;
-    let entries: Vec<_> =
-        events.concat().into_iter().map(|event| Entry { at, event, detail: Detail::default() }).collect();
-    record(plan, &entries, Vec::new(), Vec::new()).map(|backup| backup.status)
+const HELD: [(i64, Event); 6] = [
+    (0, Event::Attempt(1)),
+    (0, Event::Prepared(0)),
+    (10, Event::CutIntended),
+    (11, Event::Quiesced(0)),
+    (12, Event::Flushed(0)),
+    (13, Event::Cut(0)),
+];
+
+fn held_until(thawed: i64, held: Held) -> Vec<(i64, Event)> {
+    let mut events = HELD.to_vec();
+    events.insert(2, (10, Event::WaveIntended(vec![0])));
+    events.extend([(thawed, Event::ThawSent(0)), (thawed, Event::Thawed { target: 0, held })]);
+    events
 }
 
 #[test]
-fn what_is_written_to_beside_the_hold_makes_it_crash_consistent() {
-    let loose = plan(&["demo/logs"]);
-    assert!(told(&loose, Outcome::ApplicationConsistent).is_err(), "the fold does not say so");
-    let status = told(&loose, Outcome::CrashConsistent).unwrap();
-    assert_eq!(
-        (status.outcome.as_str(), status.reason.as_str()),
-        (
-            "CrashConsistent",
-            "nothing holds what is written to claim demo/logs: its copy is as it was on the device at its cut (the notes say \
-             more)"
-        )
-    );
-    let status = told(&plan(&[]), Outcome::ApplicationConsistent).unwrap();
-    assert_eq!((status.outcome.as_str(), status.reason.as_str()), ("ApplicationConsistent", ""));
+fn a_hold_that_nobody_saw_end_is_no_longer_than_its_budget() {
+    let mut seen = held_until(15, Held::Yes);
+    seen.push((15, Event::Compared { same: true }));
+    let seen = told(&seen).status;
+    assert_eq!((seen.targets[0].held_seconds, &seen.targets[0].held), (5.0, &json!(true)));
+    assert_eq!(seen.window.map(|window| window.seconds), Some(3.0));
+    // Thawed from elsewhere, an hour after its process died: the budget is 30 s, and there was no window.
+    let late = told(&held_until(3600, Held::Unknown)).status;
+    assert_eq!((late.targets[0].held_seconds, &late.targets[0].held), (30.0, &json!("unknown")));
+    assert_eq!(late.window, None);
 }
 
 #[test]
-fn the_plans_remarks_are_in_the_record() {
-    assert_eq!(told(&plan(&[]), Outcome::ApplicationConsistent).unwrap().notes, ["a remark"]);
+fn what_was_never_touched_was_not_held() {
+    let events = [(0, Event::Attempt(1)), (1, Event::Aborted(Abort::Signal)), (1, Event::Finished(Outcome::Failed))];
+    let status = told(&events).status;
+    assert_eq!((status.targets[0].held_seconds, &status.targets[0].held), (0.0, &json!(false)));
 }
 
 #[test]
-fn what_is_left_of_a_failed_run_is_named() {
-    let plan = plan(&[]);
-    let pending = "volumesnapshotcontent/x keeps deletionPolicy Retain";
-    let entry = |event, text: Option<&str>| Entry {
-        at: plan.created,
-        event,
-        detail: text.map(Detail::text).unwrap_or_default(),
-    };
-    let mut entries: Vec<_> = [
-        Event::Attempt(1),
-        Event::Prepared(0),
-        Event::WaveIntended(vec![0]),
-        Event::CutIntended,
-        Event::Aborted(crate::protocol::Abort::Step),
-        Event::Thawed { target: 0, held: Held::No },
-        Event::DiscardIntended,
-        Event::Discarded(0),
-    ]
-    .into_iter()
-    .map(|event| entry(event, None))
-    .collect();
-    entries.push(entry(Event::DiscardPending(1), Some(pending)));
-    entries.push(entry(Event::Finished(Outcome::Failed), None));
-    let status = record(&plan, &entries, Vec::new(), Vec::new()).unwrap().status;
-    assert_eq!((status.snapshots_removed.as_str(), &status.snapshots_left[..]), ("pending", &[pending.to_owned()][..]));
-}
-
-#[test]
-fn a_plan_of_an_earlier_version_is_read() {
-    let mut text = serde_json::to_value(plan(&[])).unwrap();
-    text.as_object_mut().unwrap().remove("unheldClaims");
-    assert_eq!(serde_json::from_value::<Plan>(text).unwrap(), plan(&[]));
+fn what_is_no_backup_has_no_point_to_recover_to() {
+    let mut events = held_until(15, Held::Yes);
+    events.extend([(15, Event::Aborted(Abort::Signal)), (16, Event::DiscardIntended), (17, Event::Discarded(0))]);
+    assert!(told(&events).status.window.is_some(), "until it is over");
+    events.push((17, Event::Finished(Outcome::Failed)));
+    assert_eq!(told(&events).status.window, None);
 }
