@@ -11,8 +11,8 @@ use super::snapshots::{VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec}
 use crate::error::Refusal;
 use crate::labels::RUN;
 
-/// A living controller answers in about 0.1 s.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// A living controller answers in about 0.1 s; one that is throttled (5 requests a second) may be behind for long.
+const PATIENCE: Duration = Duration::from_secs(20);
 const EVERY: Duration = Duration::from_millis(100);
 const REQUEST: Duration = Duration::from_secs(10);
 

@@ -16,7 +16,7 @@ use crate::times;
 
 /// Not sent; sent and the answer lost; never answered; answers that the API server did not give; and the process killed
 /// once the request was answered.
-const KINDS: [&str; 7] = ["unsent", "lost", "hang", "409", "429", "500", "die"];
+const KINDS: [&str; 7] = ["lost", "die", "hang", "unsent", "500", "409", "429"];
 
 const BUDGET: u64 = 5;
 const SLACK: u64 = 5;
