@@ -98,6 +98,10 @@ pub struct Probe {
     pub data_dirs: Vec<String>,
     /// Settings that decide durability and what a restored copy needs, in a stable order.
     pub settings: Vec<(String, String)>,
+    /// How long the flush takes under the hold, in seconds, as far as that is known beforehand; beside what every flush
+    /// takes.
+    #[serde(default)]
+    pub flush_seconds: u64,
     /// Remarks for the plan, one line each.
     pub notes: Vec<String>,
 }

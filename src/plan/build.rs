@@ -1,5 +1,7 @@
 //! The planner: every rule is asked, and only if none refuses there is a plan.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
@@ -33,8 +35,9 @@ pub fn plan(
             Err(several) => refusals.extend(several),
         }
     }
-    let estimate = estimate(uses.copied.len(), facts.contents);
-    refusals.extend(too_long(estimate, uses.copied.len(), request));
+    let flush = Duration::from_secs(held.iter().map(|h| h.probe.flush_seconds).max().unwrap_or_default());
+    let estimate = estimate(uses.copied.len(), facts.contents) + flush;
+    refusals.extend(too_long(estimate, flush, uses.copied.len(), request));
     if refusals.is_empty() && planned.is_empty() {
         refusals.push(Refusal::new(request.text(), "there is nothing to back up: no selected pod has a claim"));
     }
@@ -104,7 +107,7 @@ fn serves(pod: &Pod) -> Option<Refusal> {
     (!ready).then(|| Refusal::new(object(pod), format!("is not ready ({} {})", state.status, state.ready)))
 }
 
-fn too_long(estimate: std::time::Duration, claims: usize, request: &Request) -> Option<Refusal> {
+fn too_long(estimate: Duration, flush: Duration, claims: usize, request: &Request) -> Option<Refusal> {
     if estimate <= request.budget {
         return None;
     }
@@ -113,8 +116,9 @@ fn too_long(estimate: std::time::Duration, claims: usize, request: &Request) -> 
         Refusal::new(
             request.text(),
             format!(
-                "the cuts of {claims} claim{} are estimated to take {:.1}s, longer than databases may be held ({:?})",
+                "the cuts of {claims} claim{}{} are estimated to take {:.1}s, longer than databases may be held ({:?})",
                 if claims == 1 { "" } else { "s" },
+                if flush.is_zero() { String::new() } else { format!(", with {flush:?} to write what is in memory,") },
                 estimate.as_secs_f64(),
                 request.budget
             ),

@@ -1,4 +1,5 @@
-//! Redis and Valkey with an append-only file, full: `CLIENT PAUSE … WRITE`, which ends by itself after its limit.
+//! Redis and Valkey, full: `CLIENT PAUSE … WRITE`, which ends by itself after its limit. With an append-only file that is
+//! flushed under the pause; without one a dump is written under it.
 //!
 //! No command tells whether a pause lasts, and another's `CLIENT UNPAUSE` would end ours unseen. So a witness, a
 //! harmless write on a connection of its own, waits from the hold to the thaw: while `CLIENT LIST` shows that very
@@ -16,12 +17,16 @@ use crate::protocol::Held;
 
 mod aof;
 mod probe;
+mod rdb;
 #[cfg(test)]
 mod tests;
 mod witness;
 
 /// Redis and Valkey.
 pub struct Redis;
+
+/// How long a dump may take: the longest budget that makes sense.
+const SAVE: Duration = Duration::from_secs(600);
 
 const SIGNS: Signs = Signs {
     images: &["redis", "valkey"],
@@ -83,7 +88,11 @@ impl Quiescer for Redis {
             // A connection that is lost loses its name: what redis-cli opens instead is not taken for it.
             ask(SESSION, &format!("CLIENT SETNAME {token}/session\n"), token, "session"),
             ask(witness::CHANNEL, &format!("CLIENT SETNAME {token}/witness\n"), token, "witness"),
-            aof::poll(token, "not-rewriting", aof::not_rewriting, every, PREPARE),
+            if rdb::only_dump(probe) {
+                rdb::idle(token, "no-dump", every, PREPARE)
+            } else {
+                aof::poll(token, "not-rewriting", aof::not_rewriting, every, PREPARE)
+            },
             shell::sync(probe, token, "presync", PREPARE),
         ]
     }
@@ -100,7 +109,7 @@ impl Quiescer for Redis {
         ]
     }
 
-    fn read_hold(&self, _probe: &Probe, answers: &[Answer]) -> Result<RecoveryPoint, Reason> {
+    fn read_hold(&self, probe: &Probe, answers: &[Answer]) -> Result<RecoveryPoint, Reason> {
         let listed = match answers {
             [paused, _, listed, ..] if paused.ok() && paused.out.trim() == "OK" => listed,
             _ => {
@@ -117,12 +126,26 @@ impl Quiescer for Redis {
         }
         let (id, offset) = (info("master_replid"), info("master_repl_offset"));
         let mut point = shell::point([("replicationId", id), ("replicationOffset", offset)]);
-        aof::add_files(answers.get(3).map_or("", |answer| &answer.out), &mut point);
+        if rdb::only_dump(probe) {
+            point.0.insert("dump".into(), probe.setting("dbfilename").into());
+        } else {
+            aof::add_files(answers.get(3).map_or("", |answer| &answer.out), &mut point);
+        }
         Ok(point)
     }
 
     fn flush(&self, probe: &Probe, token: &Token) -> Script {
         let (every, within) = (Duration::from_millis(20), Duration::from_secs(30));
+        if rdb::only_dump(probe) {
+            // The budget ends it: how long a dump takes is the data's size.
+            let [begin, end] = rdb::save(token, every, SAVE);
+            return vec![
+                rdb::idle(token, "no-other-dump", every, SAVE),
+                begin,
+                end,
+                shell::sync(probe, token, "flushed", FLUSH),
+            ];
+        }
         // First to the kernel, then to the device: `everysec` may leave both for later.
         vec![
             aof::poll(token, "handed-over", aof::handed_over, every, within),
@@ -130,7 +153,16 @@ impl Quiescer for Redis {
         ]
     }
 
-    fn read_flush(&self, _probe: &Probe, answers: &[Answer]) -> Result<(), Reason> {
+    fn read_flush(&self, probe: &Probe, answers: &[Answer]) -> Result<(), Reason> {
+        if rdb::only_dump(probe) {
+            return match answers {
+                [_, _, saved, synced] if saved.ok() && rdb::saved(&saved.out) => shell::read_sync(Some(synced)),
+                _ => Err(reason(
+                    "the dump was not written in time, or not all of it",
+                    "see rdb_last_bgsave_status in INFO persistence, and allow more with --quiesce-budget",
+                )),
+            };
+        }
         match answers {
             [written, synced] if written.ok() && aof::handed_over(&written.out) => shell::read_sync(Some(synced)),
             _ => Err(reason(

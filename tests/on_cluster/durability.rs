@@ -29,6 +29,12 @@ fn redis_that_syncs_every_second() {
     flush_decides("everysec", Database::new(Kind::Redis).argument("--appendfsync", "everysec"));
 }
 
+/// Without an append-only file: the copy has what the dump has that is written under the pause.
+#[test]
+fn redis_that_keeps_no_file() {
+    flush_decides("dump", Database::new(Kind::Redis).argument("--appendonly", "no"));
+}
+
 #[test]
 fn mariadb_that_syncs_every_second() {
     flush_decides("trx-2", Database::new(Kind::Mariadb).argument("--innodb-flush-log-at-trx-commit", "2"));

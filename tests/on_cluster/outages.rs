@@ -22,6 +22,11 @@ const BUDGET: &[&str] = &["--quiesce-budget", "8s", "--attempts", "1"];
 const BY_ITSELF: u64 = 8 + 5;
 
 fn scene(test: &str) -> Scene {
+    Scene::new(test, &Kind::ALL.map(Database::new))
+}
+
+/// With nobody else on the cluster, where a part of it is broken for all.
+fn alone(test: &str) -> Scene {
     Scene::alone(test, &Kind::ALL.map(Database::new))
 }
 
@@ -67,13 +72,13 @@ fn broken(scene: &Scene, serving: &[Kind], what: impl FnOnce()) -> String {
 
 #[test]
 fn the_api_server_is_killed() {
-    let scene = scene("no-api");
+    let scene = alone("no-api");
     broken(&scene, &Kind::ALL, || cluster::restart("apiserver"));
 }
 
 #[test]
 fn the_kubelet_is_killed() {
-    let scene = scene("no-kubelet");
+    let scene = alone("no-kubelet");
     broken(&scene, &Kind::ALL, || cluster::restart("kubelet"));
 }
 
@@ -90,7 +95,7 @@ fn the_database_is_killed() {
 
 #[test]
 fn a_pod_is_deleted_and_another_evicted() {
-    let scene = scene("no-pod");
+    let scene = alone("no-pod");
     let outcome = broken(&scene, &[Kind::Postgres, Kind::Mariadb], || {
         scene.kubectl.ok(&["delete", "pod", "redis-0", "--wait=false"]);
     });
@@ -114,7 +119,7 @@ fn a_pod_is_deleted_and_another_evicted() {
 
 #[test]
 fn snapshot_controller_and_driver_stop() {
-    let scene = scene("no-storage");
+    let scene = alone("no-storage");
     broken(&scene, &Kind::ALL, || {
         let stopped = Down::take("snapshot-controller");
         serve(&scene, &Kind::ALL, BY_ITSELF);

@@ -83,6 +83,11 @@ pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
         stops_commits: true,
         data_dirs: facts.dirs(),
         settings: facts.settings(SETTINGS),
+        // What is waited for at `innodb_flush_log_at_trx_commit = 0`.
+        flush_seconds: match (at_commit, log_interval(facts.get("innodb_flush_log_at_timeout"))) {
+            ("0", Some(interval)) => interval.as_secs(),
+            _ => 0,
+        },
         notes,
     })
 }

@@ -93,6 +93,7 @@ pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
         stops_commits: false,
         data_dirs: facts.dirs(),
         settings: facts.settings(SETTINGS),
+        flush_seconds: 0,
         notes,
     })
 }

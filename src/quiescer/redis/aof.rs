@@ -21,7 +21,8 @@ pub(super) fn not_rewriting(out: &str) -> bool {
     has(out, "aof_rewrite_in_progress:0 aof_rewrite_scheduled:0 aof_last_bgrewrite_status:ok")
 }
 
-fn has(out: &str, all: &str) -> bool {
+/// Whether all these lines are in the answer.
+pub(super) fn has(out: &str, all: &str) -> bool {
     all.split(' ').all(|wanted| out.lines().any(|line| line.trim_end() == wanted))
 }
 

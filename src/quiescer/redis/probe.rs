@@ -1,6 +1,6 @@
 //! What is asked of Redis before anything is touched, and what of its answers stands in the way.
 
-use super::with_client;
+use super::{rdb, with_client};
 use crate::quiescer::shell::{self, reason};
 use crate::quiescer::{Act, Answer, Probe, Reason};
 
@@ -14,7 +14,7 @@ const SETTINGS: &str = "appendonly dir dbfilename appenddirname appendfilename a
 /// The witness tried for two seconds: who does not answer it, but answers INFO, is paused already.
 const PROBE: &str = r#"info=$($limit "$@" INFO | tr -d '\r') || exit
 case $info in *redis_version:*) ;; *) printf '%s\n' "$info" >&2; exit 3;; esac
-printf '%s\n' "$info" | sed -n '/^redis_version:/p; /^valkey_version:/p; /^role:/p; /^loading:/p; /^async_loading:/p; /^aof_/p; /^cluster_enabled:/p; /^connected_slaves:/p; /^redis_mode:/p'
+printf '%s\n' "$info" | sed -n '/^redis_version:/p; /^valkey_version:/p; /^role:/p; /^loading:/p; /^async_loading:/p; /^aof_/p; /^rdb_/p; /^cluster_enabled:/p; /^connected_slaves:/p; /^redis_mode:/p'
 for name in appendonly dir dbfilename appenddirname appendfilename appendfsync save aof-use-rdb-preamble; do
   printf '%s:%s\n' "$name" "$($limit "$@" CONFIG GET "$name" | sed -n 2p)"
 done | sed 's/^aof-use-rdb-preamble:/aof_use_rdb_preamble:/'
@@ -38,8 +38,18 @@ pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
         return Err(reasons);
     }
     let mut notes = Vec::new();
-    if facts.get("appendfsync") != "always" {
+    if facts.get("aof_enabled") == "1" && facts.get("appendfsync") != "always" {
         notes.push(format!("appendfsync is {}; writes are flushed before the cut", facts.get("appendfsync")));
+    }
+    let took = rdb::last_took(facts.get("rdb_last_bgsave_time_sec"));
+    let only_dump = facts.get("aof_enabled") != "1";
+    if only_dump {
+        notes.push(match took {
+            Some(took) => {
+                format!("no append-only file: a dump is written while it is held; the last one took {took} s")
+            }
+            None => "no append-only file: a dump is written while it is held; how long that takes is not known".into(),
+        });
     }
     if facts.get("cluster_enabled") == "1" {
         notes.push("cluster mode: this node holds a part of the keys; all masters must be in one group".into());
@@ -54,6 +64,8 @@ pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
         stops_commits: true,
         data_dirs: vec![facts.get("dir_real").to_owned()],
         settings: facts.settings(SETTINGS),
+        // To the whole second, rounded down by the server.
+        flush_seconds: if only_dump { took.unwrap_or(0) + 1 } else { 0 },
         notes,
     })
 }
@@ -71,11 +83,12 @@ fn obstacles(facts: &shell::Facts) -> Vec<Reason> {
         reasons.push(reason("the server is loading its data", "Try again when it is done."));
     }
     if !is("aof_enabled", "1") {
-        reasons.push(reason(
-            "the append-only file is off, so a copy would miss what was written since the last dump",
-            "Switch it on with CONFIG SET appendonly yes, and then in the configuration: a start with \
-             `appendonly yes` that finds only dump.rdb is empty.",
-        ));
+        if !is("rdb_last_bgsave_status", "ok") {
+            reasons.push(reason(
+                "the last dump failed, and without an append-only file there is nothing else to copy",
+                "See the server's log; is the volume full?",
+            ));
+        }
     } else if !is("aof_last_write_status", "ok") || !is("aof_last_bgrewrite_status", "ok") {
         reasons.push(reason(
             "the last write or rewrite of the append-only file failed",

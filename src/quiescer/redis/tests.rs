@@ -29,7 +29,6 @@ fn a_master_with_its_file_is_accepted() {
 fn what_cannot_be_held_is_refused_with_its_reason() {
     for (fixture, words) in [
         ("redis/probe-replica", "a replica"),
-        ("redis/probe-no-aof", "append-only file is off"),
         ("redis/probe-paused", "paused already"),
         ("redis/probe-no-password", "NOAUTH"),
         ("redis/probe-wrong-password", "WRONGPASS"),
@@ -105,6 +104,43 @@ fn flushed_is_handed_over_and_synced() {
     ] {
         assert!(read(&[with("redis/flush-0", from, to), answer("redis/flush-1")]).is_err(), "{to:?}");
     }
+}
+
+#[test]
+fn without_an_append_only_file_the_dump_holds_everything() {
+    let probe = probe(&Redis, "redis/probe-no-aof");
+    assert!(probe.notes.iter().any(|note| note.contains("a dump is written while it is held")), "{:?}", probe.notes);
+    let took = |seconds: &str| {
+        let answer = with("redis/probe-no-aof", "rdb_last_bgsave_time_sec:-1", seconds);
+        Redis.read_probe(&answer).unwrap().flush_seconds
+    };
+    assert_eq!((took("rdb_last_bgsave_time_sec:-1"), took("rdb_last_bgsave_time_sec:41")), (1, 42));
+    assert_eq!(good().flush_seconds, 0);
+    let failed = with("redis/probe-no-aof", "rdb_last_bgsave_status:ok", "rdb_last_bgsave_status:err");
+    assert!(refused_answer(&Redis, &failed).contains("the last dump failed"));
+
+    let point = Redis.read_hold(&probe, &held()).unwrap();
+    assert_eq!((point.0["dump"].as_str(), point.0.contains_key("aofBase")), ("dump.rdb", false));
+
+    let flush = Redis.flush(&probe, &Token { run: "r".into(), attempt: 1 });
+    let [Act::Poll { done: idle, .. }, Act::Ask { send, .. }, Act::Poll { done, .. }, _] = &flush[..] else {
+        panic!("{flush:?}")
+    };
+    assert!(send.starts_with("BGSAVE\n"), "{send}");
+    let (running, saved) = (answer("redis/dump-running"), answer("redis/dump-saved"));
+    assert!(!idle(&running.out) && !done(&running.out) && idle(&saved.out) && done(&saved.out));
+
+    let read = |end: &Answer| {
+        let synced = answer("redis/flush-1");
+        Redis.read_flush(&probe, &[saved.clone(), Answer::default(), end.clone(), synced])
+    };
+    assert!(read(&saved).is_ok());
+    assert!(read(&running).is_err());
+    // A dump that was begun before the pause leaves a change behind; one that failed is over, and nothing.
+    assert!(read(&with("redis/dump-saved", "rdb_changes_since_last_save:0", "rdb_changes_since_last_save:3")).is_err());
+    let failed = with("redis/dump-saved", "rdb_last_bgsave_status:ok", "rdb_last_bgsave_status:err");
+    assert!(done(&failed.out) && read(&failed).is_err());
+    assert!(Redis.read_flush(&probe, std::slice::from_ref(&saved)).is_err());
 }
 
 #[test]
