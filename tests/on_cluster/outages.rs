@@ -141,6 +141,31 @@ fn snapshot_controller_and_driver_stop() {
     consistent(&scene, &Kind::ALL, &[]);
 }
 
+/// The plugin dies while it holds, and before anybody thaws the run its pods are others.
+#[test]
+fn pods_are_replaced_before_the_thaw() {
+    let scene = scene("replaced");
+    let mut running = holding(&scene, BUDGET);
+    running.kill_hard();
+    let run = run_of(backups(&scene).last().expect("the run is listed"));
+    let before = scene.uid("pod/mariadb-0");
+    scene.kubectl.ok(&["delete", "pod", "mariadb-0", "redis-0", "--grace-period=0", "--force"]);
+    until("another pod", seconds(60), || match scene.kubectl.value("pod/mariadb-0", "/metadata/uid") {
+        uid if uid.is_empty() || uid == before => Err("the old one"),
+        _ => Ok(()),
+    });
+    scene.plugin(&["thaw", &run, "--force"]).run().done();
+    let record = described(&scene, &run);
+    outcome_is(&record, "Failed");
+    assert_eq!(record["status"]["mayBeHeld"], json!([]), "{record:#}");
+    assert_eq!(text(&record, "/status/snapshotsRemoved"), "removed", "{record:#}");
+    until_none("nothing left", seconds(30), || unnamed(&scene));
+    serve(&scene, &Kind::ALL, 90);
+    scene.wait_ready(Kind::Mariadb);
+    scene.wait_ready(Kind::Redis);
+    consistent(&scene, &Kind::ALL, &[]);
+}
+
 /// A laptop's lid: the plugin is stopped while it holds, somebody else finishes the run, and it wakes up.
 #[test]
 fn the_plugin_sleeps_and_wakes_up_after_a_takeover() {
