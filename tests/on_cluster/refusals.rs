@@ -1,12 +1,14 @@
 //! What cannot end well is refused before anything is touched, with every reason at once.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::support::cluster;
 use crate::support::copies::pod_of;
 use crate::support::database::{Database, Kind};
 use crate::support::leftovers::state;
-use crate::support::plugin::Plugin;
+use crate::support::plugin::{Plugin, text};
 use crate::support::process::Ended;
 use crate::support::scene::{Scene, Stopped};
 use crate::support::wait::{seconds, until};
@@ -168,13 +170,34 @@ fn a_user_who_may_not_exec() {
     scene.kubectl.apply(&roles);
     scene.kubectl.apply(&bindings);
     as_user().run().done();
+    // Whoever looks at the workload sees what was done to it.
+    let told = events(&scene);
+    for reason in ["Quiesced", "Thawed", "BackupDone"] {
+        assert!(told.contains(reason), "no event {reason} on the StatefulSet: {told:?}");
+    }
 
     let namespaced = roles.iter_mut().find(|role| role["kind"] == "Role").unwrap();
-    let rules = namespaced["rules"].as_array_mut().unwrap();
-    let had = rules.len();
-    rules.retain(|rule| !rule["resources"].as_array().unwrap().contains(&json!("pods/exec")));
-    assert!(rules.len() < had, "the Role has no rule for pods/exec");
-    scene.kubectl.apply(std::slice::from_ref(namespaced));
+    let mut without = |resource: &str| {
+        let rules = namespaced["rules"].as_array_mut().unwrap();
+        let had = rules.len();
+        rules.retain(|rule| !rule["resources"].as_array().unwrap().contains(&json!(resource)));
+        assert!(rules.len() < had, "the Role has no rule for {resource}");
+        scene.kubectl.apply(std::slice::from_ref(namespaced));
+    };
+    // Who may not make events takes backups all the same.
+    without("events");
+    scene.kubectl.ok(&["delete", "events", "--all"]);
+    as_user().run().done();
+    assert!(!events(&scene).contains("BackupDone"), "an event that may not be made");
+
+    without("pods/exec");
     let ended = refused(&scene, as_user(), &["pods/exec"]);
     assert!(!ended.stderr.contains("leases"), "only what is missing is named\n{ended}");
+}
+
+/// The reasons of the events on the scene's StatefulSets.
+fn events(scene: &Scene) -> BTreeSet<String> {
+    let all = scene.kubectl.list(&["events.events.k8s.io"]);
+    let ours = all.iter().filter(|event| event["regarding"]["kind"] == "StatefulSet");
+    ours.map(|event| text(event, "/reason").to_owned()).collect()
 }
