@@ -6,6 +6,8 @@ pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "consisten
 pub const RUN: &str = "consistent-backup/run";
 /// The label with what the run does, on its journal.
 pub const KIND: &str = "consistent-backup/kind";
+/// The label of an object that is only made to see who takes notice of it.
+pub const PROBE: (&str, &str) = ("consistent-backup/probe", "true");
 /// The label with the attempt.
 pub const ATTEMPT: &str = "consistent-backup/attempt";
 /// The annotation with the claim's name: a label could be too short for it.

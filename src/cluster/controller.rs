@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
-use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, PostParams};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{explain, is_not_found};
 use super::nonce::nonce;
 use super::snapshots::{VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec};
 use crate::error::Refusal;
-use crate::labels::RUN;
+use crate::labels::{PROBE, RUN};
 
 /// A living controller answers in about 0.1 s; one that is throttled (5 requests a second) may be behind for long.
 const PATIENCE: Duration = Duration::from_secs(20);
 const EVERY: Duration = Duration::from_millis(100);
+/// After how many seconds a probe is nobody's any more: longer than asking and deleting take.
+const LEFT: i64 = 60;
 const REQUEST: Duration = Duration::from_secs(10);
 
 /// Creates a VolumeSnapshot of a claim that does not exist. A controller writes an error on it; nothing is ever cut.
@@ -43,7 +45,7 @@ async fn ask(api: &Api<VolumeSnapshot>, name: &str, run: &str) -> Result<(), Ref
     let failed =
         |why: &str| Refusal::new("volumesnapshots.snapshot.storage.k8s.io", format!("cannot be created: {why}"));
     match timeout(REQUEST, api.create(&PostParams::default(), &probe(name, run))).await {
-        Ok(Ok(_)) => {}
+        Ok(Ok(ours)) => remove_older(api, &ours).await,
         Ok(Err(e)) => return Err(failed(&explain(&e))),
         Err(_) => return Err(failed("the API server does not answer")),
     }
@@ -63,9 +65,27 @@ async fn ask(api: &Api<VolumeSnapshot>, name: &str, run: &str) -> Result<(), Ref
     .hint("install it (kubernetes-csi/external-snapshotter), or see why its pods do not run"))
 }
 
+/// Removes what processes that died while they asked have left: no record names it. Who asks now is younger.
+async fn remove_older(api: &Api<VolumeSnapshot>, ours: &VolumeSnapshot) {
+    let all = ListParams::default().labels(&format!("{}={}", PROBE.0, PROBE.1));
+    // Best effort: the next run tries again.
+    let Ok(Ok(found)) = timeout(REQUEST, api.list(&all)).await else { return };
+    for left in found.items.iter().filter(|other| is_left(other, ours)) {
+        let name = left.metadata.name.as_deref().unwrap_or_default();
+        let _ = timeout(REQUEST, api.delete(name, &DeleteParams::default())).await;
+    }
+}
+
+/// Whether it is so much older, by the API server's clock, that nobody can be asking with it any more.
+fn is_left(other: &VolumeSnapshot, ours: &VolumeSnapshot) -> bool {
+    let created = |snapshot: &VolumeSnapshot| snapshot.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    let (Some(other), Some(ours)) = (created(other), created(ours)) else { return false };
+    ours.duration_since(other).as_secs() > LEFT
+}
+
 fn probe(name: &str, run: &str) -> VolumeSnapshot {
     // The label by which everything of a run is removed: one that we could not delete goes with the rest.
-    let labels = [(RUN.to_owned(), run.to_owned())];
+    let labels = [(RUN, run), PROBE].map(|(key, value)| (key.to_owned(), value.to_owned()));
     VolumeSnapshot {
         metadata: ObjectMeta { name: Some(name.into()), labels: Some(labels.into()), ..ObjectMeta::default() },
         spec: VolumeSnapshotSpec {
@@ -76,5 +96,24 @@ fn probe(name: &str, run: &str) -> VolumeSnapshot {
             volume_snapshot_class_name: None,
         },
         status: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_probe_that_nobody_can_be_using_is_removed() {
+        let made = |second: i64| {
+            let mut snapshot = probe("p", "r");
+            let time = jiff::Timestamp::from_second(second).map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time);
+            snapshot.metadata.creation_timestamp = time.ok();
+            snapshot
+        };
+        assert!(is_left(&made(0), &made(61)));
+        assert!(!is_left(&made(0), &made(60)), "somebody else may be asking");
+        assert!(!is_left(&made(61), &made(0)));
+        assert!(!is_left(&probe("p", "r"), &made(1000)), "of unknown age");
     }
 }
