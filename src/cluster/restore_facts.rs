@@ -16,20 +16,22 @@ use k8s_openapi::api::storage::v1::StorageClass;
 use kube::Resource;
 use kube::api::{Api, ListParams, PostParams};
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::client::{Cluster, explain, is_forbidden, is_not_found};
 use super::snapshots::VolumeSnapshot;
 use crate::exec::{self, Place};
 use crate::plan::restore::access::{Access, copies, in_place};
 use crate::plan::restore::facts::{Facts, Found};
-use crate::plan::restore::{Source, Suffix};
+use crate::plan::restore::{Source, Suffix, protected};
 use crate::plan::{Probed, Target};
 use crate::platform::workload;
 use crate::quiescer::{Act, by_name};
 
 /// How long one question may take.
 const ASK: Duration = Duration::from_secs(20);
+/// How long the snapshot-controller is given to let go of a claim whose snapshots are ready.
+const PROTECTION: Duration = Duration::from_secs(10);
 /// Questions that are under way at once.
 const AT_ONCE: usize = 8;
 
@@ -59,7 +61,18 @@ pub async fn collect(cluster: &Cluster, source: &Source, wanted: Wanted<'_>, now
     if let Wanted::Copies(suffix) = wanted {
         names.extend(plan.claims.iter().map(|c| (c.namespace.clone(), suffix.name(&c.name))));
     }
-    facts.claims = namespaced::<PersistentVolumeClaim>(cluster, names).await;
+    facts.claims = namespaced::<PersistentVolumeClaim>(cluster, names.clone()).await;
+    if matches!(wanted, Wanted::InPlace) {
+        facts.snapshots_there = listed::<VolumeSnapshot>(cluster, &namespaces).await;
+        // The controller takes its finalizer off a little after the last snapshot became ready: who restores the backup
+        // that he has just made need not be refused for that.
+        let until = Instant::now() + PROTECTION;
+        while lingers(&facts) && Instant::now() < until {
+            sleep(Duration::from_secs(1)).await;
+            facts.claims = namespaced::<PersistentVolumeClaim>(cluster, names.clone()).await;
+            facts.snapshots_there = listed::<VolumeSnapshot>(cluster, &namespaces).await;
+        }
+    }
     let proofs = plan.claims.iter().zip(&source.proofs).filter_map(|(c, p)| Some((c.namespace.clone(), p.as_ref()?)));
     let proofs: Vec<_> = proofs.collect();
     let names = proofs.iter().map(|(namespace, p)| (namespace.clone(), p.snapshot.clone())).collect();
@@ -88,6 +101,13 @@ pub async fn collect(cluster: &Cluster, source: &Source, wanted: Wanted<'_>, now
         facts.probes = join_all(plan.targets.iter().map(|target| probe(cluster, target, &facts.pods))).await;
     }
     facts
+}
+
+/// Whether a claim is kept for snapshots of which none is unfinished.
+fn lingers(facts: &Facts) -> bool {
+    let kept = |claim: &&PersistentVolumeClaim| protected::is_protected(claim);
+    let mut kept = facts.claims.values().filter_map(Found::yes).filter(kept);
+    kept.any(|claim| protected::unfinished(claim, &facts.snapshots_there).is_empty())
 }
 
 /// One object, with "it is not there" and "nobody knows" told apart.

@@ -14,6 +14,8 @@ use crate::plan::restore::{Claim, RESTORED_BY, Volume};
 
 /// How long one request may take.
 const REQUEST: Duration = Duration::from_secs(10);
+/// What takes no longer than this is not worth a line.
+const QUIET: Duration = Duration::from_secs(2);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -57,19 +59,22 @@ impl Restore<'_> {
     /// Makes the claim stand for the restored volume. Does not wait until it is bound: with WaitForFirstConsumer that
     /// happens when a pod wants it.
     pub(super) async fn replace_claim(&self, of: &Claim, until: Instant) -> Result<(), String> {
-        self.again_until(until, || self.replace_once(of)).await
+        self.again_until("replacing", until, || self.replace_once(of)).await
     }
 
     /// Makes the claim stand for its old volume again.
     pub(super) async fn bring_back(&self, of: &Claim, until: Instant) -> Result<(), String> {
-        self.again_until(until, || self.back_once(of)).await
+        self.again_until("going back to the old volumes", until, || self.back_once(of)).await
     }
 
-    /// Looks and does the next thing, until it is done, cannot be done, or the time is over.
-    async fn again_until<F>(&self, until: Instant, once: impl Fn() -> F) -> Result<(), String>
+    /// Looks and does the next thing, until it is done, cannot be done, or the time is over. What is waited for is said
+    /// meanwhile: the application is down, and who watches must see what keeps it so.
+    async fn again_until<F>(&self, doing: &str, until: Instant, once: impl Fn() -> F) -> Result<(), String>
     where
         F: Future<Output = Result<Look, String>>,
     {
+        let said_from = Instant::now() + QUIET;
+        let mut said = String::new();
         loop {
             let waiting = match timeout(REQUEST * 3, once()).await {
                 Ok(Ok(Look::Done)) => return Ok(()),
@@ -80,6 +85,10 @@ impl Restore<'_> {
             if Instant::now() >= until {
                 return Err(format!("it took too long: {waiting}"));
             }
+            if said != waiting && Instant::now() >= said_from {
+                self.progress.step(&format!("{doing}: {waiting}"));
+                said = waiting;
+            }
             sleep(LOOK).await;
         }
     }
@@ -89,8 +98,8 @@ impl Restore<'_> {
             Ok(now) => now,
             Err(waiting) => return Ok(waiting),
         };
-        if now.as_ref().is_some_and(|now| now.metadata.deletion_timestamp.is_some()) {
-            return Ok(Look::Waiting(format!("{} is still being deleted", of.path())));
+        if let Some(going) = now.as_ref().filter(|now| now.metadata.deletion_timestamp.is_some()) {
+            return Ok(Look::Waiting(still_there(of, going)));
         }
         match whose(now.as_ref(), of, &self.plan.run) {
             Now::Restored => Ok(Look::Done),
@@ -115,8 +124,8 @@ impl Restore<'_> {
             Ok(now) => now,
             Err(waiting) => return Ok(waiting),
         };
-        if now.as_ref().is_some_and(|now| now.metadata.deletion_timestamp.is_some()) {
-            return Ok(Look::Waiting(format!("{} is still being deleted", of.path())));
+        if let Some(going) = now.as_ref().filter(|now| now.metadata.deletion_timestamp.is_some()) {
+            return Ok(Look::Waiting(still_there(of, going)));
         }
         let phase = now.as_ref().and_then(|n| n.status.as_ref()).and_then(|s| s.phase.as_deref());
         match (whose(now.as_ref(), of, &self.plan.run), &of.old) {
@@ -219,6 +228,13 @@ impl Restore<'_> {
     }
 }
 
+/// A claim that was deleted and stays: its finalizers say for whom.
+fn still_there(of: &Claim, going: &PersistentVolumeClaim) -> String {
+    let finalizers = going.metadata.finalizers.as_deref().unwrap_or_default();
+    let named = if finalizers.is_empty() { "none".to_owned() } else { finalizers.join(", ") };
+    format!("{} is still there (finalizers: {named})", of.path())
+}
+
 /// A claim of this name that is nobody's we know: a StatefulSet that something scaled up makes an empty one. It is not
 /// ours to delete, so the way back ends here, and the reader must be told how it goes on.
 fn in_the_way(of: &Claim) -> String {
@@ -270,6 +286,17 @@ mod tests {
             in_the_way(&of(true, Some("pv"))),
             "persistentvolumeclaim/data was made by somebody else meanwhile: see that nothing scales the workload, delete \
              that claim if it is empty, then thaw; the old data is on persistentvolume/pv"
+        );
+    }
+
+    #[test]
+    fn a_claim_that_stays_says_for_whom() {
+        let going = claim(json!({"metadata": {"uid": "old", "deletionTimestamp": "2026-11-20T11:00:00Z", "finalizers":
+            ["kubernetes.io/pvc-protection", "snapshot.storage.kubernetes.io/pvc-as-source-protection"]}}));
+        assert_eq!(
+            still_there(&of(true, Some("pv")), &going),
+            "persistentvolumeclaim/data is still there (finalizers: kubernetes.io/pvc-protection, \
+             snapshot.storage.kubernetes.io/pvc-as-source-protection)"
         );
     }
 

@@ -45,6 +45,8 @@ pub struct Facts {
     pub snapshots: BTreeMap<String, Found<VolumeSnapshot>>,
     /// Their contents.
     pub contents: BTreeMap<String, Found<VolumeSnapshotContent>>,
+    /// Every VolumeSnapshot of the namespaces, whoever made it; empty where they may not be listed.
+    pub snapshots_there: Vec<VolumeSnapshot>,
     /// The claims of the backup as they are now, and those of the names that copies would have.
     pub claims: BTreeMap<String, Found<PersistentVolumeClaim>>,
     /// The volumes of these claims.

@@ -10,7 +10,7 @@ use super::copy::{Wanted, check};
 use super::facts::{Facts, Found, claims_of, has_ended};
 use super::quota::Need;
 use super::source::Source;
-use super::{Claim, Old, RestorePlan, Volume, engine, quota, workloads};
+use super::{Claim, Old, RestorePlan, Volume, engine, protected, quota, workloads};
 use crate::error::Refusal;
 
 /// What is asked for.
@@ -132,6 +132,9 @@ fn claim(
     };
     // Both, even if one refuses: all reasons at once.
     let copy = check(&wanted, source.proofs.get(c).and_then(Option::as_ref), facts, refusals);
+    if let Some(now) = now {
+        protected::check(now, facts, refusals);
+    }
     let old = now.map(|now| old(now, facts, refusals));
     let (copy, old) = (copy?, old.map_or(Some(None), |old| old.map(Some))?);
     let need = needs.entry(of.namespace.clone()).or_default();

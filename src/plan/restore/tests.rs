@@ -298,6 +298,38 @@ fn old_claims_that_are_no_way_back_are_refused() {
     );
 }
 
+/// Seen with a driver that did not answer: the claim stayed Terminating, and the application was down.
+#[test]
+fn a_claim_that_is_still_cut_is_refused_before_anything_stops() {
+    let cut = |ready: Value, labels: Value| -> crate::cluster::snapshots::VolumeSnapshot {
+        let metadata = json!({"name": "mine", "namespace": "demo", "uid": "m", "labels": labels});
+        from(with(with(snapshot(), "/metadata", metadata), "/status/readyToUse", ready))
+    };
+    let of_another = from(with(snapshot(), "/spec/source/persistentVolumeClaimName", json!("data-pg-1")));
+    let mut facts = facts();
+    facts.snapshots_there = vec![cut(json!(true), json!({})), of_another];
+    assert!(in_place(&source(), &facts).is_ok(), "what is ready keeps no claim");
+    for (labels, hint) in [
+        (json!({}), "wait until it is ready, or delete it: kubectl delete volumesnapshot/mine -n demo"),
+        (
+            json!({"consistent-backup/run": "b7"}),
+            "wait until it is ready, or give its backup up: kubectl consistent-backup delete b7 -n demo",
+        ),
+    ] {
+        facts.snapshots_there[0] = cut(json!(null), labels);
+        let refusals = in_place(&source(), &facts).unwrap_err();
+        assert_eq!(refusals.len(), 1, "{refusals:?}");
+        assert_eq!(refusals[0].object, "persistentvolumeclaim/data-pg-0");
+        assert!(refusals[0].message.contains("volumesnapshot/mine"), "{refusals:?}");
+        assert_eq!(refusals[0].hint.as_deref(), Some(hint));
+    }
+    let kept = json!(["kubernetes.io/pvc-protection", "snapshot.storage.kubernetes.io/pvc-as-source-protection"]);
+    only(
+        |_, f| f.claims = yes("demo/data-pg-0", with(claim(), "/metadata/finalizers", kept)),
+        "finalizer snapshot.storage.kubernetes.io/pvc-as-source-protection",
+    );
+}
+
 #[test]
 fn a_lost_claim_is_made_anew_from_what_the_backup_recorded() {
     let mut facts = facts();
