@@ -43,7 +43,7 @@ async fn ask(cluster: &Cluster, target: &Detected, adapter: &dyn Quiescer, own: 
     if let Some(run) = holder(cluster, &target.namespace, &target.pod).await.filter(|run| run != own) {
         return Err(vec![
             Reason::new(format!("it is leased by run {run}, which is at work"))
-                .hint("Wait for its end; only one run at a time may hold a database."),
+                .hint("wait for its end; only one run at a time may hold a database"),
         ]);
     }
     let Act::Exec { argv, within } = adapter.probe() else {

@@ -196,6 +196,32 @@ fn nothing_is_left_for_later() {
     }
 }
 
+/// One voice: hints go on a line with others, as kubectl's own errors do.
+#[test]
+fn hints_are_lower_case_and_have_no_full_stop() {
+    let shouts = |text: &str| {
+        let mut chars = text.chars();
+        chars.next().is_some_and(char::is_uppercase) && chars.next().is_some_and(|c| c.is_lowercase() || c == ' ')
+    };
+    let mut wrong = Vec::new();
+    for file in sources().iter().filter(|file| !file.path.contains("tests") && !file.path.contains("platform")) {
+        // What kubectl says itself when there is nothing to list.
+        let code = file.code.iter().filter(|(_, line)| !line.contains("No backups found"));
+        for (n, line) in code {
+            let texts: Vec<&str> = line.split('"').skip(1).step_by(2).collect();
+            let first = line.split(".hint(").nth(1).and_then(|rest| rest.split('"').nth(1));
+            let hint = first.or_else(|| texts.last().copied().filter(|_| file.is_in("quiescer")));
+            let stops = |text: &str| text.ends_with('.') && text.contains(' ');
+            // Versions of databases begin with their names.
+            let named = |text: &str| ["PostgreSQL", "Redis", "Galera"].iter().any(|name| text.starts_with(name));
+            if hint.is_some_and(|text| text.contains(' ') && !named(text) && (shouts(text) || stops(text))) {
+                wrong.push(format!("src/{}:{n}: {}", file.path, line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "hints:\n{}", wrong.join("\n"));
+}
+
 #[test]
 fn the_reader_of_code_reads_as_meant() {
     assert_eq!(without_comment("let a = 1; // kube::Client"), "let a = 1; ");

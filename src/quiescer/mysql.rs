@@ -154,7 +154,7 @@ impl Quiescer for Mysql {
         if !answer.ok() && waited {
             return Err(reason(
                 format!("the lock was not granted within {} s", value("wait").unwrap_or("some")),
-                "A long statement, DDL or another backup is in the way: see SHOW PROCESSLIST.",
+                "a long statement, DDL or another backup is in the way: see SHOW PROCESSLIST",
             ));
         }
         if !answer.ok() {

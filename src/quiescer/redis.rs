@@ -167,7 +167,7 @@ impl Quiescer for Redis {
             [written, synced] if written.ok() && aof::handed_over(&written.out) => shell::read_sync(Some(synced)),
             _ => Err(reason(
                 "the append-only file was not written in time",
-                "See aof_last_write_status in INFO persistence.",
+                "see aof_last_write_status in INFO persistence",
             )),
         }
     }

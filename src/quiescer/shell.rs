@@ -96,7 +96,7 @@ pub(super) fn probe_sync(separator: char) -> String {
 /// The refusal where `sync -f` is missing.
 pub(super) fn no_sync() -> Reason {
     Reason::new("the container has no `sync -f`, so acknowledged writes may stay in the page cache")
-        .hint("Use an image with coreutils 8.24 or later, or a busybox with it.")
+        .hint("use an image with coreutils 8.24 or later, or a busybox with it")
 }
 
 /// `KEY SEPARATOR VALUE` lines up to the line `end`, in order of arrival for repeated keys.
@@ -149,10 +149,10 @@ pub(super) fn facts(answer: &Answer, separator: char, looked_at: &str) -> Result
         End::Exited(0) => Facts::read(&answer.out, separator)
             .ok_or_else(|| Reason::new(format!("the answer to the probe was not understood: {}", told(Some(answer))))),
         End::Exited(127) => Err(Reason::new(format!("the container lacks a program: {}", told(Some(answer))))
-            .hint("The database's own client must be in its image.")),
+            .hint("the database's own client must be in its image")),
         End::Exited(124) => Err(Reason::new("the database did not answer in time")),
         End::Exited(_) => Err(Reason::new(format!("the database cannot be asked: {}", told(Some(answer)))).hint(format!(
-            "Looked for credentials in {looked_at}, each also as NAME_FILE, inside the container, then tried without a password."
+            "looked for credentials in {looked_at}, each also as NAME_FILE, inside the container, then tried without a password"
         ))),
         End::Refused(_) | End::Unknown(_) | End::Answered => {
             Err(Reason::new(format!("the probe could not be run: {}", told(Some(answer)))))

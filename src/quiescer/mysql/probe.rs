@@ -99,27 +99,27 @@ fn obstacles(facts: &Facts) -> Vec<Reason> {
     if facts.get("datadir").is_empty() || !is("readable", "yes") || facts.dirs().is_empty() {
         reasons.push(reason(
             "the data directory cannot be read in the container",
-            "Commands must run there as root or as the server's user.",
+            "commands must run there as root or as the server's user",
         ));
     }
     if !facts.all("privilege").iter().any(|held| held == "RELOAD" || held == "FLUSH_TABLES") {
         reasons.push(reason(
             "the user lacks the privilege RELOAD",
-            "Give root's password, or GRANT RELOAD ON *.* to the user.",
+            "give root's password, or GRANT RELOAD ON *.* to the user",
         ));
     }
     if !is("replication", "asked") {
         reasons.push(reason(
             "the server does not tell whether it is a replica",
-            "GRANT REPLICA MONITOR (MySQL: REPLICATION CLIENT) ON *.* to the user.",
+            "GRANT REPLICA MONITOR (MySQL: REPLICATION CLIENT) ON *.* to the user",
         ));
     } else if facts.all("running").iter().any(|running| running != "No") {
-        reasons.push(reason("the server is a running replica", "Back up its primary instead."));
+        reasons.push(reason("the server is a running replica", "back up its primary instead"));
     }
     if is("wsrep_on", "ON") {
         reasons.push(reason(
             "Galera is on: one held node would stop the whole cluster by flow control",
-            "A node must be desynchronised first, which is not supported yet.",
+            "a node must be desynchronised first, which is not supported yet",
         ));
     }
     if !is("sync", "yes") {
@@ -129,7 +129,7 @@ fn obstacles(facts: &Facts) -> Vec<Reason> {
     if by_interval && log_interval(facts.get("innodb_flush_log_at_timeout")).is_none() {
         reasons.push(reason(
             "innodb_flush_log_at_timeout is too long to be waited for twice under the hold",
-            "Set it to 5 or less, or innodb_flush_log_at_trx_commit to 1 or 2.",
+            "set it to 5 or less, or innodb_flush_log_at_trx_commit to 1 or 2",
         ));
     }
     reasons

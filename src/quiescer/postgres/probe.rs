@@ -52,10 +52,10 @@ pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
         reasons.push(Reason::new(format!("PostgreSQL {} is older than 10", facts.get("version"))));
     }
     if !is("recovery", "f") {
-        reasons.push(reason("the server is in recovery: a replica", "Back up its primary instead."));
+        reasons.push(reason("the server is in recovery: a replica", "back up its primary instead"));
     }
     if !is("fsync", "on") {
-        reasons.push(reason("fsync is off: no cut of it can be trusted", "Set fsync=on."));
+        reasons.push(reason("fsync is off: no cut of it can be trusted", "set fsync=on"));
     }
     if !is("sync", "yes") {
         reasons.push(shell::no_sync());
@@ -63,12 +63,12 @@ pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
     if facts.get("data_directory").is_empty() {
         reasons.push(reason(
             "the user may not read data_directory",
-            "Grant pg_read_all_settings to it, or give a superuser's credentials.",
+            "grant pg_read_all_settings to it, or give a superuser's credentials",
         ));
     } else if !is("wal", "yes") || facts.all("linked").len() != facts.all("tablespace").len() {
         reasons.push(reason(
             "the data directory, pg_wal or a tablespace cannot be read in the container",
-            "Commands must run there as root or as the server's user.",
+            "commands must run there as root or as the server's user",
         ));
     }
     if !reasons.is_empty() {

@@ -77,38 +77,38 @@ fn obstacles(facts: &shell::Facts) -> Vec<Reason> {
     let version = facts.get("redis_version");
     let mut numbers = version.split('.').map_while(|n| n.parse::<u32>().ok());
     if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (6, 2) {
-        reasons.push(reason(format!("Redis {version} has no pause for writes alone"), "Use 6.2 or later."));
+        reasons.push(reason(format!("Redis {version} has no pause for writes alone"), "use 6.2 or later"));
     }
     if !is("loading", "0") || is("async_loading", "1") {
-        reasons.push(reason("the server is loading its data", "Try again when it is done."));
+        reasons.push(reason("the server is loading its data", "try again when it is done"));
     }
     if !is("aof_enabled", "1") {
         if !is("rdb_last_bgsave_status", "ok") {
             reasons.push(reason(
                 "the last dump failed, and without an append-only file there is nothing else to copy",
-                "See the server's log; is the volume full?",
+                "see the server's log; is the volume full?",
             ));
         }
     } else if !is("aof_last_write_status", "ok") || !is("aof_last_bgrewrite_status", "ok") {
         reasons.push(reason(
             "the last write or rewrite of the append-only file failed",
-            "See the server's log; is the volume full?",
+            "see the server's log; is the volume full?",
         ));
     }
     if facts.get("dir_real").is_empty() {
         reasons.push(reason(
             "the directory of the append-only file is not known, or cannot be read in the container",
-            "CONFIG GET must be allowed, and commands must run there as root or as the server's user.",
+            "CONFIG GET must be allowed, and commands must run there as root or as the server's user",
         ));
     }
     match facts.get("witness") {
         _ if !is("role", "master") => {
-            reasons.push(reason("the server is a replica", "Back up its master instead."));
+            reasons.push(reason("the server is a replica", "back up its master instead"));
         }
         "0,0" => {}
         "124," => reasons.push(reason(
             "writes are paused already, by somebody else",
-            "Wait until that pause ends, or end it with CLIENT UNPAUSE.",
+            "wait until that pause ends, or end it with CLIENT UNPAUSE",
         )),
         other => {
             let answer: String = other.chars().take(100).collect();
