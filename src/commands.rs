@@ -22,7 +22,7 @@ mod thaw;
 /// Runs what was asked for.
 pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
     if let Command::Rbac(args) = cli.command {
-        return Ok(rbac::run(&args));
+        return Ok(rbac::run(&args, cli.connection.namespace.as_deref()));
     }
     if let Command::QuiesceSnapshot(args) = &cli.command {
         // What is typed wrong is said before anything is read or asked: a kubeconfig that is wrong too is another error.

@@ -140,4 +140,8 @@ fn rbac_needs_no_cluster() {
         assert!(!text.contains("\"*\"") && !text.contains("- '*'"), "everything is no list of what is used\n{text}");
     }
     assert!(all.len() > backup.len(), "a restore uses more than a backup");
+    assert!(!all.contains("namespace:"), "{all}");
+    let there = Plugin::new().args(["rbac", "-n", "demo"]).run().done().stdout;
+    let (role, cluster_role) = there.split_once("---").unwrap();
+    assert!(role.contains("namespace: demo") && !cluster_role.contains("namespace:"), "{there}");
 }

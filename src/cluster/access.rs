@@ -208,10 +208,12 @@ impl Question {
     }
 }
 
-/// A Role and a ClusterRole with exactly these verbs, as YAML; without `restore` those of backups only.
-pub fn roles(restore: bool) -> String {
+/// A Role and a ClusterRole with exactly these verbs, as YAML; without `restore` those of backups only. A namespace that
+/// was given stands in the Role: applied as it is, it would else land in the context's.
+pub fn roles(restore: bool, namespace: Option<&str>) -> String {
     let metadata = || ObjectMeta { name: Some("consistent-backup".into()), ..ObjectMeta::default() };
-    let role = Role { metadata: metadata(), rules: Some(policy(Scope::Namespace, restore)) };
+    let of_role = ObjectMeta { namespace: namespace.map(str::to_owned), ..metadata() };
+    let role = Role { metadata: of_role, rules: Some(policy(Scope::Namespace, restore)) };
     let cluster =
         ClusterRole { metadata: metadata(), rules: Some(policy(Scope::Cluster, restore)), ..ClusterRole::default() };
     // Plain maps and lists of texts: there is nothing in them that YAML could not say.
@@ -313,7 +315,7 @@ mod tests {
 
     #[test]
     fn roles_hold_the_table() {
-        let (all, backup) = (roles(true), roles(false));
+        let (all, backup) = (roles(true, None), roles(false, None));
         let read = |text: &str| -> Vec<serde_json::Value> {
             text.split("---\n").map(|doc| serde_saphyr::from_str(doc).unwrap()).collect()
         };

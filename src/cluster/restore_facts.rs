@@ -244,7 +244,7 @@ mod tests {
     fn the_printed_roles_allow_all_that_a_restore_does() {
         let kinds = ["StatefulSet", "Deployment", "ReplicaSet"].map(str::to_owned).into();
         let docs: Vec<serde_json::Value> =
-            roles(true).split("---\n").map(|doc| serde_saphyr::from_str(doc).unwrap()).collect();
+            roles(true, None).split("---\n").map(|doc| serde_saphyr::from_str(doc).unwrap()).collect();
         for access in in_place(&BTreeSet::from(["demo".to_owned()]), &kinds) {
             let doc = &docs[usize::from(access.namespace.is_none())];
             let allowed = doc["rules"].as_array().unwrap().iter().any(|rule| {

@@ -5,8 +5,8 @@ use crate::cluster::access;
 use crate::error::ExitCode;
 use crate::output;
 
-/// Prints them.
-pub(super) fn run(args: &Rbac) -> ExitCode {
-    output::to_stdout(&access::roles(!args.backup_only));
+/// Prints them, the Role for this namespace if one was given.
+pub(super) fn run(args: &Rbac, namespace: Option<&str>) -> ExitCode {
+    output::to_stdout(&access::roles(!args.backup_only, namespace));
     ExitCode::Done
 }
