@@ -57,15 +57,20 @@ pub struct OutputFlag {
 
 /// Arguments of `quiesce-snapshot`.
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    override_usage = "kubectl consistent-backup quiesce-snapshot [OPTIONS] <TYPE/NAME>...\n       \
+    kubectl consistent-backup quiesce-snapshot [OPTIONS] -l <SELECTOR>",
+    after_help = "\
 Examples:
   # What would be done, and whether it can be
   kubectl consistent-backup quiesce-snapshot statefulset/postgres statefulset/redis -n demo --dry-run
   # One backup of all databases of an application, held at the same time
-  kubectl consistent-backup quiesce-snapshot -l app.kubernetes.io/part-of=demo -n demo")]
+  kubectl consistent-backup quiesce-snapshot -l app.kubernetes.io/part-of=demo -n demo"
+)]
 pub struct QuiesceSnapshot {
-    /// Workloads or pods, as TYPE/NAME: all of them share one window
-    #[arg(value_name = "TYPE/NAME", required_unless_present = "selector", conflicts_with = "selector")]
+    /// Workloads or pods, as TYPE/NAME: all of them share one window; or select pods with -l
+    // Whether one of the two is there is told by the request: clap's own error would not name -l.
+    #[arg(value_name = "TYPE/NAME", conflicts_with = "selector")]
     pub objects: Vec<String>,
     /// Label selector of the pods
     #[arg(short = 'l', long, value_name = "SELECTOR")]

@@ -247,7 +247,8 @@ fn empty(of: &Selection, named: &[Workload]) -> Refusal {
     match named.iter().find(|w| is_of(&of.object, w)) {
         Some(w) if w.replicas == 0 => Refusal::new(&of.object, "is scaled to 0: there is no database to ask"),
         Some(_) => Refusal::new(&of.object, "has no pods"),
-        None => Refusal::new(&of.object, format!("selects no pods in namespace {}", of.namespace)),
+        None => Refusal::new(&of.object, format!("selects no pods in namespace {}", of.namespace))
+            .hint(format!("`kubectl get pods -n {} --show-labels` shows the labels there", of.namespace)),
     }
 }
 

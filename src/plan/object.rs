@@ -112,8 +112,9 @@ impl Object {
     pub fn read(typed: &str) -> Result<Self, Error> {
         let known = "types are pod, statefulset, deployment, daemonset and replicaset";
         let Some((kind, name)) = typed.split_once('/') else {
-            return Err(Error::usage(format!("`{typed}` has no type"))
-                .hint(format!("write TYPE/NAME, such as statefulset/{typed}; {known}")));
+            return Err(Error::usage(format!("`{typed}` has no type")).hint(format!(
+                "write TYPE/NAME, such as statefulset/{typed}, or select pods with -l SELECTOR; {known}"
+            )));
         };
         if kind.is_empty() || name.is_empty() || name.contains('/') || kind.contains(',') {
             return Err(Error::usage(format!("`{typed}` is not one type and one name"))

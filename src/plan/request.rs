@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Object;
+use super::{Kind, Object};
 use crate::error::Error;
 use crate::pods::Match;
 
@@ -33,7 +33,13 @@ impl Request {
     /// A request for these objects, or for the pods of a selector; everything else as it is by default.
     pub fn new(namespace: impl Into<String>, typed: &[String], selector: Option<String>) -> Result<Self, Error> {
         let mut objects: Vec<Object> = Vec::new();
-        for text in typed {
+        for (n, text) in typed.iter().enumerate() {
+            // kubectl takes `sts redis` too: who is used to that is told the form in which it is taken here.
+            if let Some(name) = typed.get(n + 1).filter(|name| Kind::read(text).is_some() && !name.contains('/')) {
+                return Err(
+                    Error::usage(format!("`{text}` has no name")).hint(format!("write {text}/{name}, as one word"))
+                );
+            }
             let object = Object::read(text)?;
             if !objects.iter().any(|o| o.to_string() == object.to_string()) {
                 objects.push(object);
@@ -91,6 +97,18 @@ mod tests {
         let objects: Vec<String> = request.objects.iter().map(ToString::to_string).collect();
         assert_eq!(objects, ["statefulset/db", "pod/x"]);
         assert_eq!(request.text(), "sts/db pod/x");
+    }
+
+    #[test]
+    fn a_type_and_a_name_apart_are_joined_in_the_hint() {
+        let hint = |typed: &[&str]| {
+            let typed: Vec<String> = typed.iter().map(|&t| t.into()).collect();
+            Request::new("demo", &typed, None).unwrap_err().hints.join("")
+        };
+        assert_eq!(hint(&["sts", "redis"]), "write sts/redis, as one word");
+        assert_eq!(hint(&["pod/x", "statefulset", "redis"]), "write statefulset/redis, as one word");
+        assert!(hint(&["redis", "sts/x"]).contains("statefulset/redis"));
+        assert!(hint(&["redis"]).contains("-l SELECTOR"));
     }
 
     #[test]
