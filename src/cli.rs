@@ -9,6 +9,7 @@ pub mod connection;
 use connection::ConnectionFlags;
 
 use crate::plan::restore::Suffix;
+use crate::runs::RunName;
 
 /// Application-consistent backups of databases on Kubernetes, proved to be consistent, and their restore.
 ///
@@ -41,7 +42,7 @@ pub enum Command {
     Describe(OfRun),
     /// Show the pod tables of a run, before and after, and their differences
     Compare(OfRun),
-    /// Delete a backup: its snapshots, the stored copies and its record
+    /// Delete a backup with its snapshots, the stored copies and its record; or a restore with the old volumes it kept
     Delete(Delete),
     /// Print the Role and ClusterRole with the verbs that are used, and no others
     Rbac(Rbac),
@@ -50,7 +51,7 @@ pub enum Command {
 /// How the result is printed.
 #[derive(Clone, Debug, Args)]
 pub struct OutputFlag {
-    /// Output format: table, wide, json, yaml or name
+    /// Output format: table, wide (of lists, with REQUEST and REASON), json, yaml or name
     #[arg(short = 'o', long = "output", value_name = "FORMAT", default_value = "table", hide_default_value = true)]
     pub output: crate::output::Format,
 }
@@ -111,9 +112,9 @@ Examples:
   # Copies of the claims beside the old ones (CLAIM-check); nothing is stopped
   kubectl consistent-backup restore-from-snapshot 20261120-101500-x7k2 -n demo --claims-only --suffix check")]
 pub struct RestoreFromSnapshot {
-    /// The backup, as `list` names it
-    #[arg(value_name = "RUN")]
-    pub run: String,
+    /// The backup, as `list` names it; also as backup/RUN
+    #[arg(value_name = "RUN", value_parser = RunName::new)]
+    pub run: RunName,
     /// Only make copies of the claims, beside the old ones; needs --suffix
     #[arg(long, requires = "suffix")]
     pub claims_only: bool,
@@ -138,8 +139,8 @@ pub struct RestoreFromSnapshot {
 #[derive(Debug, Args)]
 pub struct Thaw {
     /// The run; without it all unfinished runs of the namespace
-    #[arg(value_name = "RUN", conflicts_with = "all_namespaces")]
-    pub run: Option<String>,
+    #[arg(value_name = "RUN", conflicts_with = "all_namespaces", value_parser = RunName::new)]
+    pub run: Option<RunName>,
     /// All unfinished runs of all namespaces
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
@@ -165,9 +166,9 @@ pub struct List {
 /// Arguments of commands about one run.
 #[derive(Debug, Args)]
 pub struct OfRun {
-    /// The run, as `list` names it
-    #[arg(value_name = "RUN")]
-    pub run: String,
+    /// The run, as `list` names it; also as backup/RUN or restore/RUN
+    #[arg(value_name = "RUN", value_parser = RunName::new)]
+    pub run: RunName,
     /// How the result is printed.
     #[command(flatten)]
     pub output: OutputFlag,
@@ -175,10 +176,17 @@ pub struct OfRun {
 
 /// Arguments of `delete`.
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Of a backup the VolumeSnapshots, the stored copies and the record are deleted. Of a restore the record and the old
+volumes that it kept, where their reclaim policy was Delete; what it restored stays in use.
+
+Examples:
+  kubectl consistent-backup delete 20261120-101500-x7k2 -n demo
+  kubectl consistent-backup list -n demo -o name | xargs kubectl consistent-backup delete -n demo --yes")]
 pub struct Delete {
-    /// The runs, as `list` names them
-    #[arg(value_name = "RUN", required = true)]
-    pub runs: Vec<String>,
+    /// The runs, as `list` names them; also as backup/RUN or restore/RUN
+    #[arg(value_name = "RUN", required = true, value_parser = RunName::new)]
+    pub runs: Vec<RunName>,
     /// Do not ask
     #[arg(short = 'y', long)]
     pub yes: bool,

@@ -12,6 +12,8 @@ mod compare;
 mod delete;
 mod describe;
 mod finish;
+#[cfg(test)]
+mod fixture;
 mod list;
 mod print;
 mod quiesce_snapshot;

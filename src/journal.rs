@@ -19,7 +19,7 @@ mod store;
 mod stored;
 mod writer;
 
-pub use store::{New, create, delete, list, load, take_over};
+pub use store::{New, create, delete, find, list, load, take_over, unknown};
 pub use stored::{Kind, Loaded, Stored};
 
 use ledger::Content;

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::cluster::client::Cluster;
 use crate::cluster::snapshots::VolumeSnapshot;
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::journal::{self, Kind, Loaded, Stored};
 use crate::plan::Plan;
 use crate::pods::PodState;
@@ -18,6 +18,9 @@ use crate::record::item::Item;
 
 #[cfg(test)]
 mod histories;
+mod name;
+
+pub use name::RunName;
 
 /// How long a copy that was not ready is looked for.
 const LOOK: Duration = Duration::from_secs(5);
@@ -103,9 +106,24 @@ pub async fn stored(cluster: &Cluster, namespace: &str, run: &str) -> Result<Sto
     journal::load(cluster, namespace, run).await
 }
 
+/// The journal of the run that the user named. One that is not there, or is of another kind, is refused: nothing was
+/// touched.
+pub async fn named(cluster: &Cluster, name: &RunName) -> Result<Stored, Error> {
+    let found = journal::find(cluster, &cluster.namespace, &name.id).await?;
+    let unknown = || Error { code: ExitCode::Refused, ..journal::unknown(cluster, &cluster.namespace, &name.id) };
+    let stored = found.ok_or_else(unknown)?;
+    name.fits(&stored)?;
+    Ok(stored)
+}
+
 /// One run's record.
 pub async fn one(cluster: &Cluster, namespace: &str, run: &str) -> Result<Item, Error> {
-    let mut item = item(&stored(cluster, namespace, run).await?)?;
+    as_it_is(cluster, &stored(cluster, namespace, run).await?).await
+}
+
+/// What this journal tells, with what has become of its copies since.
+pub async fn as_it_is(cluster: &Cluster, stored: &Stored) -> Result<Item, Error> {
+    let mut item = item(stored)?;
     look_again(cluster, std::slice::from_mut(&mut item)).await;
     Ok(item)
 }

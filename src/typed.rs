@@ -19,6 +19,11 @@ impl Typed {
         format!("kubectl consistent-backup {subcommand} {run} -n {namespace}{}", self.flags)
     }
 
+    /// The command that shows the runs of a namespace.
+    pub fn list(&self, namespace: &str) -> String {
+        format!("kubectl consistent-backup list -n {namespace}{}", self.flags)
+    }
+
     /// The command that brings a run to its end, from any machine.
     pub fn thaw(&self, run: &str, namespace: &str) -> String {
         self.command("thaw", run, namespace)

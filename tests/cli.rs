@@ -48,6 +48,8 @@ fn what_is_typed_wrong_is_a_usage_error() {
         (&["--no-such-flag"], "--no-such-flag"),
         (&["quiesce-snapshot"], "select pods with -l"),
         (&["quiesce-snapshot", "sts", "redis"], "sts/redis"),
+        (&["thaw", "pod/x"], "backup/RUN or restore/RUN"),
+        (&["delete", "r1", "foo/r1"], "backup/RUN or restore/RUN"),
         (&["quiesce-snapshot", "sts/a", "-l", "app=a"], "cannot be used with"),
         (&["quiesce-snapshot", "sts/a", "--quiesce-budget", "soon"], "soon"),
         (&["quiesce-snapshot", "sts/a", "--attempts", "0"], "0"),

@@ -24,7 +24,7 @@ struct PodComparison<'a> {
 
 /// Compares the pods of a run.
 pub(super) async fn run(cluster: &Cluster, args: OfRun) -> Result<ExitCode, Error> {
-    let item = crate::runs::one(cluster, &cluster.namespace, &args.run).await?;
+    let item = crate::runs::as_it_is(cluster, &crate::runs::named(cluster, &args.run).await?).await?;
     let pods = match &item {
         Item::Backup(backup) => &backup.status.pods,
         Item::Restore(restore) => &restore.status.pods,

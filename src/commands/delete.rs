@@ -11,47 +11,62 @@ use crate::error::{Error, ExitCode};
 use crate::journal::{self, Kind};
 use crate::output::progress::Progress;
 use crate::output::{self, Format};
-use crate::runs::BackupJournal;
+use crate::runs::{BackupJournal, RunName};
 
-#[cfg(test)]
-mod fixture;
 mod obstacles;
 #[cfg(test)]
 mod tests;
+mod told;
 
-use obstacles::deletable;
+use obstacles::{NotDeletable, deletable};
+use told::Deleted;
 
-/// How long the storage may take to remove a copy.
-const REMOVAL: Duration = Duration::from_secs(120);
+/// How long the storage may take to remove what belongs to one run, as long as when an attempt is discarded: what is
+/// not gone then waits for something else.
+const REMOVAL: Duration = Duration::from_secs(60);
 
 /// Deletes runs. One that cannot be deleted does not keep the others.
 pub(super) async fn run(cluster: &Cluster, args: Delete) -> Result<ExitCode, Error> {
-    let mut runs: Vec<String> = Vec::new();
-    for run in &args.runs {
-        if !runs.contains(run) {
-            runs.push(run.clone());
-        }
-    }
+    let (mut runs, mut planned) = (Vec::new(), Vec::new());
     let mut refusals = Vec::new();
-    for run in &runs {
-        refusals.extend(deletable(cluster, run).await.err().into_iter().flatten());
+    for name in &args.runs {
+        match deletable(cluster, name).await {
+            // `list -o name` and a hand may name the same run.
+            Ok(found) if planned.iter().any(|p: &Deleted| p.run == found.stored.run) => {}
+            Ok(found) => {
+                planned.push(Deleted::new(&found.stored, found.volumes));
+                runs.push(name);
+            }
+            // As every other command says it.
+            Err(NotDeletable::Unknown(error)) if args.runs.len() == 1 => return Err(error),
+            Err(why) => refusals.extend(why.refusals(name)),
+        }
     }
     if !refusals.is_empty() {
         return Err(Error::refusals(refusals));
     }
     if !args.yes {
-        confirm(&format!("delete {} and the copies of the data? this cannot be undone", runs.join(", ")))?;
+        confirm(&told::question(&planned))?;
     }
+    let format = args.output.output;
     let progress = Progress::new();
-    let mut failed = Vec::new();
-    for run in &runs {
+    let (mut done, mut failed) = (Vec::new(), Vec::new());
+    for &run in &runs {
         progress.step(&format!("deleting {run}"));
-        match delete(cluster, run).await {
-            Ok(kind) => output::to_stdout(&deleted(kind, run, args.output.output)?),
+        match delete(cluster, run, &progress).await {
+            Ok(deleted) => {
+                if !matches!(format, Format::Json | Format::Yaml) {
+                    progress.data(&deleted.line(format));
+                }
+                done.push(deleted);
+            }
             Err(error) => failed.push(error),
         }
     }
     progress.done();
+    if let Some(document) = told::document(&done, runs.len(), format)? {
+        output::to_stdout(&document);
+    }
     // The last one is printed by who prints the error of any command.
     let last = failed.pop();
     for error in &failed {
@@ -61,34 +76,28 @@ pub(super) async fn run(cluster: &Cluster, args: Delete) -> Result<ExitCode, Err
     Err(Error { code: failed.iter().fold(last.code, |worst, error| worst.worse(error.code)), ..last })
 }
 
-/// Deletes one run and says what it was.
-async fn delete(cluster: &Cluster, run: &str) -> Result<Kind, Error> {
+/// Deletes one run and says what went.
+async fn delete(cluster: &Cluster, run: &RunName, progress: &Progress) -> Result<Deleted, Error> {
     // Asked again: a question may stand for an hour and a removal for minutes, and a restore may have begun meanwhile.
-    let stored = deletable(cluster, run).await.map_err(Error::refusals)?;
-    let kind = stored.kind.unwrap_or(Kind::Backup);
-    match kind {
-        Kind::Restore => crate::executor::restore::delete(cluster, &stored, REMOVAL).await?,
-        Kind::Backup => remove_copies(cluster, &BackupJournal::read(&stored)?).await?,
-    }
+    let stored = match deletable(cluster, run).await {
+        Ok(found) => found.stored,
+        Err(why) => return Err(Error::refusals(why.refusals(run))),
+    };
+    let tell = |what: &str| progress.step(&format!("deleting {run}: {what}"));
+    let volumes = if stored.kind == Some(Kind::Restore) {
+        crate::executor::restore::delete(cluster, &stored, REMOVAL, tell).await?
+    } else {
+        remove_copies(cluster, &BackupJournal::read(&stored)?, tell).await?;
+        Vec::new()
+    };
     // The record last: as long as something is left, something names it.
     journal::delete(cluster, &stored).await?;
-    Ok(kind)
+    Ok(Deleted::new(&stored, volumes))
 }
 
-fn deleted(kind: Kind, run: &str, format: Format) -> Result<String, Error> {
-    let kind = kind.as_str();
-    let value = || serde_json::json!({"kind": kind, "name": run, "deleted": true});
-    Ok(match format {
-        Format::Json => output::json(&value())?,
-        Format::Yaml => output::yaml(&value())?,
-        Format::Name => format!("{kind}/{run}"),
-        Format::Table | Format::Wide => format!("{kind} \"{run}\" deleted"),
-    })
-}
-
-async fn remove_copies(cluster: &Cluster, backup: &BackupJournal) -> Result<(), Error> {
+async fn remove_copies(cluster: &Cluster, backup: &BackupJournal, tell: impl Fn(&str)) -> Result<(), Error> {
     let left: Vec<String> = Csi::new(cluster, &backup.plan)
-        .discard(None, REMOVAL)
+        .discard_telling(None, REMOVAL, tell)
         .await
         .into_iter()
         .filter_map(|discard| match discard {

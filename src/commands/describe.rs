@@ -10,7 +10,7 @@ use crate::record::item::Item;
 
 /// Describes a run.
 pub(super) async fn run(cluster: &Cluster, args: OfRun) -> Result<ExitCode, Error> {
-    let item = crate::runs::one(cluster, &cluster.namespace, &args.run).await?;
+    let item = crate::runs::as_it_is(cluster, &crate::runs::named(cluster, &args.run).await?).await?;
     let text = match args.output.output {
         Format::Json => output::json(&item)?,
         Format::Yaml => output::yaml(&item)?,

@@ -52,7 +52,7 @@ async fn beside(
         make_copies(cluster, &copies).await?;
     }
     progress.done();
-    print_copies(cluster, &copies, &args.run, clock.now(), args.output.output)?;
+    print_copies(cluster, &copies, &args.run.id, clock.now(), args.output.output)?;
     Ok(ExitCode::Done)
 }
 

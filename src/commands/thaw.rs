@@ -15,12 +15,12 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
     let progress = Progress::new();
     let namespace = (!args.all_namespaces).then_some(cluster.namespace.as_str());
     let open = match &args.run {
-        Some(run) => vec![crate::runs::stored(cluster, &cluster.namespace, run).await?],
+        Some(run) => vec![crate::runs::named(cluster, run).await?],
         None => crate::runs::open(cluster, namespace).await?,
     };
     if open.is_empty() {
         progress.done();
-        output::to_stderr("nothing to thaw: every run is finished");
+        output::to_stderr(&nothing(namespace));
         return Ok(ExitCode::Done);
     }
     let take = if args.force { Take::Force } else { Take::AfterExpiry };
@@ -82,4 +82,50 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
         }
     }
     Ok(code)
+}
+
+/// Nothing is open where it was looked for. Who runs this because a database hangs must see that it was elsewhere.
+fn nothing(namespace: Option<&str>) -> String {
+    match namespace {
+        None => "nothing to thaw: every run of all namespaces is finished".to_owned(),
+        Some(namespace) => format!(
+            "nothing to thaw in namespace {namespace}: every run there is finished\nhint: -n NAMESPACE looks in another \
+             one, -A in all"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture::{restore, serving};
+    use super::*;
+    use crate::cli::OutputFlag;
+    use crate::runs::RunName;
+
+    #[test]
+    fn nothing_to_do_says_where_it_was_looked_for() {
+        assert_eq!(
+            nothing(Some("demo")),
+            "nothing to thaw in namespace demo: every run there is finished\nhint: -n NAMESPACE looks in another one, -A \
+             in all"
+        );
+        assert_eq!(nothing(None), "nothing to thaw: every run of all namespaces is finished");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_that_is_not_there_is_refused_in_the_words_of_all_commands() {
+        let (cluster, _) = serving(&[restore("r1", &[])], "-none");
+        let thaw = async |run: &str| {
+            let output = OutputFlag { output: Format::Name };
+            let args = Thaw { run: Some(RunName::new(run).unwrap()), all_namespaces: false, force: false, output };
+            super::run(&cluster, args).await.unwrap_err()
+        };
+        let error = thaw("r9").await;
+        assert_eq!(
+            (error.code, error.to_string().as_str()),
+            (ExitCode::Refused, "run \"r9\" is not in namespace demo")
+        );
+        assert_eq!(error.hints, ["kubectl consistent-backup list -n demo"]);
+        assert_eq!(thaw("backup/r1").await.to_string(), "run r1 is a restore, not a backup");
+    }
 }

@@ -138,17 +138,23 @@ where
 
 /// Reads a run's journal without claiming it.
 pub async fn load(cluster: &Cluster, namespace: &str, run: &str) -> Result<Stored, Error> {
+    find(cluster, namespace, run).await?.ok_or_else(|| unknown(cluster, namespace, run))
+}
+
+/// The same where nobody knows whether there is such a run.
+pub async fn find(cluster: &Cluster, namespace: &str, run: &str) -> Result<Option<Stored>, Error> {
     let maps = ConfigMaps::new(cluster, namespace, run);
     match persist(WITHIN, || maps.read()).await {
-        Persisted::Final(Ok(stored)) => Ok(stored),
-        Persisted::Final(Err(e)) if is_not_found(&e) => {
-            Err(Error::failed(format!("run \"{run}\" is not in namespace {namespace}"))
-                .cause(explain(&e))
-                .hint("see the runs with: kubectl consistent-backup list -A"))
-        }
+        Persisted::Final(Ok(stored)) => Ok(Some(stored)),
+        Persisted::Final(Err(e)) if is_not_found(&e) => Ok(None),
         Persisted::Final(Err(e)) => Err(maps.error("read", &explain(&e))),
         Persisted::Unknown(why) => Err(maps.error("read", &why)),
     }
+}
+
+/// There is no such run.
+pub fn unknown(cluster: &Cluster, namespace: &str, run: &str) -> Error {
+    Error::failed(format!("run \"{run}\" is not in namespace {namespace}")).hint(cluster.typed.list(namespace))
 }
 
 /// Reads a run's journal and claims it: from now on its former writer can write nothing any more.

@@ -58,6 +58,14 @@ impl Progress {
         }
     }
 
+    /// Data, on stdout. What moves is taken away meanwhile: both may be the same terminal, and would share a line.
+    pub fn data(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| super::to_stdout(text)),
+            None => super::to_stdout(text),
+        }
+    }
+
     /// Nothing more will be told; what moved is taken away.
     pub fn done(&self) {
         if let Some(bar) = &self.bar {

@@ -19,6 +19,9 @@ use crate::quiescer::Token;
 #[cfg(test)]
 mod tests;
 
+/// The finalizer of a VolumeSnapshot that a claim which is not bound yet is made from.
+const AS_SOURCE: &str = "snapshot.storage.kubernetes.io/volumesnapshot-as-source-protection";
+
 /// A snapshot that is being removed: what it was, and whether any of it is left.
 struct Removal {
     claim: String,
@@ -60,6 +63,11 @@ impl Csi<'_> {
     /// Removes every snapshot of this attempt (`None`: of the run) and waits, at most `within`, until snapshots and contents are gone.
     /// One answer a claim of the plan. Safe to repeat, by any process.
     pub async fn discard(&self, attempt: Option<u8>, within: Duration) -> Vec<Discard> {
+        self.discard_telling(attempt, within, |_| {}).await
+    }
+
+    /// The same, with a word about what is waited for: somebody watches.
+    pub async fn discard_telling(&self, attempt: Option<u8>, within: Duration, tell: impl Fn(&str)) -> Vec<Discard> {
         let until = Instant::now() + within;
         let mut removals: BTreeMap<String, Removal> = BTreeMap::new();
         let mut trouble = None;
@@ -78,6 +86,11 @@ impl Csi<'_> {
                 break;
             }
             clean_before = clean;
+            let waiting: Vec<&str> = removals.values().filter_map(|r| r.left.as_ref()).map(Left::text).collect();
+            // What was deleted a moment ago is no news.
+            if round >= 10 && (trouble.is_some() || !waiting.is_empty()) {
+                tell(&trouble.iter().map(String::as_str).chain(waiting).collect::<Vec<_>>().join("; "));
+            }
             sleep(Duration::from_millis(if clean { 600 } else { 200 })).await;
         }
         self.plan
@@ -164,22 +177,22 @@ impl Csi<'_> {
             preconditions: Some(Preconditions { uid: Some(removal.uid.clone()), resource_version: None }),
             ..DeleteParams::default()
         };
-        let gone = match timeout(REQUEST, api.get(&removal.snapshot)).await {
-            Ok(Ok(now)) if now.metadata.uid.as_deref() != Some(&removal.uid) => true,
+        let kept_by = match timeout(REQUEST, api.get(&removal.snapshot)).await {
+            Ok(Ok(now)) if now.metadata.uid.as_deref() != Some(&removal.uid) => None,
             Ok(Ok(now)) => {
                 if now.metadata.deletion_timestamp.is_none() {
                     let _ = timeout(REQUEST, api.delete(&removal.snapshot, &params)).await;
                 }
-                false
+                Some(kept_by(&now))
             }
-            Ok(Err(e)) if is_not_found(&e) => true,
+            Ok(Err(e)) if is_not_found(&e) => None,
             Ok(Err(e)) => return Err(Left::Yet(format!("volumesnapshot/{}: {}", removal.snapshot, explain(&e)))),
             Err(_) => {
                 return Err(Left::Yet(format!("volumesnapshot/{}: the API server did not answer", removal.snapshot)));
             }
         };
-        if !gone {
-            return Err(Left::Yet(format!("volumesnapshot/{} is still being removed", removal.snapshot)));
+        if let Some(why) = kept_by {
+            return Err(Left::Yet(format!("volumesnapshot/{} is still being removed{why}", removal.snapshot)));
         }
         let content = content?;
         if content == Content::There {
@@ -243,6 +256,18 @@ impl Csi<'_> {
 /// Whether the class keeps the stored copy when its VolumeSnapshot is deleted.
 fn retained(claim: &Claim) -> bool {
     claim.deletion_policy == "Retain"
+}
+
+/// Who keeps a VolumeSnapshot that is deleted: without it nobody knows whom to ask.
+fn kept_by(snapshot: &VolumeSnapshot) -> String {
+    let finalizers = snapshot.metadata.finalizers.as_deref().unwrap_or_default();
+    if finalizers.iter().any(|f| f == AS_SOURCE) {
+        return format!(": a claim is still to be made from it (finalizers: {})", finalizers.join(", "));
+    }
+    if finalizers.is_empty() {
+        return String::new();
+    }
+    format!(": the storage driver has not removed its copy (finalizers: {})", finalizers.join(", "))
 }
 
 fn stays(removal: &Removal) -> Left {

@@ -6,18 +6,43 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{Api, ListParams};
 
 use crate::cluster::client::{Cluster, explain};
-use crate::error::Refusal;
+use crate::error::{Error, Refusal};
 use crate::executor::restore::RestoreJournal;
 use crate::journal::{Kind, Stored};
 use crate::plan::restore::RESTORED_FROM;
-use crate::runs::{self, BackupJournal};
+use crate::runs::{self, BackupJournal, RunName};
 use crate::typed::Typed;
 
+/// A run that may be deleted, and the old volumes that go with it.
+pub(super) struct Deletable {
+    pub(super) stored: Stored,
+    pub(super) volumes: Vec<String>,
+}
+
+/// Why one may not.
+pub(super) enum NotDeletable {
+    /// It was not found, or could not be read.
+    Unknown(Error),
+    /// Something forbids it.
+    Refused(Vec<Refusal>),
+}
+
+impl NotDeletable {
+    /// As reasons among those of other runs.
+    pub(super) fn refusals(self, run: &RunName) -> Vec<Refusal> {
+        match self {
+            Self::Refused(refusals) => refusals,
+            Self::Unknown(error) => {
+                let refusal = Refusal::new(run.id.clone(), error.to_string());
+                vec![Refusal { hint: error.hints.into_iter().next(), ..refusal }]
+            }
+        }
+    }
+}
+
 /// The run, if it may be deleted; else all reasons why not.
-pub(super) async fn deletable(cluster: &Cluster, run: &str) -> Result<Stored, Vec<Refusal>> {
-    let stored = runs::stored(cluster, &cluster.namespace, run)
-        .await
-        .map_err(|e| vec![Refusal::new(format!("run {run}"), e.to_string())])?;
+pub(super) async fn deletable(cluster: &Cluster, run: &RunName) -> Result<Deletable, NotDeletable> {
+    let stored = runs::named(cluster, run).await.map_err(NotDeletable::Unknown)?;
     let mut refusals: Vec<Refusal> = unfinished(&stored, &cluster.typed).into_iter().collect();
     if stored.kind == Some(Kind::Backup)
         && let Ok(backup) = BackupJournal::read(&stored)
@@ -25,7 +50,12 @@ pub(super) async fn deletable(cluster: &Cluster, run: &str) -> Result<Stored, Ve
         refusals.extend(restores(cluster, &stored).await);
         refusals.extend(copies(cluster, &backup).await);
     }
-    if refusals.is_empty() { Ok(stored) } else { Err(refusals) }
+    if !refusals.is_empty() {
+        return Err(NotDeletable::Refused(refusals));
+    }
+    let restore = (stored.kind == Some(Kind::Restore)).then(|| RestoreJournal::read(&stored).ok()).flatten();
+    let volumes = restore.iter().flat_map(RestoreJournal::given_up).map(|v| v.name.clone()).collect();
+    Ok(Deletable { stored, volumes })
 }
 
 /// A run that is not over: its record is all that names what is held, or how the old data comes back.
@@ -113,8 +143,8 @@ fn unfilled(claim: &PersistentVolumeClaim, backup: &str) -> Option<Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::{backup, restore};
     use super::*;
+    use crate::commands::fixture::{backup, restore};
     use serde_json::{Value, json};
 
     fn why_not(stored: &Stored) -> Option<(String, String)> {

@@ -10,15 +10,15 @@ use crate::plan::Plan;
 use crate::plan::restore::Source;
 use crate::protocol::backup::Event;
 use crate::record::entry::Entry;
-use crate::runs::{self, BackupJournal};
+use crate::runs::{self, BackupJournal, RunName};
 
 /// Reads the backup. One that is unknown, or no backup, is refused: nothing was touched.
-pub async fn source(cluster: &Cluster, run: &str) -> Result<Source, Error> {
+pub async fn source(cluster: &Cluster, run: &RunName) -> Result<Source, Error> {
     read(cluster, run).await.map_err(|error| Error { code: ExitCode::Refused, ..error })
 }
 
-async fn read(cluster: &Cluster, run: &str) -> Result<Source, Error> {
-    let stored = runs::stored(cluster, &cluster.namespace, run).await?;
+async fn read(cluster: &Cluster, run: &RunName) -> Result<Source, Error> {
+    let stored = runs::named(cluster, run).await?;
     if stored.kind == Some(Kind::Restore) {
         let of = RestoreJournal::read(&stored).map(|found| found.plan.backup.run);
         let error = Error::refused(format!("run {run} is a restore, not a backup"));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::api::{Api, Patch, PatchParams};
 use serde::de::DeserializeOwned;
@@ -21,6 +22,8 @@ use crate::plan::restore::{RestorePlan, Volume};
 use crate::protocol::restore::{Event, Outcome, Run};
 use crate::record::restore::{self, Beside, replay};
 
+/// What takes no longer than this is not worth a line.
+const QUIET: Duration = Duration::from_secs(2);
 /// How long one question may take.
 const REQUEST: Duration = Duration::from_secs(10);
 
@@ -61,6 +64,13 @@ impl RestoreJournal {
 
     fn key<T: DeserializeOwned + Default>(&self, key: &str) -> T {
         self.loaded.keys.get(key).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+
+    /// The old volumes that `delete` gives up: those that were to be deleted with their claims. After a restore that
+    /// went back they are in use.
+    pub fn given_up(&self) -> impl Iterator<Item = &Volume> {
+        let restored = self.run.outcome() == Some(Outcome::Restored);
+        self.plan.old_volumes().filter(move |volume| restored && volume.reclaim_policy == "Delete")
     }
 
     /// Whether something is left to do.
@@ -167,28 +177,39 @@ pub fn thaw_command(cluster: &Cluster, plan: &RestorePlan) -> String {
 }
 
 /// Gives up the old volumes that a restore kept: puts their recorded reclaim policies back and waits until those are
-/// gone that are to be deleted. A Retain volume that was merely deleted would leak its storage.
-pub async fn delete(cluster: &Cluster, stored: &Stored, within: Duration) -> Result<(), Error> {
+/// gone that are to be deleted. A Retain volume that was merely deleted would leak its storage. The names of those that
+/// are gone.
+pub async fn delete(
+    cluster: &Cluster,
+    stored: &Stored,
+    within: Duration,
+    tell: impl Fn(&str),
+) -> Result<Vec<String>, Error> {
     let found = RestoreJournal::read(stored)?;
     if found.run.outcome() != Some(Outcome::Restored) {
         // The old volumes are in use, with their policies put back.
-        return Ok(());
+        return Ok(Vec::new());
     }
     let until = Instant::now() + within;
-    let mut left = Vec::new();
-    for volume in found.plan.old_volumes() {
-        if let Err(why) = give_up(cluster, volume, until).await {
-            left.push(why);
+    // All at once: one that stays must not take the others' time.
+    let given_up = join_all(found.plan.old_volumes().map(|volume| give_up(cluster, volume, until, &tell))).await;
+    let (mut gone, mut left) = (Vec::new(), Vec::new());
+    for (volume, result) in found.plan.old_volumes().zip(given_up) {
+        match result {
+            Ok(true) => gone.push(volume.name.clone()),
+            Ok(false) => {}
+            Err(why) => left.push(why),
         }
     }
     if left.is_empty() {
-        return Ok(());
+        return Ok(gone);
     }
     Err(Error::failed(format!("restore {} is not deleted: {}", found.plan.run, left.join("; ")))
         .hint("its record stays until its old volumes are gone: try again later"))
 }
 
-async fn give_up(cluster: &Cluster, volume: &Volume, until: Instant) -> Result<(), String> {
+/// Whether the volume is gone; if not, it is to stay.
+async fn give_up(cluster: &Cluster, volume: &Volume, until: Instant, tell: &impl Fn(&str)) -> Result<bool, String> {
     let api: Api<PersistentVolume> = Api::all(cluster.api.clone());
     let name = format!("persistentvolume/{}", volume.name);
     let patch = Patch::Merge(json!({
@@ -198,28 +219,44 @@ async fn give_up(cluster: &Cluster, volume: &Volume, until: Instant) -> Result<(
     let params = PatchParams::default();
     match persist(REQUEST * 3, || api.patch(&volume.name, &params, &patch)).await {
         Persisted::Final(Ok(_)) => {}
-        Persisted::Final(Err(e)) if is_not_found(&e) => return Ok(()),
+        Persisted::Final(Err(e)) if is_not_found(&e) => return Ok(true),
         Persisted::Final(Err(e)) => return Err(format!("{name}: {}", explain(&e))),
         Persisted::Unknown(why) => return Err(format!("{name}: {why}")),
     }
+    let told_from = Instant::now() + QUIET;
+    let mut told = String::new();
     loop {
-        match timeout(REQUEST, api.get(&volume.name)).await {
-            Ok(Err(e)) if is_not_found(&e) => return Ok(()),
-            Ok(Ok(now)) if now.metadata.uid.as_ref() != Some(&volume.uid) => return Ok(()),
+        let waiting = match timeout(REQUEST, api.get(&volume.name)).await {
+            Ok(Err(e)) if is_not_found(&e) => return Ok(true),
+            Ok(Ok(now)) if now.metadata.uid.as_ref() != Some(&volume.uid) => return Ok(true),
             // Somebody bound it again, or it was never to be deleted: it stays.
             Ok(Ok(now))
                 if volume.reclaim_policy != "Delete"
                     || phase(&now) != Some("Released") && phase(&now) != Some("Failed") =>
             {
-                return Ok(());
+                return Ok(false);
             }
-            _ => {}
-        }
+            Ok(Ok(now)) => kept(&name, &now),
+            Ok(Err(e)) => format!("{name}: {}", explain(&e)),
+            Err(_) => format!("{name}: the API server does not answer"),
+        };
         if Instant::now() >= until {
-            return Err(format!("{name} is still there: the storage driver has not removed it"));
+            return Err(waiting);
+        }
+        if told != waiting && Instant::now() >= told_from {
+            tell(&waiting);
+            told = waiting;
         }
         sleep(Duration::from_millis(500)).await;
     }
+}
+
+/// Why a volume that was given up is there still, in the cluster's own words where it has any.
+fn kept(name: &str, now: &PersistentVolume) -> String {
+    let finalizers = now.metadata.finalizers.as_deref().unwrap_or_default().join(", ");
+    let said = now.status.as_ref().and_then(|s| s.message.as_deref()).unwrap_or_default();
+    let said = if said.is_empty() { String::new() } else { format!(": {said}") };
+    format!("{name} is still there: the storage driver has not removed it (finalizers: {finalizers}){said}")
 }
 
 fn phase(volume: &PersistentVolume) -> Option<&str> {
