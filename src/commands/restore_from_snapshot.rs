@@ -48,8 +48,13 @@ async fn beside(
     let facts = collect(cluster, source, Wanted::Copies(suffix), clock.now()).await;
     let copies = plan_copies(source, &facts, suffix).map_err(Error::refusals)?;
     if !args.dry_run {
-        progress.step("making the claims");
-        make_copies(cluster, &copies).await?;
+        for copy in copies.claims.iter().filter(|copy| copy.exists) {
+            progress.say(&format!("persistentvolumeclaim/{} exists already", copy.new_name));
+        }
+        if copies.claims.iter().any(|copy| !copy.exists) {
+            progress.step("making the claims");
+            make_copies(cluster, &copies).await?;
+        }
     }
     progress.done();
     print_copies(cluster, &copies, &args.run.id, clock.now(), args.output.output)?;

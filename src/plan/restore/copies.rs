@@ -1,6 +1,6 @@
 //! The plan of `--claims-only`: copies of the claims beside the old ones. Nothing is stopped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
@@ -77,7 +77,25 @@ pub fn plan_copies(source: &Source, facts: &Facts, suffix: &Suffix) -> Result<Co
         .filter_map(|c| copy_of(c, source, facts, suffix, &mut needs, &mut refusals))
         .collect();
     quota::check(&needs, &facts.quotas, &mut refusals);
+    notes.extend(bound_late(source, facts));
     if refusals.is_empty() { Ok(Copies { backup: source.backup(), claims, notes }) } else { Err(refusals) }
+}
+
+/// Claims that stay Pending look broken to who does not know their class.
+fn bound_late(source: &Source, facts: &Facts) -> Option<String> {
+    let late = |class: &String| {
+        let class = facts.classes.get(class).and_then(Found::yes);
+        class.is_some_and(|class| class.volume_binding_mode.as_deref() == Some("WaitForFirstConsumer"))
+    };
+    let classes: BTreeSet<&String> =
+        source.plan.claims.iter().filter_map(|c| c.storage_class.as_ref()).filter(|class| late(class)).collect();
+    let classes: Vec<&str> = classes.into_iter().map(String::as_str).collect();
+    (!classes.is_empty()).then(|| {
+        format!(
+            "claims of storage class {} stay Pending until a pod uses them: only then are they filled",
+            classes.join(", ")
+        )
+    })
 }
 
 fn copy_of(

@@ -422,6 +422,21 @@ fn copies_bear_no_label_of_the_workload_and_are_known_again() {
 }
 
 #[test]
+fn copies_that_bind_when_they_are_used_are_told_once() {
+    let suffix = Suffix::new("check").unwrap();
+    let (mut source, mut facts) = (source(), facts());
+    assert!(plan_copies(&source, &facts, &suffix).unwrap().notes.is_empty());
+    let class =
+        json!({"metadata": {"name": "fast"}, "provisioner": "csi.test", "volumeBindingMode": "WaitForFirstConsumer"});
+    facts.classes = yes("fast", class);
+    let (second, proof) = (source.plan.claims[0].clone(), source.proofs[0].clone());
+    source.plan.claims.push(second);
+    source.proofs.push(proof);
+    let notes = plan_copies(&source, &facts, &suffix).unwrap().notes;
+    assert_eq!(notes, ["claims of storage class fast stay Pending until a pod uses them: only then are they filled"]);
+}
+
+#[test]
 fn suffixes_must_end_a_name() {
     for text in ["", "-a", "a-", "A", "a b", "a_b", "a/b"] {
         assert!(Suffix::new(text).is_err(), "{text}");
