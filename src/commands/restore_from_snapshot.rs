@@ -95,11 +95,7 @@ async fn in_place(
     let text = restores::plan(&plan, &pods, clock.now());
     if args.dry_run {
         progress.done();
-        output::to_stdout(&match args.output.output {
-            Format::Json => output::json(&plan)?,
-            Format::Yaml => output::yaml(&plan)?,
-            _ => text,
-        });
+        output::to_stdout(&restores::dry_run(&plan, text, args.output.output)?);
         return Ok(ExitCode::Done);
     }
     progress.say(&text);

@@ -5,11 +5,15 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
+use super::Format;
 use super::pods::pod_table;
 use super::table::Table;
+use crate::error::Error;
 use crate::plan::{Plan, Target};
 use crate::pods::PodState;
+use crate::record::API_VERSION;
 
 /// The whole plan as text. `pods` is the first pod table.
 pub fn plan(plan: &Plan, pods: &[PodState], now: Timestamp) -> String {
@@ -38,6 +42,49 @@ pub fn plan(plan: &Plan, pods: &[PodState], now: Timestamp) -> String {
         let _ = writeln!(text, "note: {note}");
     }
     text
+}
+
+/// What `--dry-run` prints of a backup in this format; the plan for people is `text`.
+pub fn dry_run(plan: &Plan, text: String, format: Format) -> Result<String, Error> {
+    let pods = plan.targets.iter().map(|t| format!("pod/{}", t.pod));
+    let names = pods.chain(plan.claims.iter().map(|c| format!("persistentvolumeclaim/{}", c.name)));
+    document("BackupPlan", plan, names, text, format)
+}
+
+/// A plan as data, with the type that everything printed as JSON or YAML has; or the names of what would be touched.
+pub(super) fn document(
+    kind: &'static str,
+    plan: &impl Serialize,
+    names: impl Iterator<Item = String>,
+    text: String,
+    format: Format,
+) -> Result<String, Error> {
+    let document = || Document { api_version: API_VERSION, kind, plan };
+    Ok(match format {
+        Format::Json => super::json(&document())?,
+        Format::Yaml => super::yaml(&document())?,
+        Format::Name => {
+            let mut once: Vec<String> = Vec::new();
+            for name in names {
+                // A pod may hold two databases.
+                if !once.contains(&name) {
+                    once.push(name);
+                }
+            }
+            once.join("\n")
+        }
+        Format::Table | Format::Wide => text,
+    })
+}
+
+/// A plan with `apiVersion` and `kind`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document<'a, P: Serialize> {
+    api_version: &'static str,
+    kind: &'static str,
+    #[serde(flatten)]
+    plan: &'a P,
 }
 
 fn targets(plan: &Plan) -> Table {
@@ -205,6 +252,18 @@ mod tests {
              budget: 30s an attempt; cuts are estimated to take 570ms; longest hold in all: 1m30s (3 attempts)\n\
              note: pod/redis-0: something\n"
         );
+    }
+
+    #[test]
+    fn a_plan_as_data_says_what_it_is() {
+        let printed = |format| dry_run(&example(), "text".into(), format).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&printed(Format::Json)).unwrap();
+        assert_eq!((&json["apiVersion"], &json["kind"]), (&"consistent-backup/v1".into(), &"BackupPlan".into()));
+        assert_eq!(json["targets"][0]["pod"], "redis-0");
+        assert_eq!(serde_saphyr::from_str::<serde_json::Value>(&printed(Format::Yaml)).unwrap(), json);
+        assert!(printed(Format::Json).starts_with("{\n    \"apiVersion\""), "at the top");
+        assert_eq!(printed(Format::Name), "pod/redis-0\npersistentvolumeclaim/data-redis-0");
+        assert_eq!(printed(Format::Table), "text");
     }
 
     #[test]

@@ -4,10 +4,12 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
+use super::Format;
 use super::age::age;
 use super::pods::pod_table;
 use super::table::Table;
-use crate::plan::restore::{Copies, RestorePlan, Workload};
+use crate::error::Error;
+use crate::plan::restore::{Claim, Copies, RestorePlan, Workload};
 use crate::pods::PodState;
 use crate::record::restore::Restore;
 use crate::typed::Typed;
@@ -47,6 +49,12 @@ pub fn plan(plan: &RestorePlan, pods: &[PodState], now: Timestamp) -> String {
         text.push('\n');
     }
     text
+}
+
+/// What `--dry-run` prints of a restore in place in this format; the plan for people is `text`.
+pub fn dry_run(plan: &RestorePlan, text: String, format: Format) -> Result<String, Error> {
+    let names = plan.workloads.iter().map(Workload::path).chain(plan.claims.iter().map(Claim::path));
+    super::plan::document("RestorePlan", plan, names, text, format)
 }
 
 /// What becomes of a reclaim policy.
