@@ -110,6 +110,8 @@ async fn in_place(
     signals.lead(thaw_command(cluster, &plan));
     let leases = Leases::take(cluster, &plan.leased(), &plan.run, Take::IfFree, &|w| progress.say(&waiting(w)))
         .await
+        // The signals' task keeps what moves alive: the error would be written onto its line.
+        .inspect_err(|_| progress.done())
         .map_err(Error::refusals)?;
     let ended = lead(cluster, source, &plan, &leases, signals, clock, progress).await;
     give_back(leases, progress).await;
