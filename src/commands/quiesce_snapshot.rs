@@ -34,11 +34,7 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
     let text = output::plan::plan(&plan, &planned.pods, clock.now());
     if args.dry_run {
         progress.done();
-        match format {
-            Format::Json => output::to_stdout(&output::json(&plan)?),
-            Format::Yaml => output::to_stdout(&output::yaml(&plan)?),
-            _ => output::to_stdout(&text),
-        }
+        output::to_stdout(&output::plan::dry_run(&plan, text, format)?);
         return Ok(ExitCode::Done);
     }
     progress.say(&text);

@@ -85,7 +85,7 @@ fn tables_and_formats_tell_the_same() {
 
     let deleted = installed.run(&scene, &["delete", &run, "--yes"]).done().stdout;
     assert_eq!(deleted.trim(), format!("backup \"{run}\" deleted"));
-    installed.run(&scene, &["describe", &run]).exits(1).says(&[&run]);
+    installed.run(&scene, &["describe", &run]).exits(5).says(&[&run]);
 }
 
 /// What the pod table says is what kubectl says.

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Value, json};
 
-use crate::support::acks::now;
+use crate::support::acks::{Ack, now};
 use crate::support::backup::{Taken, consistent};
 use crate::support::cluster;
 use crate::support::database::{Database, Kind};
 use crate::support::leftovers::{leases, records, state, unnamed};
 use crate::support::plugin::{list, outcome_is, run_of, text};
 use crate::support::scene::Scene;
-use crate::support::verdict::Verdict;
+use crate::support::verdict::{Row, Verdict};
 use crate::support::wait::{seconds, until, until_none};
 use crate::times;
 
@@ -24,14 +24,36 @@ fn volumes(scene: &Scene, kinds: &[Kind]) -> BTreeMap<String, String> {
     kinds.iter().map(bound).collect()
 }
 
+/// Rows that an earlier restore of the same scene took away, as it must: what was written after its backup, or to volumes
+/// that were given up. A later backup does not promise them.
+#[derive(Default)]
+struct GivenUp(HashSet<(&'static str, i64)>);
+
+impl GivenUp {
+    /// What the writer was told, but for these.
+    fn acks(&self, scene: &Scene, kind: Kind) -> Vec<Ack> {
+        let mut acks = scene.acks(kind).all();
+        acks.retain(|ack| !self.0.contains(&(kind.name(), ack.number)));
+        acks
+    }
+
+    /// After a judgement of these: whatever is not there now was rightly taken away.
+    fn add(&mut self, kind: Kind, acks: &[Ack], rows: &[Row]) {
+        let there: HashSet<i64> = rows.iter().map(|row| row.number).collect();
+        self.0.extend(acks.iter().map(|ack| ack.number).filter(|n| !there.contains(n)).map(|n| (kind.name(), n)));
+    }
+}
+
 /// Fails unless the rows of every database are those of the backup, up to what was written since.
 #[track_caller]
-fn rows_are_right(scene: &Scene, taken: &Taken, restored_from: i128) {
+fn rows_are_right(scene: &Scene, taken: &Taken, restored_from: i128, given_up: &mut GivenUp) {
     for kind in &taken.kinds {
+        // In this order: a row that is written meanwhile is not missing.
+        let acks = given_up.acks(scene, *kind);
         let rows = scene.rows_in(*kind, &kind.pod());
-        let acks = scene.acks(*kind).all();
         let verdict = Verdict::of(&acks, &rows, taken.window, Some(restored_from));
         verdict.is_right(&format!("{} restored from {}", kind.name(), taken.run));
+        given_up.add(*kind, &acks, &rows);
     }
 }
 
@@ -43,7 +65,7 @@ fn damage(scene: &Scene, kinds: &[Kind]) {
 
 /// Damages, restores in place, and judges everything that a restore promises; gives its record.
 #[track_caller]
-fn restored(scene: &Scene, taken: &Taken) -> Value {
+fn restored(scene: &Scene, taken: &Taken, given_up: &mut GivenUp) -> Value {
     let kinds = &taken.kinds;
     let before = volumes(scene, kinds);
     damage(scene, kinds);
@@ -53,7 +75,7 @@ fn restored(scene: &Scene, taken: &Taken) -> Value {
     assert_eq!(record["kind"], "Restore");
     outcome_is(&record, "Restored");
     scene.all_serve(seconds(30));
-    rows_are_right(scene, taken, began);
+    rows_are_right(scene, taken, began, given_up);
 
     let after = volumes(scene, kinds);
     for claim in list(&record, "/status/claims") {
@@ -76,9 +98,10 @@ fn restored(scene: &Scene, taken: &Taken) -> Value {
 fn in_place_under_load_and_deleted_without_a_trace() {
     let scene = Scene::new("restore", &Kind::ALL.map(Database::new));
     let clean = state(&scene).into_iter().filter(|line| !line.contains("PersistentVolumeClaim")).collect::<Vec<_>>();
+    let mut given_up = GivenUp::default();
     for _ in 0..times(1, 20) {
         let taken = consistent(&scene, &Kind::ALL, &[]);
-        let record = restored(&scene, &taken);
+        let record = restored(&scene, &taken, &mut given_up);
         let run = run_of(&record);
         let listed = records(&scene);
         assert!(listed.iter().any(|record| run_of(record) == run && record["kind"] == "Restore"), "{listed:#?}");
@@ -123,7 +146,7 @@ fn where_scaling_down_deletes_the_claims() {
         if owner.is_empty() { Err("it has no owner") } else { Ok(()) }
     });
     let taken = consistent(&scene, &[Kind::Redis], &[]);
-    restored(&scene, &taken);
+    restored(&scene, &taken, &mut GivenUp::default());
     until("the policy to be what it was", seconds(20), || {
         let policy = scene.kubectl.get("statefulset/redis")["spec"]["persistentVolumeClaimRetentionPolicy"].clone();
         if policy == deletes { Ok(()) } else { Err(policy) }
@@ -150,8 +173,9 @@ fn a_restore_that_fails_goes_back() {
     assert!(!text(&record, "/status/reason").is_empty(), "{record:#}");
     assert_eq!(volumes(&scene, &kinds), before, "the claims are bound to the volumes from before");
     scene.all_serve(seconds(30));
+    let mut given_up = GivenUp::default();
     for kind in kinds {
-        rows_are_there(&scene, kind, began);
+        rows_are_there(&scene, kind, began, &mut given_up);
     }
     for volume in before.values() {
         until(&format!("the policy of {volume} to be what it was"), seconds(20), || {
@@ -160,7 +184,7 @@ fn a_restore_that_fails_goes_back() {
         });
     }
     std::fs::rename(lost.with_extension("lost"), &lost).unwrap();
-    restored(&scene, &taken);
+    restored(&scene, &taken, &mut given_up);
 }
 
 /// The plugin is killed in a restore; another process brings it to an end, and either data is whole.
@@ -170,6 +194,7 @@ fn a_restore_that_dies_is_brought_to_its_end() {
     let kinds = [Kind::Redis];
     let sample = [2, 5, 8];
     let moments: Vec<u32> = if times(0, 1) == 1 { (1..40).collect() } else { sample.to_vec() };
+    let mut given_up = GivenUp::default();
     for event in moments {
         let taken = consistent(&scene, &kinds, &[]);
         let before = volumes(&scene, &kinds);
@@ -187,10 +212,10 @@ fn a_restore_that_dies_is_brought_to_its_end() {
         let outcome = text(record, "/status/outcome");
         println!("killed after event {event}: {outcome}");
         match outcome {
-            "Restored" => rows_are_right(&scene, &taken, began),
+            "Restored" => rows_are_right(&scene, &taken, began, &mut given_up),
             "RestoredOldVolumes" | "Failed" => {
                 assert_eq!(volumes(&scene, &kinds), before);
-                rows_are_there(&scene, Kind::Redis, began);
+                rows_are_there(&scene, Kind::Redis, began, &mut given_up);
             }
             other => panic!("{other}: {record:#}"),
         }
@@ -201,11 +226,13 @@ fn a_restore_that_dies_is_brought_to_its_end() {
 /// Fails unless the old data is whole: every row that was acknowledged before the restore began. What a database took
 /// while it ran on the copies went with them.
 #[track_caller]
-fn rows_are_there(scene: &Scene, kind: Kind, began: i128) {
-    let acks = scene.acks(kind).all();
-    let rows: HashSet<i64> = scene.rows_in(kind, &kind.pod()).iter().map(|row| row.number).collect();
+fn rows_are_there(scene: &Scene, kind: Kind, began: i128, given_up: &mut GivenUp) {
+    let acks = given_up.acks(scene, kind);
+    let rows = scene.rows_in(kind, &kind.pod());
+    let there: HashSet<i64> = rows.iter().map(|row| row.number).collect();
     let promised: Vec<i64> = acks.iter().filter(|ack| ack.acked < began).map(|ack| ack.number).collect();
-    let lost: Vec<i64> = promised.iter().filter(|number| !rows.contains(number)).copied().collect();
+    let lost: Vec<i64> = promised.iter().filter(|number| !there.contains(number)).copied().collect();
+    given_up.add(kind, &acks, &rows);
     assert!(promised.len() > 50, "only {} rows before the restore", promised.len());
     assert!(lost.is_empty(), "{} lost {lost:?}", kind.name());
 }
