@@ -72,6 +72,8 @@ fn survived(scene: &Scene, kind: &str, n: u32, force: bool) -> bool {
         let of_the_dead = |left: &String| left.starts_with("lease/") || left.contains("-probe-");
         unnamed(scene).into_iter().filter(|left| !ended.was_killed() || !of_the_dead(left)).collect()
     });
+    // The next run would wait for them to expire, and have other requests than this one.
+    scene.kubectl.ok(&["delete", "leases", "--all"]);
     let code = ended.code().map_or("killed".to_owned(), |code| code.to_string());
     let (outcome, line) = (outcome.as_deref().unwrap_or("-"), hit.as_deref().unwrap_or("not reached"));
     println!("{kind}@{n} in {:.1} s: {code} {outcome}, then {after} ({line})", ended.took.as_secs_f64());
