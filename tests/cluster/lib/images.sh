@@ -2,7 +2,8 @@
 # Images without a registry: a Debian base layer, a layer of our own files, and
 # a docker-archive made by hand that containerd imports.
 
-DEBIAN_MIRROR=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+# Empty: the one that debootstrap knows.
+DEBIAN_MIRROR=${DEBIAN_MIRROR:-}
 BASE_PACKAGES=(postgresql-15 mariadb-server mariadb-client redis-server redis-tools procps util-linux)
 # PostgreSQL does without its JIT compiler when the library is missing.
 BASE_TRIM=(var/cache/apt var/lib/apt var/log var/lib/mysql var/lib/postgresql/15 usr/share/doc usr/share/man
@@ -18,7 +19,7 @@ build_base() {
   rm -rf "$root"
   mkdir -p "$BUILD/debs"
   debootstrap --variant=minbase --cache-dir="$BUILD/debs" --include="$(IFS=,; echo "${BASE_PACKAGES[*]}")" \
-    bookworm "$root" "$DEBIAN_MIRROR" </dev/null
+    bookworm "$root" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} </dev/null
   (cd "$root" && rm -rf "${BASE_TRIM[@]}" && mkdir -p var/log var/lib/mysql var/lib/postgresql data log)
   # debootstrap takes over the machine's own names.
   : >"$root/etc/resolv.conf"
