@@ -26,11 +26,6 @@ pub struct Proof {
 /// What happened to one claim while cutting; told the moment it is seen.
 #[derive(Clone, Debug)]
 pub enum Seen {
-    /// The VolumeSnapshot exists; its uid is what the proof must carry.
-    Requested {
-        /// Index of the claim in the plan.
-        claim: usize,
-    },
     /// The cut is proved.
     Cut {
         /// Index of the claim in the plan.

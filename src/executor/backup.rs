@@ -142,8 +142,7 @@ impl<'a> Backup<'a> {
     }
 
     fn place(&self, t: usize) -> Place {
-        let of = self.target(t);
-        Place { namespace: of.namespace.clone(), pod: of.pod.clone(), container: of.container.clone() }
+        Place::from(self.target(t))
     }
 
     /// The adapter of a target. Plans come from this program's planner or its journal: the name is a known one, or

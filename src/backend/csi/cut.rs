@@ -38,10 +38,7 @@ impl Csi<'_> {
                     async move {
                         // The receiver outlives all senders: it is in this function.
                         let result = match self.request(token, claim).await {
-                            Ok(snapshot) => {
-                                let _ = told.send(Seen::Requested { claim });
-                                self.prove(claim, &snapshot, contents).await
-                            }
+                            Ok(snapshot) => self.prove(claim, &snapshot, contents).await,
                             Err(why) => Err(why),
                         };
                         let _ = told.send(match result {

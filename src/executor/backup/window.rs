@@ -134,7 +134,6 @@ impl Backup<'_> {
         let csi = self.csi();
         let seen = |seen: Seen| {
             let event = match seen {
-                Seen::Requested { .. } => return,
                 Seen::Cut { claim, proof } => (Event::Cut(claim), Detail { proof: Some(proof), ..Detail::default() }),
                 Seen::Failed { claim, why } => {
                     let name = &self.plan.claims[claim].name;
