@@ -46,7 +46,12 @@ impl From<&Target> for Place {
     }
 }
 
-/// Runs a command without standard input and waits for its end, at most `within`.
+/// What a command that ended without a word says. The API server reports success too when its own connection to the
+/// kubelet was lost before the exit code came (kubernetes/kubectl#1726), so code 0 alone proves nothing.
+const SILENT: &str = "it ended without a word: its connection may have been lost on the way";
+
+/// Runs a command without standard input and waits for its end, at most `within`. It must print something on success:
+/// what printed nothing and ended with code 0 is `Unknown`, and only the last line of the output shows that it is whole.
 ///
 /// A command that is given up goes on running in its container: one without standard input does not notice that we
 /// are gone. What must not run on needs `timeout(1)` in its own arguments.
@@ -59,6 +64,7 @@ pub async fn run(cluster: &Cluster, at: &Place, argv: &[String], within: Duratio
     let ended = tokio::time::timeout_at(end, link.ended()).await;
     let (out, err, too_long) = link.take_all();
     let end = match ended {
+        Ok(End::Exited(0)) if out.is_empty() => End::Unknown(SILENT.to_owned()),
         Ok(end) if too_long => End::Unknown(format!("its output is too long ({})", told(&end))),
         Ok(end) => end,
         Err(_) => End::Unknown(format!("no answer in {within:?}")),

@@ -80,9 +80,12 @@ pub trait Quiescer: Sync {
     /// Reads the answers of `release`.
     fn read_release(&self, answers: &[Answer]) -> Released;
 
-    /// What to ask a restored copy for, until it has recovered. One-shot command; exit code 0 means that it serves.
+    /// What to ask a restored copy for, until it has recovered. One-shot command; it prints [`SERVES`] once it serves.
     fn recovered(&self, probe: &Probe) -> Act;
 }
+
+/// What the answer to `recovered` is once the database serves.
+pub const SERVES: &str = "serves";
 
 /// What the adapter learned of a database before it is touched. Part of the plan and of the record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

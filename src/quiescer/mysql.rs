@@ -247,6 +247,6 @@ exit 4
     }
 
     fn recovered(&self, _probe: &Probe) -> Act {
-        shell::once(&with_client("[ \"$($limit \"$@\" -e 'SELECT 1')\" = 1 ]\n"))
+        shell::once(&with_client("[ \"$($limit \"$@\" -e 'SELECT 1')\" = 1 ] && echo serves\n"))
     }
 }

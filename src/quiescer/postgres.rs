@@ -213,7 +213,7 @@ exit 4
     }
 
     fn recovered(&self, _probe: &Probe) -> Act {
-        let script = "[ \"$($limit \"$@\" -c 'SELECT NOT pg_is_in_recovery()')\" = t ]\n";
+        let script = "[ \"$($limit \"$@\" -c 'SELECT NOT pg_is_in_recovery()')\" = t ] && echo serves\n";
         shell::once(&with_client(APP, script))
     }
 }

@@ -242,7 +242,7 @@ exit 4
 
     fn recovered(&self, _probe: &Probe) -> Act {
         let script = "[ \"$($limit \"$@\" PING)\" = PONG ] || exit\n\
-            case $($limit \"$@\" INFO persistence | tr -d '\\r') in *loading:1*) exit 1;; *loading:0*) exit 0;; *) exit 2;; esac\n";
+            case $($limit \"$@\" INFO persistence | tr -d '\\r') in *loading:1*) exit 1;; *loading:0*) echo serves;; *) exit 2;; esac\n";
         shell::once(&with_client(script))
     }
 }

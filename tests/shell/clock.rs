@@ -17,5 +17,5 @@ async fn two_measurements_agree_within_their_widths() {
     );
     let difference = first.now().duration_since(second.now()).unsigned_abs();
     assert!(difference <= (first.width + second.width) / 2 + Duration::from_millis(2), "{difference:?}");
-    assert!(first.width <= Duration::from_millis(100) && took < Duration::from_secs(4));
+    assert!(first.width < Duration::from_secs(1), "no more exact than the second of the header");
 }

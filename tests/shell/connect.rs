@@ -64,7 +64,7 @@ async fn what_goes_wrong_is_said_in_one_line() {
         let text = explain(&namespaces.list(&ListParams::default()).await.unwrap_err());
         eprintln!("{name}: {text}");
         assert!(text.contains(want) && !text.contains('\n') && text.len() < 300, "{name}: {text}");
-        assert!(begin.elapsed() < Duration::from_secs(4), "{name}");
+        assert!(begin.elapsed() < Duration::from_secs(15), "{name}");
     }
 }
 

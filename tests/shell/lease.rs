@@ -29,7 +29,7 @@ async fn a_lease_is_taken_refused_expired_forced_and_given_back() {
     let begin = Instant::now();
     let refusals = take(cluster, &ground, "a", "r2", Take::IfFree).await.err().unwrap();
     eprintln!("refused after {:?}: {refusals:?}", begin.elapsed());
-    assert!(refusals[0].message.contains("r1") && begin.elapsed() < RENEWAL + Duration::from_secs(2));
+    assert!(refusals[0].message.contains("r1") && begin.elapsed() < DURATION);
     tokio::time::sleep(DURATION + RENEWAL).await;
     assert_eq!(first.lost(), None);
     first.confirm(Duration::from_secs(5)).await.unwrap();
@@ -42,14 +42,14 @@ async fn a_lease_is_taken_refused_expired_forced_and_given_back() {
     let begin = Instant::now();
     let second = Leases::take(cluster, &pods, "r2", Take::AfterExpiry, &say).await.unwrap();
     eprintln!("taken after {:?}", begin.elapsed());
-    assert!((DURATION..DURATION + Duration::from_secs(2)).contains(&begin.elapsed()));
+    assert!((DURATION..2 * DURATION).contains(&begin.elapsed()));
     assert_eq!(*said.lock().unwrap(), ["r1"]);
 
     let third = take(cluster, &ground, "a", "r3", Take::Force).await.unwrap();
     let begin = Instant::now();
     let why = second.until_lost().await;
     eprintln!("noticed after {:?}: {why}", begin.elapsed());
-    assert!(why.contains("r3") && begin.elapsed() <= RENEWAL + Duration::from_secs(1));
+    assert!(why.contains("r3") && begin.elapsed() < DURATION);
     second.release().await.unwrap();
     assert_eq!(holders(&ground).await.len(), 1);
     third.release().await.unwrap();

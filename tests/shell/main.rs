@@ -18,7 +18,8 @@ mod stopped;
 use std::time::Duration;
 
 use consistent_backup::cluster::client::{Around, Cluster, Connection, explain, is_already_exists};
-use consistent_backup::exec::Place;
+use consistent_backup::exec::{Place, run};
+use consistent_backup::quiescer::{Answer, End};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
@@ -91,6 +92,23 @@ impl Ground {
 
 pub(crate) fn argv(words: &[&str]) -> Vec<String> {
     words.iter().map(|w| (*w).to_owned()).collect()
+}
+
+/// Whether a session's process is still in the container.
+pub(crate) async fn lives(cluster: &Cluster, at: &Place, pid: &str) -> bool {
+    let script = sh(&format!("if kill -0 {pid} 2>/dev/null; then echo lives; else echo gone; fi"));
+    let answer = run(cluster, at, &script, Duration::from_secs(10)).await;
+    match answer.out.trim() {
+        "lives" => true,
+        "gone" => false,
+        _ => panic!("{answer:?}"),
+    }
+}
+
+/// Whether the answer to a command that is not there is right: a refusal with the reason, or nothing known where the
+/// cluster lost the reason on its way (kubernetes/kubectl#1726).
+pub(crate) fn never_succeeded(answer: &Answer) -> bool {
+    matches!(&answer.end, End::Refused(_) | End::Unknown(_))
 }
 
 pub(crate) fn sh(script: &str) -> Vec<String> {

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt, service_fn};
 
-use crate::{Ground, argv, cluster_through, sh};
+use crate::{Ground, argv, cluster_through, never_succeeded, sh};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -72,13 +72,13 @@ async fn a_lost_network_is_noticed() {
     let answer = session.ask("echo x; echo B\n", "B", Duration::from_secs(2)).await;
     assert_eq!(answer.end, End::Unknown("no answer in 2s".into()));
     while session.ended().is_none() {
-        assert!(begin.elapsed() < Duration::from_secs(25));
+        assert!(begin.elapsed() < Duration::from_secs(40));
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     eprintln!("noticed after {:?}: {:?}", begin.elapsed(), session.ended());
     let begin = Instant::now();
     assert!(cluster.once.apiserver_version().await.is_err());
-    assert!(begin.elapsed() < Duration::from_secs(6));
+    assert!(begin.elapsed() < Duration::from_secs(15));
     let answer = run(&cluster, &at, &argv(&["true"]), Duration::from_secs(3)).await;
     assert!(matches!(answer.end, End::Unknown(_)), "{answer:?}");
     ground.end().await;
@@ -110,6 +110,6 @@ async fn the_older_protocol_will_do() {
     assert_eq!(session.close().await, End::Exited(0));
     let absent = run(&cluster, &at, &argv(&["/no/such/command"]), SOON).await;
     eprintln!("v4, no command: {:?}", absent.end);
-    assert!(matches!(absent.end, End::Refused(_)), "{absent:?}");
+    assert!(never_succeeded(&absent), "{absent:?}");
     ground.end().await;
 }

@@ -4,13 +4,13 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use consistent_backup::clock::Pulse;
-use consistent_backup::exec::{Place, Session, run};
+use consistent_backup::exec::{Place, Session};
 use consistent_backup::lease::{DURATION, Leases, Take};
-use consistent_backup::quiescer::{Channel, End};
+use consistent_backup::quiescer::Channel;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-use crate::{Ground, argv, cluster, sh};
+use crate::{Ground, argv, cluster, lives};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -119,12 +119,11 @@ async fn the_session_of_a_killed_process_ends() {
     let at = ground.pod("a").await;
     let mut other = Other::start(&ground);
     let session = other.says().await.replace("session ", "");
-    let lives = sh(&format!("kill -0 {session}"));
-    assert_eq!(run(&ground.cluster, &at, &lives, SOON).await.end, End::Exited(0));
+    assert!(lives(&ground.cluster, &at, &session).await);
     other.signal("-KILL").await;
     let begin = Instant::now();
-    while run(&ground.cluster, &at, &lives, SOON).await.end == End::Exited(0) {
-        assert!(begin.elapsed() < Duration::from_secs(3));
+    while lives(&ground.cluster, &at, &session).await {
+        assert!(begin.elapsed() < Duration::from_secs(15));
     }
     eprintln!("gone after {:?}", begin.elapsed());
     ground.end().await;

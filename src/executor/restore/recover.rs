@@ -13,7 +13,7 @@ use crate::plan::restore::{Restored, engine};
 use crate::platform::workload::{self, is_ready};
 use crate::protocol::Abort;
 use crate::protocol::restore::{Event, Run};
-use crate::quiescer::{Act, Answer, End, by_name};
+use crate::quiescer::{Act, Answer, End, SERVES, by_name};
 use crate::record::entry::Detail;
 
 /// Pause between two questions.
@@ -73,7 +73,7 @@ impl Restore<'_> {
         let quiescer = by_name(adapter).ok_or_else(|| Not::Ever(format!("this version has no adapter {adapter}")))?;
         let place = self.place(of).await.map_err(Not::Yet)?;
         let recovered = self.run(&place, quiescer.recovered(&of.target.probe)).await.map_err(Not::Ever)?;
-        if !recovered.ok() {
+        if !recovered.ok() || recovered.out.trim() != SERVES {
             return Err(Not::Yet(said(&recovered)));
         }
         // Not only up: an engine that found none of its files starts as well, and is empty.
