@@ -48,7 +48,7 @@ fn broken(wire: Wire, kind: String, n: u32) -> Wire {
                 "hang" => std::future::pending().await,
                 "die" => {
                     let answer = wire.ready().await?.call(request).await;
-                    crate::executor::testing::die();
+                    crate::executor::testing::signal("-KILL");
                     answer
                 }
                 code => status(code),

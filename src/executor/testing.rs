@@ -1,20 +1,24 @@
 //! Faults on demand, for the tests on a cluster. In release builds there are none.
 
-/// Ends this process by SIGKILL once the journal has this many entries, if a test asked for it.
+/// Ends this process by SIGKILL once the journal has this many entries, or stops it at exactly so many, if a test asked
+/// for it.
 #[cfg(debug_assertions)]
-pub(crate) fn die_at(entries: usize) {
-    let at = std::env::var("CONSISTENT_BACKUP_TEST_DIE_AT").ok().and_then(|n| n.parse().ok());
-    if at.is_some_and(|at: usize| entries >= at) {
-        die();
+pub(crate) fn entered(entries: usize) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<usize>().ok());
+    if number("CONSISTENT_BACKUP_TEST_DIE_AT").is_some_and(|at| entries >= at) {
+        signal("-KILL");
+    }
+    if number("CONSISTENT_BACKUP_TEST_STOP_AT") == Some(entries) {
+        signal("-STOP");
     }
 }
 
-/// Ends this process by SIGKILL.
+/// Sends this process a signal.
 #[cfg(debug_assertions)]
-pub(crate) fn die() {
+pub(crate) fn signal(name: &str) {
     // No library call kills a process without any of its clean-up; the shell's does.
     let pid = std::process::id().to_string();
-    let _ = std::process::Command::new("kill").args(["-KILL", &pid]).status();
+    let _ = std::process::Command::new("kill").args([name, &pid]).status();
 }
 
 /// Whether a test takes the flush out, to see that rows are lost then.
@@ -24,7 +28,7 @@ pub(crate) fn skip_flush() -> bool {
 }
 
 #[cfg(not(debug_assertions))]
-pub(crate) fn die_at(_: usize) {}
+pub(crate) fn entered(_: usize) {}
 
 #[cfg(not(debug_assertions))]
 pub(crate) fn skip_flush() -> bool {

@@ -1,5 +1,5 @@
-//! The plugin is killed with SIGKILL in and around the window. The databases must serve again by themselves, and any
-//! machine must be able to bring the run to its end.
+//! The plugin is killed with SIGKILL, stopped for a minute or cut off from the network for one, in and around the
+//! window. The databases must serve again by themselves, and anybody else must be able to bring the run to its end.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -8,110 +8,226 @@ use crate::support::acks::{longest_gap, now};
 use crate::support::backup::consistent;
 use crate::support::database::{Database, Kind};
 use crate::support::leftovers::{backups, leases, unnamed};
+use crate::support::network::Lost;
 use crate::support::plugin::{outcome_is, run_of, text};
+use crate::support::process::Ended;
 use crate::support::random::Seeded;
 use crate::support::scene::Scene;
+use crate::support::user::Colleague;
 use crate::support::wait::{seconds, until_none};
 use crate::times;
 
-const BUDGET: Duration = Duration::from_secs(10);
-const SLACK: Duration = Duration::from_secs(5);
+const BUDGET: &[&str] = &["--quiesce-budget", "5s", "--request-timeout", "5s"];
+/// Budget and five seconds.
+const BY_ITSELF: Duration = Duration::from_secs(5 + 5);
+const MINUTE: Duration = Duration::from_secs(60);
 
-/// Where the plugin died.
+/// What happens to the plugin.
 #[derive(Clone, Copy, Debug)]
-enum Death {
-    /// Right after this event of its journal.
-    Event(u32),
-    /// So long after it printed its plan, which is the last it does before it touches anything.
-    Time(Duration),
+enum Blow {
+    /// Killed right after this event of its journal.
+    KilledAt(u32),
+    /// Killed so long after it printed its plan, which is the last it does before it touches anything.
+    KilledAfter(Duration),
+    /// Stopped for a minute right after this event.
+    StoppedAt(u32),
+    /// Without its network for a minute right after this event.
+    OfflineAt(u32),
 }
 
-/// Kills one backup and judges everything after it; whether it was killed before it was over.
-fn survived(scene: &Scene, death: Death, force: bool) -> bool {
-    let known: Vec<String> = backups(scene).iter().map(run_of).collect();
-    let plugin = scene.backup(&["--quiesce-budget", "10s"]);
-    let begun = now();
-    let ended = match death {
-        Death::Event(event) => plugin.dies_at(event).run(),
-        Death::Time(after) => {
-            let mut running = plugin.start();
-            running.until_says("plan of run", seconds(60));
-            // The moment of death is what is tried here: it is no wait for anything.
-            sleep(after);
-            running.kill_hard();
-            running.end(seconds(5))
-        }
-    };
-    let died = now();
-    let killed = ended.was_killed();
-    assert!(killed || ended.code() == Some(0), "{death:?}: {ended}");
+/// Three databases with four claims, and somebody else who may help.
+struct Ground {
+    scene: Scene,
+    colleague: Colleague,
+}
 
-    // By themselves: nothing was called since.
-    scene.all_serve(BUDGET + SLACK);
-    for kind in Kind::ALL {
-        let gap = longest_gap(&scene.acks(kind).all(), begun, now());
-        assert!(gap < BUDGET + SLACK, "{death:?}: {} took no write for {gap:?}", kind.name());
+impl Ground {
+    fn new(test: &str) -> Self {
+        let scene = Scene::new(test, &Database::with_four_claims());
+        let colleague = Colleague::of(&scene);
+        Self { scene, colleague }
     }
-    let new: Vec<_> = backups(scene).into_iter().filter(|record| !known.contains(&run_of(record))).collect();
-    let Some(record) = new.first() else {
-        // It died before its journal was made: then it had touched nothing but Leases, which expire.
-        assert!(killed && matches!(death, Death::Time(_)), "{death:?}: no run is listed: {ended}");
-        return true;
-    };
-    let run = run_of(record);
-    let outcome = text(record, "/status/outcome").to_owned();
-    if killed && matches!(death, Death::Event(_)) {
-        // After its last event it is over, and says so by itself.
-        let over = ["Running", "ApplicationConsistent"].contains(&outcome.as_str());
-        assert!(over, "{death:?}: a run that was killed is unfinished: {record:#}");
+
+    /// Brings a run to its end from elsewhere.
+    fn thaw(&self, run: &str, force: bool) -> Ended {
+        let mut thaw = vec!["thaw", run, "-o", "json"];
+        thaw.extend(force.then_some("--force"));
+        self.scene.plugin(&thaw).kubeconfig(&self.colleague.kubeconfig).run().done()
     }
-    let mut thaw = vec!["thaw", &run, "-o", "json"];
-    thaw.extend(force.then_some("--force"));
-    let thawed = scene.plugin(&thaw).run().done();
-    let record = scene.plugin(&["describe", &run, "-o", "json"]).run().done().json();
-    let after = text(&record, "/status/outcome").to_owned();
-    println!(
-        "{death:?} after {:.1} s: {outcome}, then {after} (thaw took {:.1} s)",
-        (died - begun) as f64 / 1e9,
-        thawed.took.as_secs_f64()
-    );
-    assert!(["ApplicationConsistent", "Failed"].contains(&after.as_str()), "{death:?}: {record:#}");
-    if after == "Failed" {
-        assert_ne!(text(&record, "/status/snapshotsRemoved"), "pending", "{death:?}: {record:#}");
+
+    /// Fails unless every database takes writes by itself, and always did within that time.
+    #[track_caller]
+    fn serve(&self, blow: Blow, begun: i128) {
+        self.scene.all_serve(BY_ITSELF);
+        for kind in Kind::ALL {
+            let gap = longest_gap(&self.scene.acks(kind).all(), begun, now());
+            assert!(gap < BY_ITSELF, "{blow:?}: {} took no write for {gap:?}", kind.name());
+        }
     }
-    until_none("nothing left behind", seconds(30), || unnamed(scene));
-    killed
+
+    /// One backup under this blow, and what it said; `early` also ends the run while the plugin is not there to.
+    /// None if its run was over before.
+    fn struck(&self, blow: Blow, early: bool, known: &[String]) -> Option<Ended> {
+        let plugin = self.scene.backup(BUDGET);
+        let begun = now();
+        let over = |ended: &Ended| assert_eq!(ended.code(), Some(0), "{blow:?}: {ended}");
+        let ended = match blow {
+            Blow::KilledAt(event) => plugin.dies_at(event).run(),
+            Blow::KilledAfter(after) => {
+                let mut running = plugin.start();
+                running.until_says("plan of run", seconds(60));
+                // The moment of death is what is tried here: it is no wait for anything.
+                sleep(after);
+                running.kill_hard();
+                running.end(seconds(5))
+            }
+            Blow::StoppedAt(event) => {
+                let mut running = plugin.stops_at(event).start();
+                if running.until_stopped(seconds(60)) {
+                    self.serve(blow, begun);
+                    if early && let Some(run) = self.runs(known).first() {
+                        self.thaw(run, true);
+                    }
+                    // As long as the lid of a laptop was closed.
+                    sleep(MINUTE);
+                    running.signal("CONT");
+                    running.end(seconds(180))
+                } else {
+                    over(&running.end(seconds(60)));
+                    return None;
+                }
+            }
+            Blow::OfflineAt(event) => {
+                let network = Lost::new();
+                let mut running = plugin.inside(&network).stops_at(event).start();
+                if running.until_stopped(seconds(60)) {
+                    // It stands still only until its network is gone.
+                    network.down();
+                    running.signal("CONT");
+                    self.serve(blow, begun);
+                    if early && let Some(run) = self.runs(known).first() {
+                        self.thaw(run, true);
+                    }
+                    sleep(MINUTE);
+                    network.up();
+                    running.end(seconds(180))
+                } else {
+                    over(&running.end(seconds(60)));
+                    return None;
+                }
+            }
+        };
+        self.serve(blow, begun);
+        if matches!(blow, Blow::KilledAt(_) | Blow::KilledAfter(_)) && !ended.was_killed() {
+            over(&ended);
+            return None;
+        }
+        Some(ended)
+    }
+
+    /// Runs that are not among these.
+    fn runs(&self, known: &[String]) -> Vec<String> {
+        backups(&self.scene).iter().map(run_of).filter(|run| !known.contains(run)).collect()
+    }
+
+    /// Strikes one backup and judges everything after it; whether it was struck before it was over.
+    #[track_caller]
+    fn survived(&self, blow: Blow, odd: bool) -> bool {
+        let scene = &self.scene;
+        let known: Vec<String> = self.runs(&[]);
+        let Some(ended) = self.struck(blow, odd, &known) else { return false };
+        let Some(run) = self.runs(&known).pop() else {
+            // It died before its journal was made: then it had touched nothing but Leases, which expire.
+            assert!(matches!(blow, Blow::KilledAfter(_)), "{blow:?}: no run is listed: {ended}");
+            return true;
+        };
+        let listed = scene.plugin(&["describe", &run, "-o", "json"]).run().done().json();
+        let before = text(&listed, "/status/outcome").to_owned();
+        match (ended.code(), before.as_str()) {
+            (None, "Running" | "ApplicationConsistent" | "Failed") if ended.was_killed() => {}
+            // Code 4: it does not know, and says so; somebody else may have ended the run meanwhile.
+            (Some(0), "ApplicationConsistent") | (Some(1), "Failed" | "Running") | (Some(4), _) => {}
+            other => panic!("{blow:?}: {other:?}: {ended}\n{listed:#}"),
+        }
+        let thawed = self.thaw(&run, odd);
+        let record = scene.plugin(&["describe", &run, "-o", "json"]).run().done().json();
+        let after = text(&record, "/status/outcome").to_owned();
+        println!(
+            "{blow:?}: {} after {:.1} s, {before}, then {after} (thaw took {:.1} s)",
+            ended.status,
+            ended.took.as_secs_f64(),
+            thawed.took.as_secs_f64()
+        );
+        match after.as_str() {
+            "ApplicationConsistent" => {}
+            "Failed" => assert_ne!(text(&record, "/status/snapshotsRemoved"), "pending", "{blow:?}: {record:#}"),
+            _ => panic!("{blow:?}: {record:#}"),
+        }
+        until_none("nothing left behind", seconds(30), || unnamed(scene));
+        true
+    }
+
+    /// Strikes at every event of a run, until one is over before.
+    fn swept(&self, blow: fn(u32) -> Blow) -> u32 {
+        let struck = (1..100).take_while(|&event| self.survived(blow(event), event % 2 == 1)).count();
+        u32::try_from(struck).unwrap()
+    }
+
+    fn works(&self) {
+        let taken = consistent(&self.scene, &Kind::ALL, &[]);
+        outcome_is(&taken.record, "ApplicationConsistent");
+        taken.copies_are_right(&self.scene);
+    }
 }
 
 #[test]
 fn after_events_of_the_journal() {
-    let scene = Scene::new("killed", &Kind::ALL.map(Database::new));
-    let full = times(0, 1) == 1;
-    // With three databases: intents, some held, all flushed, some cut, some released, settled.
-    let sample = [5, 9, 13, 16, 21].into_iter();
-    let moments: Vec<u32> = if full { (1..100).collect() } else { sample.collect() };
-    let mut killed = 0;
-    for (turn, event) in moments.into_iter().enumerate() {
-        if !survived(&scene, Death::Event(event), turn % 2 == 1) {
-            assert!(full, "the run was over before its event {event}");
-            break;
+    let ground = Ground::new("killed");
+    if times(0, 1) == 1 {
+        let killed = ground.swept(Blow::KilledAt);
+        println!("killed after {killed} events");
+        assert!(killed >= 20, "killed at {killed} events only");
+    } else {
+        // With three databases: intents, some held, all flushed, some cut, some released, settled.
+        for (turn, event) in [5, 9, 13, 16, 21].into_iter().enumerate() {
+            assert!(ground.survived(Blow::KilledAt(event), turn % 2 == 1), "the run was over before its event {event}");
         }
-        killed += 1;
     }
-    assert!(killed >= times(5, 20), "killed at {killed} moments only");
-    let taken = consistent(&scene, &Kind::ALL, &[]);
-    outcome_is(&taken.record, "ApplicationConsistent");
-    taken.copies_are_right(&scene);
+    ground.works();
 }
 
 #[test]
 fn at_random_times() {
-    let scene = Scene::new("killed-any", &Kind::ALL.map(Database::new));
+    let ground = Ground::new("killed-any");
     let mut random = Seeded::of_run();
     for turn in 0..times(2, 20) {
         // Idle, a whole run takes this long from its plan to its end.
-        survived(&scene, Death::Time(Duration::from_millis(random.below(2500))), turn % 2 == 1);
+        ground.survived(Blow::KilledAfter(Duration::from_millis(random.below(2500))), turn % 2 == 1);
     }
-    until_none("no lease", seconds(20), || leases(&scene));
-    consistent(&scene, &Kind::ALL, &[]).copies_are_right(&scene);
+    until_none("no lease", seconds(20), || leases(&ground.scene));
+    ground.works();
+}
+
+/// Every event takes more than a minute: all of them in the full set, one in the sample.
+fn away_for_a_minute(test: &str, blow: fn(u32) -> Blow) {
+    let ground = Ground::new(test);
+    if times(0, 1) == 1 {
+        let struck = ground.swept(blow);
+        println!("{test}: {struck} events");
+        assert!(struck >= 20, "struck at {struck} events only");
+    } else {
+        let event = 4 + u32::try_from(Seeded::of_run().below(20)).unwrap();
+        assert!(ground.survived(blow(event), event % 2 == 1), "the run was over before its event {event}");
+    }
+    ground.works();
+}
+
+#[test]
+fn stopped_for_a_minute() {
+    away_for_a_minute("stopped", Blow::StoppedAt);
+}
+
+#[test]
+fn offline_for_a_minute() {
+    away_for_a_minute("offline", Blow::OfflineAt);
 }

@@ -11,6 +11,7 @@ use crate::support::leftovers::state;
 use crate::support::plugin::{Plugin, text};
 use crate::support::process::Ended;
 use crate::support::scene::{Scene, Stopped};
+use crate::support::user;
 use crate::support::wait::{seconds, until};
 
 /// Runs it, and fails unless it is refused, says all of this, and has touched nothing.
@@ -153,22 +154,7 @@ fn a_user_who_may_not_exec() {
 
     refused(&scene, as_user(), &["pods/exec"]);
 
-    let printed = Plugin::new().args(["rbac", "--backup-only"]).run().done().stdout;
-    let file = folder.path().join("rbac.yaml");
-    std::fs::write(&file, printed).unwrap();
-    let mut roles = scene.kubectl.read(&file);
-    assert_eq!(roles.len(), 2, "a Role and a ClusterRole: {roles:#?}");
-    let mut bindings = Vec::new();
-    for role in &mut roles {
-        let kind = role["kind"].as_str().unwrap().to_owned();
-        role["metadata"] = json!({"name": user, "labels": {"test": scene.namespace()}});
-        bindings.push(json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": format!("{kind}Binding"),
-            "metadata": {"name": user, "labels": {"test": scene.namespace()}},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": user},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]}));
-    }
-    scene.kubectl.apply(&roles);
-    scene.kubectl.apply(&bindings);
+    let mut roles = user::give(&scene, &user, &["--backup-only"]);
     as_user().run().done();
     // Whoever looks at the workload sees what was done to it.
     let told = events(&scene);

@@ -41,8 +41,12 @@ pub fn delete(scene: &Scene, kinds: &[Kind], suffix: &str) {
 /// A pod like those of a StatefulSet, on this claim.
 pub fn pod_of(set: &Value, name: &str, claim: &str) -> Value {
     let mut spec = set["spec"]["template"]["spec"].clone();
-    let volume = &set["spec"]["volumeClaimTemplates"][0]["metadata"]["name"];
-    spec["volumes"] = json!([{"name": volume, "persistentVolumeClaim": {"claimName": claim}}]);
+    let templates = set["spec"]["volumeClaimTemplates"].as_array().unwrap();
+    let volume = |(nth, template): (usize, &Value)| match (&template["metadata"]["name"], nth) {
+        (name, 0) => json!({"name": name, "persistentVolumeClaim": {"claimName": claim}}),
+        (name, _) => json!({"name": name, "emptyDir": {}}),
+    };
+    spec["volumes"] = templates.iter().enumerate().map(volume).collect();
     spec["restartPolicy"] = json!("Never");
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"copy": name}}, "spec": spec})
 }

@@ -90,13 +90,23 @@ pub struct Database {
     pub kind: Kind,
     /// Whether a writer keeps it busy.
     pub busy: bool,
+    /// How many claims it has.
+    pub claims: usize,
     edits: Vec<Edit>,
 }
 
 impl Database {
     /// As the manifests have it, under load.
     pub fn new(kind: Kind) -> Self {
-        Self { kind, busy: true, edits: Vec::new() }
+        Self { kind, busy: true, claims: 1, edits: Vec::new() }
+    }
+
+    /// All three, with four claims, busy but no more than a long row of runs needs.
+    pub fn with_four_claims() -> [Self; 3] {
+        Kind::ALL.map(|kind| match Self::new(kind).every("25ms") {
+            database if kind == Kind::Mariadb => database.with_read_only_claim(),
+            database => database,
+        })
     }
 
     /// Without a writer.
@@ -147,6 +157,19 @@ impl Database {
         self.edit_kind("Pod", move |pod| {
             let variables = pod["spec"]["containers"][0]["env"].as_array_mut().unwrap();
             variables.iter_mut().find(|variable| variable["name"] == name).unwrap()["value"] = json!(value);
+        })
+    }
+
+    /// With a second claim, which its server can only read.
+    pub fn with_read_only_claim(mut self) -> Self {
+        self.claims += 1;
+        self.edit(|set| {
+            let spec = &mut set["spec"];
+            let mut template = spec["volumeClaimTemplates"][0].clone();
+            template["metadata"]["name"] = json!("files");
+            spec["volumeClaimTemplates"].as_array_mut().unwrap().push(template);
+            let mounts = &mut spec["template"]["spec"]["containers"][0]["volumeMounts"];
+            mounts.as_array_mut().unwrap().push(json!({"name": "files", "mountPath": "/srv/files", "readOnly": true}));
         })
     }
 

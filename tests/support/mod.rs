@@ -18,5 +18,6 @@ pub mod plugin;
 pub mod process;
 pub mod random;
 pub mod scene;
+pub mod user;
 pub mod verdict;
 pub mod wait;

@@ -53,6 +53,11 @@ impl Plugin {
         self.env("CONSISTENT_BACKUP_TEST_DIE_AT", event.to_string())
     }
 
+    /// The process stops itself right after it handed over this event of its journal (debug builds only).
+    pub fn stops_at(self, event: u32) -> Self {
+        self.env("CONSISTENT_BACKUP_TEST_STOP_AT", event.to_string())
+    }
+
     pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
         self.0.args(args);
         self

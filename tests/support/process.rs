@@ -72,6 +72,19 @@ impl Running {
         run(Command::new("kill").args([&format!("-{name}"), &id])).done();
     }
 
+    /// Waits until it is stopped; false if it ended instead.
+    pub fn until_stopped(&mut self, within: Duration) -> bool {
+        let stat = format!("/proc/{}/stat", self.child.id());
+        wait::until(&format!("{} to be stopped", self.shown), within, || {
+            let state = std::fs::read_to_string(&stat).unwrap_or_default();
+            match state.rsplit_once(") ").map(|(_, rest)| rest.chars().next()) {
+                Some(Some('T')) => Ok(true),
+                _ if !self.is_running() => Ok(false),
+                _ => Err(state),
+            }
+        })
+    }
+
     /// Waits for its end; past `within` it is killed and the test fails.
     pub fn end(mut self, within: Duration) -> Ended {
         let end = Instant::now() + within;

@@ -19,7 +19,8 @@ use super::wait::{seconds, until};
 /// The scene of one test.
 pub struct Scene {
     pub kubectl: Kubectl,
-    databases: Vec<Kind>,
+    /// Each with the number of its claims.
+    databases: Vec<(Kind, usize)>,
     _turn: Turn,
 }
 
@@ -39,7 +40,7 @@ impl Scene {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("test-{test}-{:x}-{number}", std::process::id());
         let kubectl = Kubectl::new(&namespace);
-        let scene = Self { kubectl, databases: databases.iter().map(|d| d.kind).collect(), _turn: turn };
+        let scene = Self { kubectl, databases: databases.iter().map(|d| (d.kind, d.claims)).collect(), _turn: turn };
         scene.kubectl.ok(&["create", "namespace", &namespace]);
         until("the namespace's service account", seconds(10), || {
             let got = scene.kubectl.run(&["get", "serviceaccount", "default"]);
@@ -78,13 +79,19 @@ impl Scene {
 
     /// `quiesce-snapshot` of all databases of the scene, with the record as JSON.
     pub fn backup(&self, more: &[&str]) -> Plugin {
-        self.backup_of(&self.databases, more)
+        let kinds: Vec<Kind> = self.databases.iter().map(|(kind, _)| *kind).collect();
+        self.backup_of(&kinds, more)
     }
 
     /// The same of some of them.
     pub fn backup_of(&self, kinds: &[Kind], more: &[&str]) -> Plugin {
         let objects: Vec<String> = kinds.iter().map(|kind| kind.object()).collect();
         self.plugin(&["quiesce-snapshot", "-o", "json"]).args(objects).args(more)
+    }
+
+    /// How many claims these databases have.
+    pub fn claims(&self, kinds: &[Kind]) -> usize {
+        self.databases.iter().filter(|(kind, _)| kinds.contains(kind)).map(|(_, claims)| claims).sum()
     }
 
     /// What this database's writer was told.
@@ -115,7 +122,7 @@ impl Scene {
     /// Fails unless every database takes writes, begun from now on.
     pub fn all_serve(&self, within: std::time::Duration) {
         let from = now();
-        for kind in &self.databases {
+        for (kind, _) in &self.databases {
             self.acks(*kind).serves_after(from, within);
         }
     }
