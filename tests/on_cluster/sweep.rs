@@ -104,7 +104,7 @@ fn any_broken_request_is_survived() {
     let mut broken = 0;
     if times(0, 1) == 1 {
         // Some at a time: a run mostly waits.
-        for kinds in kinds().chunks(4) {
+        for kinds in kinds().chunks(2) {
             let swept = |kind: &String| {
                 let kind = kind.clone();
                 std::thread::spawn(move || swept(&kind))

@@ -101,9 +101,9 @@ impl Database {
         Self { kind, busy: true, claims: 1, edits: Vec::new() }
     }
 
-    /// All three, with four claims, busy but no more than a long row of runs needs.
+    /// All three, with four claims, as busy as a long row of runs needs, and without the work of probes.
     pub fn with_four_claims() -> [Self; 3] {
-        Kind::ALL.map(|kind| match Self::new(kind).every("25ms") {
+        Kind::ALL.map(|kind| match Self::new(kind).every("25ms").unprobed() {
             database if kind == Kind::Mariadb => database.with_read_only_claim(),
             database => database,
         })
