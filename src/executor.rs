@@ -98,7 +98,7 @@ impl<F: Fold> Log<F> {
             let entry = Entry { at: self.clock.now(), event, detail };
             self.journal.later(&entry);
             self.entries.push(entry);
-            testing::entered(self.entries.len());
+            testing::entered(self.entries.len() - 1, self.entries.len());
         }
         fits
     }
@@ -133,7 +133,7 @@ impl<F: Fold> Log<F> {
         let entries: Vec<Entry<F::Event>> =
             events.into_iter().map(|event| Entry { at, event, detail: Detail::default() }).collect();
         let append = self.journal.durable(entries.clone(), DURABLE).await;
-        testing::entered(self.entries.len() + entries.len());
+        testing::entered(self.entries.len(), self.entries.len() + entries.len());
         if append != Append::TakenOver {
             for entry in entries {
                 // The fold asked for these events, so it takes them.

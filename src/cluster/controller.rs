@@ -17,6 +17,8 @@ const EVERY: Duration = Duration::from_millis(100);
 /// After how many seconds a probe is nobody's any more: longer than asking and deleting take.
 const LEFT: i64 = 60;
 const REQUEST: Duration = Duration::from_secs(10);
+/// How often its deletion is asked for.
+const REMOVALS: usize = 3;
 
 /// Creates a VolumeSnapshot of a claim that does not exist. A controller writes an error on it; nothing is ever cut.
 /// The object is deleted in any case.
@@ -25,20 +27,29 @@ pub(super) async fn missing(client: &kube::Client, namespace: &str, run: &str) -
     // A repeated attempt plans again, and must not take an earlier probe's answer for its own.
     let name = format!("consistent-backup-{run}-probe-{}", nonce());
     let refusal = ask(&api, &name, run).await.err();
-    let removed = timeout(REQUEST, api.delete(&name, &DeleteParams::default())).await;
-    match (refusal, removed) {
-        (Some(refusal), _) => Some(refusal),
-        (None, Ok(Ok(_))) => None,
-        (None, Ok(Err(e))) if is_not_found(&e) => None,
-        (None, removed) => {
-            let why =
-                removed.map_or_else(|_| "no answer".into(), |r| r.map_or_else(|e| explain(&e), |_| String::new()));
-            Some(
-                Refusal::new(format!("volumesnapshot/{name}"), format!("the probe could not be deleted: {why}"))
-                    .hint("it is of a claim that does not exist and can be deleted by hand"),
-            )
-        }
+    let removed = remove(&api, &name).await;
+    refusal.or_else(|| {
+        let why = removed.err()?;
+        Some(
+            Refusal::new(format!("volumesnapshot/{name}"), format!("the probe could not be deleted: {why}"))
+                .hint("it is of a claim that does not exist and can be deleted by hand"),
+        )
+    })
+}
+
+/// Deletes the probe; what is refused once is asked for again, as nothing else names it.
+async fn remove(api: &Api<VolumeSnapshot>, name: &str) -> Result<(), String> {
+    let mut why = String::new();
+    for _ in 0..REMOVALS {
+        why = match timeout(REQUEST, api.delete(name, &DeleteParams::default())).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(e)) if is_not_found(&e) => return Ok(()),
+            Ok(Err(e)) => explain(&e),
+            Err(_) => "no answer".into(),
+        };
+        sleep(EVERY).await;
     }
+    Err(why)
 }
 
 async fn ask(api: &Api<VolumeSnapshot>, name: &str, run: &str) -> Result<(), Refusal> {

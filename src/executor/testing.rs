@@ -1,14 +1,14 @@
 //! Faults on demand, for the tests on a cluster. In release builds there are none.
 
-/// Ends this process by SIGKILL once the journal has this many entries, or stops it at exactly so many, if a test asked
-/// for it.
+/// Once the journal has this many entries and had so many before: ends this process by SIGKILL or stops it, if a test
+/// asked for that.
 #[cfg(debug_assertions)]
-pub(crate) fn entered(entries: usize) {
+pub(crate) fn entered(before: usize, entries: usize) {
     let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse::<usize>().ok());
     if number("CONSISTENT_BACKUP_TEST_DIE_AT").is_some_and(|at| entries >= at) {
         signal("-KILL");
     }
-    if number("CONSISTENT_BACKUP_TEST_STOP_AT") == Some(entries) {
+    if number("CONSISTENT_BACKUP_TEST_STOP_AT").is_some_and(|at| before < at && at <= entries) {
         signal("-STOP");
     }
 }
@@ -28,7 +28,7 @@ pub(crate) fn skip_flush() -> bool {
 }
 
 #[cfg(not(debug_assertions))]
-pub(crate) fn entered(_: usize) {}
+pub(crate) fn entered(_: usize, _: usize) {}
 
 #[cfg(not(debug_assertions))]
 pub(crate) fn skip_flush() -> bool {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::acks::{longest_gap, now};
+use crate::support::acks::now;
 use crate::support::backup::proved;
 use crate::support::classes::FaultClass;
 use crate::support::cluster;
@@ -16,7 +16,7 @@ use crate::times;
 
 /// The longest silence of each writer since then.
 fn gaps(scene: &Scene, kinds: &[Kind], from: i128) -> Vec<(Kind, Duration)> {
-    let gap = |kind: &Kind| (*kind, longest_gap(&scene.acks(*kind).all(), from, now()));
+    let gap = |kind: &Kind| (*kind, scene.acks(*kind).gap_since(from));
     kinds.iter().map(gap).collect()
 }
 
@@ -70,6 +70,63 @@ fn an_answer_that_is_lost_after_the_cut_is_waited_for() {
     let class = FaultClass::new(&scene, "error-after-cut");
     let ended = scene.backup(&["--snapshot-class", &class.name]).run().done();
     proved(&scene, &[Kind::Redis], &ended).copies_are_right(&scene);
+}
+
+/// The storage cuts and never says that its copy can be restored from: nobody is held for that, and nobody is told that
+/// it can.
+#[test]
+fn a_copy_that_never_gets_ready_holds_nothing_and_is_told() {
+    let scene = Scene::new("never-ready", &Kind::ALL.map(Database::new));
+    let class = FaultClass::new(&scene, "never-ready");
+    let begun = now();
+    let ended = scene.backup(&["--snapshot-class", &class.name, "--wait", "4s"]).run().done();
+    for (kind, gap) in gaps(&scene, &Kind::ALL, begun) {
+        assert!(gap < seconds(6), "{} took no write for {gap:?}", kind.name());
+    }
+    let record = ended.json();
+    outcome_is(&record, "ApplicationConsistent");
+    for claim in list(&record, "/status/claims") {
+        assert_eq!(claim["ready"], false, "{claim:#}");
+    }
+    ended.says(&["3 of 3 copies cannot be restored from yet"]);
+    let run = run_of(&record);
+    let copy = ["restore-from-snapshot", &run, "--claims-only", "--suffix", "x"];
+    scene.plugin(&copy).run().exits(5).says(&["readyToUse"]);
+    scene.plugin(&["delete", &run, "--yes"]).run().done();
+    assert_eq!(unnamed(&scene), Vec::<String>::new());
+}
+
+/// A class of deletionPolicy Retain: what an attempt that failed had cut is removed from the storage all the same, also
+/// by another process after one that died while it removed.
+#[test]
+fn what_a_retaining_class_keeps_is_removed_too() {
+    let scene = Scene::new("retaining", &Kind::ALL.map(Database::new));
+    let class = FaultClass::retaining(&scene);
+    // All is cut by then.
+    let died = scene.backup(&["--snapshot-class", &class.name]).dies_at(18).run();
+    assert!(died.was_killed(), "{died}");
+    let run = run_of(backups(&scene).last().expect("the run is listed"));
+    let kept = |line: &String| line.starts_with("stored snapshot");
+    assert_eq!(unnamed(&scene).iter().filter(|line| kept(line)).count(), 3);
+    let entries = || {
+        let journal = scene.kubectl.get(&format!("configmap/consistent-backup-{run}"));
+        journal["data"].as_object().unwrap().keys().filter(|key| key.starts_with("e0")).count()
+    };
+    // When it has taken the run over, before it removes anything, when it removed one of three, and at once again.
+    for more in [1, 7, 3, 2] {
+        let at = u32::try_from(entries() + more).unwrap();
+        let thawed = scene.plugin(&["thaw", &run, "--force"]).dies_at(at).run();
+        assert!(thawed.was_killed(), "{thawed}");
+        let record = scene.plugin(&["describe", &run, "-o", "json"]).run().done().json();
+        let (outcome, removed) = (text(&record, "/status/outcome"), text(&record, "/status/snapshotsRemoved"));
+        println!("died after {at} entries: {outcome}, snapshots {removed}");
+        assert!(outcome == "Running" || (outcome, removed) == ("Failed", "pending"), "{record:#}");
+    }
+    scene.plugin(&["thaw", &run, "--force"]).run().done();
+    let record = scene.plugin(&["describe", &run, "-o", "json"]).run().done().json();
+    outcome_is(&record, "Failed");
+    assert_eq!(text(&record, "/status/snapshotsRemoved"), "removed", "{record:#}");
+    assert_eq!(unnamed(&scene), Vec::<String>::new());
 }
 
 #[test]

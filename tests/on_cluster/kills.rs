@@ -4,7 +4,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::support::acks::{longest_gap, now};
+use crate::support::acks::now;
 use crate::support::backup::consistent;
 use crate::support::database::{Database, Kind};
 use crate::support::leftovers::{backups, leases, unnamed};
@@ -60,7 +60,7 @@ impl Ground {
     fn serve(&self, blow: Blow, begun: i128) {
         self.scene.all_serve(BY_ITSELF);
         for kind in Kind::ALL {
-            let gap = longest_gap(&self.scene.acks(kind).all(), begun, now());
+            let gap = self.scene.acks(kind).gap_since(begun);
             assert!(gap < BY_ITSELF, "{blow:?}: {} took no write for {gap:?}", kind.name());
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use serde_json::Value;
 
-use crate::support::acks::{longest_gap, now};
+use crate::support::acks::now;
 use crate::support::backup::consistent;
 use crate::support::cluster;
 use crate::support::database::{Database, Kind};
@@ -40,7 +40,7 @@ fn survived(scene: &Scene, colleague: &Colleague, kind: &str, n: u32, force: boo
     // By themselves: nothing was called since.
     scene.all_serve(seconds(BUDGET + SLACK));
     for database in Kind::ALL {
-        let gap = longest_gap(&scene.acks(database).all(), begun, now());
+        let gap = scene.acks(database).gap_since(begun);
         assert!(gap < seconds(BUDGET + SLACK), "{}: no write for {gap:?}", at(&database.name()));
     }
     let new: Vec<Value> = backups(scene).into_iter().filter(|record| !known.contains(&run_of(record))).collect();

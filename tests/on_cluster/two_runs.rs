@@ -1,7 +1,8 @@
 //! Two runs on one database, and a user who changes their mind.
 
 use crate::support::acks::{longest_gap, now};
-use crate::support::backup::{holding, proved};
+use crate::support::backup::{Taken, holding, proved};
+use crate::support::classes::FaultClass;
 use crate::support::database::{Database, Kind};
 use crate::support::leftovers::{backups, leases, state, unnamed};
 use crate::support::plugin::{outcome_is, run_of, text};
@@ -19,6 +20,21 @@ fn a_second_run_is_refused_and_names_the_first() {
     assert_eq!(backups(&scene).len(), 1, "the second run left a record");
     proved(&scene, &Kind::ALL, &first.end(seconds(60)).done());
     assert_eq!(leases(&scene), Vec::<String>::new());
+}
+
+#[test]
+fn runs_on_other_databases_do_not_disturb_each_other() {
+    let scene = Scene::new("disjoint", &Kind::ALL.map(Database::new));
+    let class = FaultClass::new(&scene, "cut-delay-5s");
+    let kinds = [[Kind::Mariadb], [Kind::Redis], [Kind::Postgres]];
+    let runs = kinds.map(|kind| scene.backup_of(&kind, &["--snapshot-class", &class.name]).start());
+    let taken: Vec<Taken> =
+        std::iter::zip(runs, kinds).map(|(run, kinds)| proved(&scene, &kinds, &run.end(seconds(120)).done())).collect();
+    let (latest_start, first_end) =
+        (taken.iter().map(|t| t.window.start).max().unwrap(), taken.iter().map(|t| t.window.end).min().unwrap());
+    assert!(latest_start < first_end, "they were not held at the same time");
+    assert_eq!(leases(&scene), Vec::<String>::new());
+    taken.iter().for_each(|taken| taken.copies_are_right(&scene));
 }
 
 #[test]

@@ -35,13 +35,32 @@ impl AckLog {
 
     /// The row that was acknowledged last.
     pub fn last(&self) -> Option<Ack> {
-        let mut file = File::open(&self.0).ok()?;
-        let length = file.metadata().unwrap().len();
-        file.seek(SeekFrom::Start(length.saturating_sub(1000))).unwrap();
+        self.tail(1000).0.last().copied()
+    }
+
+    /// The longest time without an acknowledgement since this moment.
+    pub fn gap_since(&self, from: i128) -> Duration {
+        // A log that grew for an hour is not read whole.
+        let mut length = 1 << 16;
+        loop {
+            let (acks, whole) = self.tail(length);
+            if whole || acks.first().is_some_and(|ack| ack.acked < from) {
+                return longest_gap(&acks, from, now());
+            }
+            length *= 4;
+        }
+    }
+
+    /// The rows in the last bytes of the file, and whether these are all.
+    fn tail(&self, length: u64) -> (Vec<Ack>, bool) {
+        let Ok(mut file) = File::open(&self.0) else { return (Vec::new(), true) };
+        let size = file.metadata().unwrap().len();
+        file.seek(SeekFrom::Start(size.saturating_sub(length))).unwrap();
         let mut tail = String::new();
         file.read_to_string(&mut tail).unwrap();
-        let whole = if length > 1000 { tail.split_once('\n').map_or("", |(_, rest)| rest) } else { &tail };
-        parse(whole).last().copied()
+        let whole = size <= length;
+        let lines = if whole { &tail } else { tail.split_once('\n').map_or("", |(_, rest)| rest) };
+        (parse(lines), whole)
     }
 
     /// Waits for a row that was begun and acknowledged after this moment: the database takes writes.

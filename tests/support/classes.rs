@@ -32,6 +32,14 @@ impl FaultClass {
         Self { name, object }
     }
 
+    /// A class without a fault, which keeps what it cut when its objects are deleted.
+    pub fn retaining(scene: &Scene) -> Self {
+        let mut class = Self::new(scene, "always-error");
+        class.object["deletionPolicy"] = json!("Retain");
+        class.heal(scene);
+        class
+    }
+
     /// From now on the storage does what it is asked.
     pub fn heal(&self, scene: &Scene) {
         let mut object = self.object.clone();

@@ -38,38 +38,35 @@ pub fn unnamed(scene: &Scene) -> Vec<String> {
             }
         }
     }
+    let objects = scene.kubectl.list(&["volumesnapshots,volumesnapshotcontents,persistentvolumes,leases"]);
+    let ours = |object: &Value, reference: &str| object["spec"][reference]["namespace"] == *scene.namespace();
     let mut unnamed = Vec::new();
-    for snapshot in names(&scene.kubectl.list(&["volumesnapshots"])) {
-        if !snapshots.contains(&snapshot) {
-            unnamed.push(format!("volumesnapshot/{snapshot}"));
+    let mut volumes = BTreeSet::new();
+    for object in &objects {
+        let name = name(object);
+        match object["kind"].as_str().unwrap() {
+            "VolumeSnapshot" if !snapshots.contains(name) => unnamed.push(format!("volumesnapshot/{name}")),
+            "VolumeSnapshotContent" if ours(object, "volumeSnapshotRef") && !contents.contains(name) => {
+                unnamed.push(format!("volumesnapshotcontent/{name}"));
+            }
+            "PersistentVolume" if ours(object, "claimRef") => {
+                volumes.insert(text(object, "/spec/csi/volumeHandle").to_owned());
+            }
+            "Lease" => unnamed.push(format!("lease/{name}")),
+            _ => {}
         }
     }
-    for content in scene.kubectl.list(&["volumesnapshotcontents"]) {
-        let ours = content["spec"]["volumeSnapshotRef"]["namespace"] == *scene.namespace();
-        if ours && !contents.contains(name(&content)) {
-            unnamed.push(format!("volumesnapshotcontent/{}", name(&content)));
-        }
-    }
-    let volumes = volumes(scene);
     for (handle, volume) in cluster::stored_snapshots() {
         if volumes.contains(&volume) && !handles.contains(&handle) {
             unnamed.push(format!("stored snapshot {handle} of volume {volume}"));
         }
     }
-    unnamed.extend(leases(scene));
     unnamed
 }
 
 /// The Leases of the namespace that somebody holds, or that are there at all.
 pub fn leases(scene: &Scene) -> Vec<String> {
     names(&scene.kubectl.list(&["leases"])).into_iter().map(|lease| format!("lease/{lease}")).collect()
-}
-
-/// The storage's names of the namespace's volumes.
-fn volumes(scene: &Scene) -> BTreeSet<String> {
-    let all = scene.kubectl.list(&["persistentvolumes"]);
-    let ours = all.iter().filter(|volume| volume["spec"]["claimRef"]["namespace"] == *scene.namespace());
-    ours.map(|volume| text(volume, "/spec/csi/volumeHandle").to_owned()).collect()
 }
 
 /// Everything in the namespace and of it that a run could have touched: kind, name, uid and version.

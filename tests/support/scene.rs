@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
@@ -21,6 +22,8 @@ pub struct Scene {
     pub kubectl: Kubectl,
     /// Each with the number of its claims.
     databases: Vec<(Kind, usize)>,
+    /// The uid of each writer's pod.
+    writers: [OnceLock<String>; 3],
     _turn: Turn,
 }
 
@@ -40,7 +43,8 @@ impl Scene {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("test-{test}-{:x}-{number}", std::process::id());
         let kubectl = Kubectl::new(&namespace);
-        let scene = Self { kubectl, databases: databases.iter().map(|d| (d.kind, d.claims)).collect(), _turn: turn };
+        let databases_of = databases.iter().map(|d| (d.kind, d.claims)).collect();
+        let scene = Self { kubectl, databases: databases_of, writers: Default::default(), _turn: turn };
         scene.kubectl.ok(&["create", "namespace", &namespace]);
         until("the namespace's service account", seconds(10), || {
             let got = scene.kubectl.run(&["get", "serviceaccount", "default"]);
@@ -96,7 +100,8 @@ impl Scene {
 
     /// What this database's writer was told.
     pub fn acks(&self, kind: Kind) -> AckLog {
-        let uid = self.uid(&format!("pod/writer-{}", kind.name()));
+        // Asked for once: nothing replaces a writer.
+        let uid = self.writers[kind as usize].get_or_init(|| self.uid(&format!("pod/writer-{}", kind.name())));
         let log = format!("kubelet/pods/{uid}/volumes/kubernetes.io~empty-dir/log/acks");
         AckLog::new(cluster::state().join(PathBuf::from(log)))
     }

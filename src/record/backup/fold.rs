@@ -204,12 +204,17 @@ pub(super) fn repeated(entries: &[Entry<Event>]) -> Vec<AttemptStatus> {
         .collect()
 }
 
-/// What became of the snapshots of a run that is no backup.
+/// What became of the snapshots of a run that is no backup; as long as it may still become one there is nothing to
+/// remove.
 pub(super) fn snapshots_removed(run: &Run, claims: usize) -> &'static str {
-    let phases: Vec<CutPhase> = (0..claims).map(|c| run.cut(c)).collect();
-    if phases.contains(&CutPhase::DiscardPending) || phases.contains(&CutPhase::Discarding) {
+    let any = |wanted: &[CutPhase]| (0..claims).any(|c| wanted.contains(&run.cut(c)));
+    let failed = matches!(run.outcome(), Some(Outcome::Failed | Outcome::Stuck));
+    if any(&[CutPhase::DiscardPending, CutPhase::Discarding])
+        // Its process may have died between failing and removing.
+        || failed && any(&[CutPhase::Started, CutPhase::Done, CutPhase::Failed])
+    {
         "pending"
-    } else if phases.contains(&CutPhase::Discarded) {
+    } else if any(&[CutPhase::Discarded]) {
         "removed"
     } else {
         "notNeeded"
