@@ -35,6 +35,15 @@ fn happily(step: &Step) -> Vec<Event> {
     }
 }
 
+/// More steps than any path here has.
+const MOST: usize = 100;
+
+/// Whether the run is not over; a path that never is fails its test instead of going on for ever.
+fn goes_on(run: &Run, left: &mut usize) -> bool {
+    *left = left.checked_sub(1).expect("a run without an end");
+    !run.is_finished()
+}
+
 fn apply(run: &mut Run, events: &[Event]) {
     for event in events {
         run.apply(event).unwrap();
@@ -43,7 +52,8 @@ fn apply(run: &mut Run, events: &[Event]) {
 
 /// Goes on well until `next` is such a step, and leaves it undone.
 fn until(run: &mut Run, there: impl Fn(&Step) -> bool) {
-    while !there(&run.next()) {
+    let mut left = MOST;
+    while !there(&run.next()) && goes_on(run, &mut left) {
         let step = run.next();
         apply(run, &run.intents(&step));
         apply(run, &happily(&step));
@@ -59,7 +69,8 @@ fn to_end(run: &mut Run) -> Outcome {
 fn happy_path() {
     let mut run = Run::new(&shape());
     let mut seen = Vec::new();
-    while !run.is_finished() {
+    let mut left = MOST;
+    while goes_on(&run, &mut left) {
         let step = run.next();
         let intents = run.intents(&step);
         apply(&mut run, &intents);
@@ -185,7 +196,8 @@ fn nobody_need_wait_for_uploads() {
 fn who_takes_over_fails_what_was_not_past_its_window() {
     let died = vec![Event::TakenOver, Event::Aborted(Abort::Died)];
     let mut run = Run::new(&shape());
-    while !run.is_finished() {
+    let mut left = MOST;
+    while goes_on(&run, &mut left) {
         let step = run.next();
         let past = matches!(step, Step::Compare | Step::Keep(_) | Step::Settle(_) | Step::Finish(_));
         assert_eq!(run.recovery(), if past { vec![Event::TakenOver] } else { died.clone() }, "{step:?}");

@@ -21,6 +21,15 @@ fn happily(step: &Step) -> Vec<Event> {
     }
 }
 
+/// More steps than any path here has.
+const MOST: usize = 100;
+
+/// Whether the run is not over; a path that never is fails its test instead of going on for ever.
+fn goes_on(run: &Run, left: &mut usize) -> bool {
+    *left = left.checked_sub(1).expect("a run without an end");
+    !run.is_finished()
+}
+
 fn apply(run: &mut Run, events: &[Event]) {
     for event in events {
         run.apply(event).unwrap();
@@ -37,14 +46,16 @@ fn go(run: &mut Run) -> (Step, Vec<Event>) {
 }
 
 fn until(run: &mut Run, there: &Step) {
-    while run.next() != *there {
+    let mut left = MOST;
+    while run.next() != *there && goes_on(run, &mut left) {
         go(run);
     }
 }
 
 fn rest(run: &mut Run) -> Vec<Step> {
     let mut steps = Vec::new();
-    while !run.is_finished() {
+    let mut left = MOST;
+    while goes_on(run, &mut left) {
         steps.push(go(run).0);
     }
     steps
@@ -54,7 +65,8 @@ fn rest(run: &mut Run) -> Vec<Step> {
 fn happy_path() {
     let mut run = Run::new(&SHAPE);
     let mut seen = Vec::new();
-    while !run.is_finished() {
+    let mut left = MOST;
+    while goes_on(&run, &mut left) {
         seen.push(go(&mut run));
     }
     let replaced = [0, 1].map(Event::ReplaceIntended).to_vec();
@@ -82,7 +94,8 @@ fn the_way_back() {
     apply(&mut run, &[Event::Aborted(Abort::Step), Event::Aborted(Abort::Signal)]);
     assert_eq!(run.aborted(), Some(Abort::Step), "the first reason is told");
     let mut seen = Vec::new();
-    while !run.is_finished() {
+    let mut left = MOST;
+    while goes_on(&run, &mut left) {
         seen.push(go(&mut run));
     }
     let outcome = Outcome::RestoredOldVolumes;
@@ -161,7 +174,8 @@ fn policies_that_were_not_put_back_are_put_back_later() {
 #[test]
 fn who_takes_over_goes_back_unless_all_had_recovered() {
     let mut run = Run::new(&SHAPE);
-    while !run.is_finished() {
+    let mut left = MOST;
+    while goes_on(&run, &mut left) {
         let mut events = vec![Event::TakenOver];
         if !matches!(run.next(), Step::Compare | Step::Restate | Step::Finish(_)) {
             events.push(Event::Aborted(Abort::Died));
