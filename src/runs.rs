@@ -214,13 +214,24 @@ mod tests {
         }
     }
 
+    /// ConfigMaps as they lay in a cluster, and what `describe -o json` printed of them that day: backups that succeeded
+    /// and failed, restores that succeeded and went back after they were killed.
     #[test]
-    fn a_journal_of_the_first_format_still_tells_the_same() {
-        // A ConfigMap as it lay in a cluster, and what `describe -o json` printed of it that day.
-        let object = serde_json::from_str(include_str!("../tests/fixtures/journals/backup-1.json")).unwrap();
-        let printed = serde_json::from_str(include_str!("../tests/fixtures/journals/backup-1.record.json")).unwrap();
-        let record = BackupJournal::read(&Stored::new(object)).unwrap().record().unwrap();
-        still_says(&serde_json::to_value(record).unwrap(), &printed, "record");
+    fn journals_of_the_first_format_still_tell_the_same() {
+        macro_rules! golden {
+            ($($name:literal)*) => {
+                [$((
+                    $name,
+                    include_str!(concat!("../tests/fixtures/journals/", $name, ".json")),
+                    include_str!(concat!("../tests/fixtures/journals/", $name, ".record.json")),
+                )),*]
+            };
+        }
+        for (name, object, printed) in golden!("backup-1" "backup-2" "restore-1" "restore-2") {
+            let stored = Stored::new(serde_json::from_str(object).unwrap());
+            let printed = serde_json::from_str(printed).unwrap();
+            still_says(&serde_json::to_value(item(&stored).unwrap()).unwrap(), &printed, name);
+        }
     }
 
     #[test]
