@@ -246,18 +246,27 @@ pub struct Reason {
     pub message: String,
     /// What the user can do.
     pub hint: Option<String>,
+    /// It lies in the data or in what the server is doing now, which a restore replaces; not in image or configuration.
+    pub in_data: bool,
 }
 
 impl Reason {
     /// A reason without a hint.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None }
+        Self { message: message.into(), hint: None, in_data: false }
     }
 
     /// The same with what the user can do.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same as one that a restore ends.
+    #[must_use]
+    pub fn in_data(mut self) -> Self {
+        self.in_data = true;
         self
     }
 

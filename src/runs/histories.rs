@@ -12,6 +12,8 @@ use crate::protocol::Abort;
 use crate::protocol::backup::{Held, Outcome, Step};
 use crate::record::entry::Detail;
 
+mod restores;
+
 /// Two databases, one of them light, and three claims.
 fn plan() -> Plan {
     let target = |pod: &str, stops: bool| {

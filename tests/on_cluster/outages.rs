@@ -13,6 +13,7 @@ use crate::support::leftovers::{backups, unnamed};
 use crate::support::network::Lost;
 use crate::support::plugin::{outcome_is, run_of, text};
 use crate::support::process::Ended;
+use crate::support::random::Seeded;
 use crate::support::scene::Scene;
 use crate::support::wait::{seconds, until, until_none};
 use crate::times;
@@ -74,6 +75,29 @@ fn broken(scene: &Scene, serving: &[Kind], what: impl FnOnce()) -> String {
 fn the_api_server_is_killed() {
     let scene = alone("no-api");
     broken(&scene, &Kind::ALL, || cluster::restart("apiserver"));
+}
+
+/// In every phase but the one above: where sessions are opened, before and after the hold, while it releases, compares,
+/// keeps and waits for the copies. In the sample in one of them.
+#[test]
+fn the_api_server_is_killed_in_any_phase() {
+    let scene = alone("no-api-phase");
+    let events = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27];
+    let one = usize::try_from(Seeded::of_run().below(events.len() as u64)).unwrap();
+    let chosen = if times(0, 1) == 1 { &events[..] } else { &events[one..=one] };
+    for &event in chosen {
+        let known = backups(&scene).len();
+        let mut running = scene.backup(BUDGET).stops_at(event).start();
+        assert!(running.until_stopped(seconds(60)), "the run was over before its event {event}");
+        running.signal("CONT");
+        cluster::restart("apiserver");
+        serve(&scene, &Kind::ALL, BY_ITSELF);
+        let ended = running.end(seconds(180));
+        println!("after event {event}:");
+        assert_eq!(backups(&scene).len(), known + 1, "{ended}");
+        ends_in_truth(&scene, &ended);
+    }
+    consistent(&scene, &Kind::ALL, &[]);
 }
 
 #[test]
@@ -216,6 +240,39 @@ fn the_network_is_lost() {
     ends_in_truth(&scene, &ended);
     outcome_is(&described(&scene, &run), "Failed");
     consistent(&scene, &Kind::ALL, &[]);
+}
+
+/// The volumes of all databases are full, and then the storage itself. Whether a backup can be taken then is the
+/// databases' and the storage's to say; what is said of it is true, and with space again everything goes on.
+#[test]
+fn the_storage_is_full() {
+    let scene = alone("full");
+    for kind in Kind::ALL {
+        let folder = kind.folder();
+        let most = format!("$(($(df -P -B1 {folder} | awk 'NR==2 {{print $4}}') / 100 * 95))");
+        // The rest is written until nothing more can be.
+        let fill = format!("fallocate -l {most} {folder}/filler && ! cat /dev/zero >> {folder}/filler");
+        scene.kubectl.exec(&kind.pod(), &["sh", "-c", &fill]).done();
+    }
+    truth_with_little_space(&scene);
+    for kind in Kind::ALL {
+        // A server that could not go on is started again, and then there is no container for a moment.
+        let filler = format!("{}/filler", kind.folder());
+        until_none("space again", seconds(60), || {
+            let removed = scene.kubectl.exec(&kind.pod(), &["rm", "-f", &filler]);
+            if removed.status.success() { vec![] } else { vec![removed.to_string()] }
+        });
+    }
+    serve(&scene, &Kind::ALL, 120);
+    consistent(&scene, &Kind::ALL, &[]).copies_are_right(&scene);
+}
+
+fn truth_with_little_space(scene: &Scene) {
+    let ended = scene.backup(BUDGET).run();
+    println!("{ended}");
+    if ended.code() != Some(5) {
+        ends_in_truth(scene, &ended);
+    }
 }
 
 /// The client's clock is an hour ahead: the times of the record are the server's, and the offset is in it.

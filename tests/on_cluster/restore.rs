@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, HashSet};
 use serde_json::{Value, json};
 
 use crate::support::acks::{Ack, now};
-use crate::support::backup::{Taken, consistent};
-use crate::support::cluster;
+use crate::support::backup::{Taken, consistent, holding};
+use crate::support::cluster::{self, Full};
 use crate::support::database::{Database, Kind};
 use crate::support::leftovers::{leases, records, state, unnamed};
 use crate::support::plugin::{list, outcome_is, run_of, text};
+use crate::support::process::Ended;
 use crate::support::scene::Scene;
-use crate::support::verdict::{Row, Verdict};
+use crate::support::verdict::{Row, Verdict, Window};
 use crate::support::wait::{seconds, until, until_none};
 use crate::times;
 
@@ -133,6 +134,44 @@ fn generations_aside(lines: &[String]) -> Vec<&str> {
 
 /// The workload's own controller deletes the claims of a StatefulSet that is scaled to 0. Without care that is the end
 /// of the old data.
+/// The storage gives out under running databases, which break. What is said of a backup then is true, the damaged ones
+/// are no reason to refuse a restore, and it brings back all that was promised before.
+#[test]
+fn after_the_storage_was_full() {
+    let scene = Scene::alone("out-of-space", &Kind::ALL.map(Database::new));
+    let good = consistent(&scene, &Kind::ALL, &[]);
+    let running = holding(&scene, &["--quiesce-budget", "8s", "--attempts", "1"]);
+    let full = Full::take();
+    // At the brink: it is a backup or none, and says which.
+    let ended = running.end(seconds(120));
+    let last = match ended.code() {
+        Some(0) => proved_quietly(&scene, &ended),
+        Some(1) => None,
+        _ => panic!("{ended}"),
+    };
+    println!("with no space left: {}", ended.status);
+    until("a database that breaks", seconds(120), || {
+        let silent = |kind: &Kind| scene.acks(*kind).last().is_none_or(|ack| now() - ack.acked > 5_000_000_000);
+        if Kind::ALL.iter().any(silent) { Ok(()) } else { Err("all take writes") }
+    });
+    drop(full);
+    let mut given_up = GivenUp::default();
+    for taken in last.iter().chain([&good]) {
+        let began = now();
+        scene.plugin(&["restore-from-snapshot", &taken.run, "--yes"]).run().done();
+        rows_are_right(&scene, taken, began, &mut given_up);
+        scene.all_serve(seconds(30));
+    }
+}
+
+/// The backup that this run took, without asking whether its writers were busy.
+fn proved_quietly(scene: &Scene, ended: &Ended) -> Option<Taken> {
+    let record = ended.json();
+    outcome_is(&record, "ApplicationConsistent");
+    let window = Window::of(&record);
+    Some(Taken { run: run_of(&record), record, window, kinds: scene.kinds() })
+}
+
 #[test]
 fn where_scaling_down_deletes_the_claims() {
     let deletes = json!({"whenScaled": "Delete", "whenDeleted": "Delete"});

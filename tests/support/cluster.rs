@@ -115,6 +115,28 @@ pub fn restart(component: &str) {
     );
 }
 
+/// The storage of all volumes, with no space left until this is dropped.
+pub struct Full;
+
+impl Full {
+    /// Takes all there is, in steps that get smaller.
+    pub fn take() -> Self {
+        let script = "cd \"$1\" && for size in 1G 100M 10M; do n=0; \
+            while [ $n -lt 100 ] && fallocate -l $size filler-$size-$n 2>/dev/null; do n=$((n + 1)); done; \
+            rm -f filler-$size-$n; done";
+        let images = state().join("csi/images");
+        assert!(enter(&["sh", "-c", script, "sh", images.to_str().unwrap()]), "the storage was not filled");
+        Self
+    }
+}
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        let images = state().join("csi/images");
+        enter(&["sh", "-c", "rm -f \"$1\"/filler-*", "sh", images.to_str().unwrap()]);
+    }
+}
+
 fn pid(component: &str) -> String {
     fs::read_to_string(state().join("pids").join(component)).unwrap().trim().to_owned()
 }

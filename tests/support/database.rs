@@ -39,6 +39,15 @@ impl Kind {
         format!("data-{}-0", self.name())
     }
 
+    /// Where its container has the claim.
+    pub const fn folder(self) -> &'static str {
+        match self {
+            Self::Postgres => "/var/lib/postgresql/data",
+            Self::Mariadb => "/var/lib/mysql",
+            Self::Redis => "/data",
+        }
+    }
+
     /// The name of the server's process.
     pub const fn server(self) -> &'static str {
         match self {

@@ -83,14 +83,18 @@ impl Scene {
 
     /// `quiesce-snapshot` of all databases of the scene, with the record as JSON.
     pub fn backup(&self, more: &[&str]) -> Plugin {
-        let kinds: Vec<Kind> = self.databases.iter().map(|(kind, _)| *kind).collect();
-        self.backup_of(&kinds, more)
+        self.backup_of(&self.kinds(), more)
     }
 
     /// The same of some of them.
     pub fn backup_of(&self, kinds: &[Kind], more: &[&str]) -> Plugin {
         let objects: Vec<String> = kinds.iter().map(|kind| kind.object()).collect();
         self.plugin(&["quiesce-snapshot", "-o", "json"]).args(objects).args(more)
+    }
+
+    /// Its databases.
+    pub fn kinds(&self) -> Vec<Kind> {
+        self.databases.iter().map(|(kind, _)| *kind).collect()
     }
 
     /// How many claims these databases have.

@@ -22,15 +22,22 @@ const FILES: &[&str] = &[
 const IDENTITY: &[&str] = &["system_identifier"];
 
 /// Refuses engines that run now and would read other files than were backed up, are of another major version, or say
-/// something of themselves for which the restored one would not count as recovered either. One that does not answer is
-/// perhaps why the restore is asked for: it is judged after the start, by [`other_database`].
-pub(super) fn check(plan: &Plan, facts: &Facts, refusals: &mut Vec<Refusal>) {
+/// something of their image or configuration for which the restored one would not count as recovered either. One that
+/// does not answer, or is ill for what lies in its data, is perhaps why the restore is asked for: it is judged after the
+/// start, by [`other_database`].
+pub(super) fn check(plan: &Plan, facts: &Facts, refusals: &mut Vec<Refusal>, notes: &mut Vec<String>) {
     for (target, now) in plan.targets.iter().zip(&facts.probes) {
         let object = format!("pod/{}", target.pod);
         let now = match now {
             Ok(now) => now,
             Err(reasons) => {
-                refusals.extend(reasons.iter().map(|reason| reason.clone().refuse(object.clone())));
+                for reason in reasons {
+                    if reason.in_data {
+                        notes.push(format!("{object} now: {}", reason.message));
+                    } else {
+                        refusals.push(reason.clone().refuse(object.clone()));
+                    }
+                }
                 continue;
             }
         };

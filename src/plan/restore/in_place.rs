@@ -38,7 +38,7 @@ pub fn plan_in_place(source: &Source, facts: &Facts, asked: &Request) -> Result<
     workloads::users(&source.plan, facts, &mut refusals, &mut notes);
     let images = source.pods.iter().map(|p| (p.path(), p.images.clone())).collect();
     workloads::images(&source.plan, &images, facts, &mut refusals, &mut notes);
-    engine::check(&source.plan, facts, &mut refusals);
+    engine::check(&source.plan, facts, &mut refusals, &mut notes);
     let mut needs: BTreeMap<String, Need> = BTreeMap::new();
     let claims: Vec<Claim> = (0..source.plan.claims.len())
         .filter_map(|c| claim(c, source, facts, asked, &mut needs, &mut refusals, &mut notes))

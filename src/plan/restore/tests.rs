@@ -258,6 +258,11 @@ fn what_would_undo_or_suffer_from_the_restore_is_refused() {
         |_, f| f.probes = vec![Err(vec![Reason::new("the append-only file is off")])],
         "pod/pg-0: the append-only file is off",
     );
+    // What lies in the data is what a restore is for.
+    only(
+        |_, f| f.probes = vec![Err(vec![Reason::new("the last write failed").in_data(), Reason::new("fsync is off")])],
+        "pod/pg-0: fsync is off",
+    );
     only(|_, f| f.unfinished = vec!["b0".into()], "run/b0");
     let owner = json!([{"apiVersion": "batch/v1", "kind": "Job", "name": "dump", "uid": "j", "controller": true}]);
     only(

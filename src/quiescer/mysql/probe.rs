@@ -103,18 +103,21 @@ fn obstacles(facts: &Facts) -> Vec<Reason> {
         ));
     }
     if !facts.all("privilege").iter().any(|held| held == "RELOAD" || held == "FLUSH_TABLES") {
-        reasons.push(reason(
-            "the user lacks the privilege RELOAD",
-            "give root's password, or GRANT RELOAD ON *.* to the user",
-        ));
+        reasons.push(
+            reason("the user lacks the privilege RELOAD", "give root's password, or GRANT RELOAD ON *.* to the user")
+                .in_data(),
+        );
     }
     if !is("replication", "asked") {
-        reasons.push(reason(
-            "the server does not tell whether it is a replica",
-            "GRANT REPLICA MONITOR (MySQL: REPLICATION CLIENT) ON *.* to the user",
-        ));
+        reasons.push(
+            reason(
+                "the server does not tell whether it is a replica",
+                "GRANT REPLICA MONITOR (MySQL: REPLICATION CLIENT) ON *.* to the user",
+            )
+            .in_data(),
+        );
     } else if facts.all("running").iter().any(|running| running != "No") {
-        reasons.push(reason("the server is a running replica", "back up its primary instead"));
+        reasons.push(reason("the server is a running replica", "back up its primary instead").in_data());
     }
     if is("wsrep_on", "ON") {
         reasons.push(reason(

@@ -52,7 +52,7 @@ pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
         reasons.push(Reason::new(format!("PostgreSQL {} is older than 10", facts.get("version"))));
     }
     if !is("recovery", "f") {
-        reasons.push(reason("the server is in recovery: a replica", "back up its primary instead"));
+        reasons.push(reason("the server is in recovery: a replica", "back up its primary instead").in_data());
     }
     if !is("fsync", "on") {
         reasons.push(reason("fsync is off: no cut of it can be trusted", "set fsync=on"));
@@ -61,10 +61,13 @@ pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
         reasons.push(shell::no_sync());
     }
     if facts.get("data_directory").is_empty() {
-        reasons.push(reason(
-            "the user may not read data_directory",
-            "grant pg_read_all_settings to it, or give a superuser's credentials",
-        ));
+        reasons.push(
+            reason(
+                "the user may not read data_directory",
+                "grant pg_read_all_settings to it, or give a superuser's credentials",
+            )
+            .in_data(),
+        );
     } else if !is("wal", "yes") || facts.all("linked").len() != facts.all("tablespace").len() {
         reasons.push(reason(
             "the data directory, pg_wal or a tablespace cannot be read in the container",

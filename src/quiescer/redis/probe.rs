@@ -80,20 +80,26 @@ fn obstacles(facts: &shell::Facts) -> Vec<Reason> {
         reasons.push(reason(format!("Redis {version} has no pause for writes alone"), "use 6.2 or later"));
     }
     if !is("loading", "0") || is("async_loading", "1") {
-        reasons.push(reason("the server is loading its data", "try again when it is done"));
+        reasons.push(reason("the server is loading its data", "try again when it is done").in_data());
     }
     if !is("aof_enabled", "1") {
         if !is("rdb_last_bgsave_status", "ok") {
-            reasons.push(reason(
-                "the last dump failed, and without an append-only file there is nothing else to copy",
-                "see the server's log; is the volume full?",
-            ));
+            reasons.push(
+                reason(
+                    "the last dump failed, and without an append-only file there is nothing else to copy",
+                    "see the server's log; is the volume full?",
+                )
+                .in_data(),
+            );
         }
     } else if !is("aof_last_write_status", "ok") || !is("aof_last_bgrewrite_status", "ok") {
-        reasons.push(reason(
-            "the last write or rewrite of the append-only file failed",
-            "see the server's log; is the volume full?",
-        ));
+        reasons.push(
+            reason(
+                "the last write or rewrite of the append-only file failed",
+                "see the server's log; is the volume full?",
+            )
+            .in_data(),
+        );
     }
     if facts.get("dir_real").is_empty() {
         reasons.push(reason(
@@ -106,13 +112,16 @@ fn obstacles(facts: &shell::Facts) -> Vec<Reason> {
             reasons.push(reason("the server is a replica", "back up its master instead"));
         }
         "0,0" => {}
-        "124," => reasons.push(reason(
-            "writes are paused already, by somebody else",
-            "wait until that pause ends, or end it with CLIENT UNPAUSE",
-        )),
+        "124," => reasons.push(
+            reason(
+                "writes are paused already, by somebody else",
+                "wait until that pause ends, or end it with CLIENT UNPAUSE",
+            )
+            .in_data(),
+        ),
         other => {
             let answer: String = other.chars().take(100).collect();
-            reasons.push(Reason::new(format!("a write that changes nothing is refused: {answer}")));
+            reasons.push(Reason::new(format!("a write that changes nothing is refused: {answer}")).in_data());
         }
     }
     if !is("sync", "yes") {
