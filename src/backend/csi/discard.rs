@@ -22,6 +22,13 @@ mod tests;
 /// The finalizer of a VolumeSnapshot that a claim which is not bound yet is made from.
 const AS_SOURCE: &str = "snapshot.storage.kubernetes.io/volumesnapshot-as-source-protection";
 
+/// The finalizer with which a content waits for the sidecar. The snapshot-controller adds it a moment after it made the
+/// content, or much later when it lost the API server in between. Deleted before, the content is gone at once, while the
+/// sidecar may be cutting for it: a stored snapshot that nothing names (seen with external-snapshotter 8.6.0).
+const PROTECTION: &str = "snapshot.storage.kubernetes.io/volumesnapshotcontent-bound-protection";
+/// For how many rounds it is waited for, if we may not add it ourselves.
+const UNPROTECTED: u32 = 50;
+
 /// A snapshot that is being removed: what it was, and whether any of it is left.
 struct Removal {
     claim: String,
@@ -211,6 +218,18 @@ impl Csi<'_> {
         Ok(())
     }
 
+    /// Adds the finalizer. Best effort: the next round looks again.
+    async fn protect(&self, content: &VolumeSnapshotContent) {
+        let finalizers: Vec<&str> =
+            content.metadata.finalizers.iter().flatten().map(String::as_str).chain([PROTECTION]).collect();
+        // With the version: a finalizer that somebody adds meanwhile must not be lost.
+        let patch =
+            json!({ "metadata": { "resourceVersion": content.metadata.resource_version, "finalizers": finalizers } });
+        let name = content.metadata.name.as_deref().unwrap_or_default();
+        let api = self.contents();
+        let _ = timeout(REQUEST, api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))).await;
+    }
+
     /// What became of the content, after its policy was set to Delete.
     ///
     /// A content that is being deleted is touched now and then: the csi-snapshotter (8.6.0) may have judged it by a
@@ -234,6 +253,11 @@ impl Csi<'_> {
                         }
                     }
                 }
+                if !is_protected(&content) && round < UNPROTECTED {
+                    self.protect(&content).await;
+                    let text = format!("volumesnapshotcontent/{} is not protected yet", removal.content);
+                    return Err(Left::Yet(text));
+                }
                 if content.metadata.deletion_timestamp.is_some() && round % 10 == 9 {
                     let touch = json!({ "metadata": { "annotations": { TOUCHED: round.to_string() } } });
                     let _ =
@@ -251,6 +275,11 @@ impl Csi<'_> {
             }
         }
     }
+}
+
+/// Whether its deletion waits until the driver's sidecar has seen to the stored copy.
+fn is_protected(content: &VolumeSnapshotContent) -> bool {
+    content.metadata.finalizers.as_deref().unwrap_or_default().iter().any(|finalizer| finalizer == PROTECTION)
 }
 
 /// Whether the class keeps the stored copy when its VolumeSnapshot is deleted.
