@@ -99,6 +99,34 @@ fn happy_path() {
 }
 
 #[test]
+fn nothing_is_said_before_it_is_certain_and_nothing_asked_when_it_is_over() {
+    let mut run = Run::new(&Shape { attempts: 1, ..shape() });
+    let mut left = MOST;
+    while goes_on(&run, &mut left) {
+        let step = run.next();
+        let fixed = matches!(step, Step::Keep(_) | Step::Settle(_) | Step::Finish(_));
+        assert_eq!(run.outcome(), fixed.then_some(Outcome::ApplicationConsistent), "{step:?}");
+        let first = run.intents(&step);
+        apply(&mut run, &first);
+        apply(&mut run, &happily(&step));
+    }
+    assert_eq!(run.intents(&run.next()), [], "it was said that it is over");
+}
+
+#[test]
+fn who_takes_over_what_had_failed_adds_no_reason() {
+    for reason in [Abort::Signal, Abort::PodsChanged] {
+        let mut run = Run::new(&shape());
+        until(&mut run, |step| matches!(step, Step::Cut(_)));
+        apply(&mut run, &[Event::Aborted(reason)]);
+        let again = [Event::TakenOver, Event::Aborted(Abort::Died)];
+        // An attempt that would have been repeated is not, without the process that led it.
+        assert_eq!(run.recovery(), if reason == Abort::Signal { &again[..1] } else { &again[..] });
+        assert_eq!(run.aborted(), Some(reason));
+    }
+}
+
+#[test]
 fn a_lost_hold_is_thawed_discarded_and_repeated() {
     let mut run = Run::new(&shape());
     until(&mut run, |step| matches!(step, Step::Cut(_)));

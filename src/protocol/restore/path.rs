@@ -133,6 +133,27 @@ fn how_far_it_goes_back_depends_on_how_far_it_came() {
 }
 
 #[test]
+fn the_outcome_is_told_as_soon_as_it_is_certain() {
+    let mut run = Run::new(&SHAPE);
+    until(&mut run, &Step::Stop);
+    let failed = |mut run: Run| {
+        apply(&mut run, &[Event::Aborted(Abort::Signal)]);
+        run.outcome()
+    };
+    assert_eq!((run.outcome(), failed(run.clone())), (None, Some(Outcome::Failed)));
+    // From its intent on the workload may be down.
+    apply(&mut run, &[Event::StopIntended]);
+    assert_eq!((run.outcome(), failed(run.clone())), (None, Some(Outcome::RestoredOldVolumes)));
+    until(&mut run, &Step::Start);
+    assert_eq!((run.outcome(), failed(run.clone())), (None, Some(Outcome::RestoredOldVolumes)));
+    until(&mut run, &Step::Compare);
+    assert!(!run.is_fixed());
+    go(&mut run);
+    assert!(run.is_fixed());
+    assert_eq!((run.outcome(), failed(run)), (Some(Outcome::Restored), Some(Outcome::Restored)));
+}
+
+#[test]
 fn only_claims_that_were_touched_come_back() {
     let mut run = Run::new(&SHAPE);
     until(&mut run, &Step::Replace(vec![0, 1]));
