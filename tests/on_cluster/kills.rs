@@ -20,7 +20,11 @@ use crate::times;
 const BUDGET: &[&str] = &["--quiesce-budget", "5s", "--request-timeout", "5s"];
 /// Budget and five seconds.
 const BY_ITSELF: Duration = Duration::from_secs(5 + 5);
-const MINUTE: Duration = Duration::from_secs(60);
+
+/// A minute; in the sample long enough for all that ends by itself.
+fn a_minute() -> Duration {
+    seconds(times(15, 60) as u64)
+}
 
 /// What happens to the plugin.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +93,7 @@ impl Ground {
                         self.thaw(run, true);
                     }
                     // As long as the lid of a laptop was closed.
-                    sleep(MINUTE);
+                    sleep(a_minute());
                     running.signal("CONT");
                     running.end(seconds(180))
                 } else {
@@ -108,7 +112,7 @@ impl Ground {
                     if early && let Some(run) = self.runs(known).first() {
                         self.thaw(run, true);
                     }
-                    sleep(MINUTE);
+                    sleep(a_minute());
                     network.up();
                     running.end(seconds(180))
                 } else {

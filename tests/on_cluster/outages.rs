@@ -18,6 +18,50 @@ use crate::support::scene::Scene;
 use crate::support::wait::{seconds, until, until_none};
 use crate::times;
 
+type Outage = (&'static str, fn());
+
+/// Outages of a part that all need: each has the cluster to itself.
+const OF_ALL: [Outage; 6] = [
+    ("api-server", the_api_server_is_killed),
+    ("api-server-in-any-phase", the_api_server_is_killed_in_any_phase),
+    ("kubelet", the_kubelet_is_killed),
+    ("pods", a_pod_is_deleted_and_another_evicted),
+    ("storage", snapshot_controller_and_driver_stop),
+    ("full", the_storage_is_full),
+];
+
+/// Outages of a test's own parts.
+const OF_ONE: [Outage; 4] = [
+    ("database", the_database_is_killed),
+    ("replaced", pods_are_replaced_before_the_thaw),
+    ("asleep", the_plugin_sleeps_and_wakes_up_after_a_takeover),
+    ("network", the_network_is_lost),
+];
+
+/// Two of these in the sample, all in the full set, or the one that `CONSISTENT_BACKUP_OUTAGE` names.
+fn some_of(outages: &[Outage]) {
+    let wanted = std::env::var("CONSISTENT_BACKUP_OUTAGE").ok();
+    let first = usize::try_from(Seeded::of_run().below(outages.len() as u64)).unwrap();
+    let chosen: Vec<&Outage> = match wanted {
+        Some(wanted) => outages.iter().filter(|(name, _)| *name == wanted).collect(),
+        None => outages.iter().cycle().skip(first).take(times(2, outages.len())).collect(),
+    };
+    for (name, outage) in chosen {
+        println!("outage: {name}");
+        outage();
+    }
+}
+
+#[test]
+fn of_a_part_that_all_need() {
+    some_of(&OF_ALL);
+}
+
+#[test]
+fn of_a_part_of_ones_own() {
+    some_of(&OF_ONE);
+}
+
 const BUDGET: &[&str] = &["--quiesce-budget", "8s", "--attempts", "1"];
 /// Budget and five seconds.
 const BY_ITSELF: u64 = 8 + 5;
@@ -79,7 +123,6 @@ fn works(scene: &Scene) {
     });
 }
 
-#[test]
 fn the_api_server_is_killed() {
     let scene = alone("no-api");
     broken(&scene, &Kind::ALL, || cluster::restart("apiserver"));
@@ -87,7 +130,6 @@ fn the_api_server_is_killed() {
 
 /// In every phase but the one above: where sessions are opened, before and after the hold, while it releases, compares,
 /// keeps and waits for the copies. In the sample in one of them.
-#[test]
 fn the_api_server_is_killed_in_any_phase() {
     let scene = alone("no-api-phase");
     let events = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27];
@@ -111,13 +153,11 @@ fn the_api_server_is_killed_in_any_phase() {
     consistent(&scene, &Kind::ALL, &[]);
 }
 
-#[test]
 fn the_kubelet_is_killed() {
     let scene = alone("no-kubelet");
     broken(&scene, &Kind::ALL, || cluster::restart("kubelet"));
 }
 
-#[test]
 fn the_database_is_killed() {
     let scene = scene("no-database");
     let outcome = broken(&scene, &[Kind::Postgres, Kind::Redis], || {
@@ -128,7 +168,6 @@ fn the_database_is_killed() {
     assert_eq!(outcome, "Failed", "a database that died was not held");
 }
 
-#[test]
 fn a_pod_is_deleted_and_another_evicted() {
     let scene = alone("no-pod");
     let outcome = broken(&scene, &[Kind::Postgres, Kind::Mariadb], || {
@@ -152,7 +191,6 @@ fn a_pod_is_deleted_and_another_evicted() {
     assert_eq!(outcome, "Failed", "a pod that was evicted was not held");
 }
 
-#[test]
 fn snapshot_controller_and_driver_stop() {
     let scene = alone("no-storage");
     broken(&scene, &Kind::ALL, || {
@@ -177,7 +215,6 @@ fn snapshot_controller_and_driver_stop() {
 }
 
 /// The plugin dies while it holds, and before anybody thaws the run its pods are others.
-#[test]
 fn pods_are_replaced_before_the_thaw() {
     let scene = scene("replaced");
     let mut running = holding(&scene, BUDGET);
@@ -202,7 +239,6 @@ fn pods_are_replaced_before_the_thaw() {
 }
 
 /// A laptop's lid: the plugin is stopped while it holds, somebody else finishes the run, and it wakes up.
-#[test]
 fn the_plugin_sleeps_and_wakes_up_after_a_takeover() {
     let scene = scene("asleep");
     let running = holding(&scene, BUDGET);
@@ -233,7 +269,6 @@ fn described(scene: &Scene, run: &str) -> Value {
 }
 
 /// The plugin's own network goes down without a word, and comes back.
-#[test]
 fn the_network_is_lost() {
     let scene = scene("no-network");
     let network = Lost::new();
@@ -255,7 +290,6 @@ fn the_network_is_lost() {
 
 /// The volumes of all databases are full, and then the storage itself. Whether a backup can be taken then is the
 /// databases' and the storage's to say; what is said of it is true, and with space again everything goes on.
-#[test]
 fn the_storage_is_full() {
     let scene = alone("full");
     for kind in Kind::ALL {
