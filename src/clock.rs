@@ -70,6 +70,11 @@ impl Clock {
     }
 }
 
+/// The API server's time, to the second.
+pub async fn second(cluster: &Cluster) -> Result<Timestamp, String> {
+    Timestamp::from_second(date(cluster).await?).map_err(|e| e.to_string())
+}
+
 /// The second that stands in the server's Date header. Not repeated: a repetition would only widen what it says.
 async fn date(cluster: &Cluster) -> Result<i64, String> {
     let request = Request::get("/version").body(Body::empty()).map_err(|e| e.to_string())?;

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use futures::future::{join_all, select_all};
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use tokio::time::{Instant, timeout_at};
@@ -61,6 +62,16 @@ pub struct Leases {
 /// The run whose process holds this pod now, seen by a renewal of its Lease.
 pub async fn holder(cluster: &Cluster, namespace: &str, pod: &str) -> Option<String> {
     claim::holder(&Api::namespaced(cluster.api.clone(), namespace), pod).await
+}
+
+/// The run that holds this pod or did last, and when the API server took the last renewal, by its own clock. None
+/// without a Lease.
+pub async fn last_heard(
+    cluster: &Cluster,
+    namespace: &str,
+    pod: &str,
+) -> Result<Option<(String, Option<Timestamp>)>, String> {
+    claim::last_heard(&Api::namespaced(cluster.api.clone(), namespace), pod).await
 }
 
 impl Leases {

@@ -18,6 +18,7 @@ use crate::record::item::Item;
 
 #[cfg(test)]
 mod histories;
+pub mod leader;
 mod name;
 
 pub use name::RunName;

@@ -7,6 +7,7 @@ use crate::cluster::client::Cluster;
 use crate::error::{Error, ExitCode};
 use crate::output::{self, Format};
 use crate::record::item::Item;
+use crate::runs::leader;
 
 /// Describes a run.
 pub(super) async fn run(cluster: &Cluster, args: OfRun) -> Result<ExitCode, Error> {
@@ -21,5 +22,8 @@ pub(super) async fn run(cluster: &Cluster, args: OfRun) -> Result<ExitCode, Erro
         },
     };
     output::to_stdout(&text);
+    for why in leader::abandoned(cluster, std::slice::from_ref(&item)).await {
+        output::to_stderr(&format!("warning: {why}"));
+    }
     Ok(ExitCode::Done)
 }

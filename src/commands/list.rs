@@ -7,6 +7,7 @@ use crate::cluster::client::Cluster;
 use crate::error::{Error, ExitCode};
 use crate::output::{self, Format};
 use crate::record::item::BackupList;
+use crate::runs::leader;
 
 /// Lists the runs of a namespace, or of all.
 pub(super) async fn run(cluster: &Cluster, args: List) -> Result<ExitCode, Error> {
@@ -32,7 +33,7 @@ pub(super) async fn run(cluster: &Cluster, args: List) -> Result<ExitCode, Error
         }
     }
     // Named, not skipped: a record that cannot be read is a backup that somebody counts on.
-    for why in &damaged {
+    for why in damaged.iter().chain(&leader::abandoned(cluster, &list.items).await) {
         output::to_stderr(&format!("warning: {why}"));
     }
     Ok(ExitCode::Done)

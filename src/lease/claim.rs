@@ -9,7 +9,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::ObjectMeta;
 use kube::{Api, ResourceExt};
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::held::Held;
 use super::observed::{Observed, Verdict};
@@ -205,6 +205,20 @@ pub(super) async fn holder(api: &Api<Lease>, pod: &str) -> Option<String> {
         sleep(LOOK / 2).await;
     }
     None
+}
+
+/// The run whose Lease it is or was last, and when the API server took the last write to it.
+pub(super) async fn last_heard(api: &Api<Lease>, pod: &str) -> Result<Option<(String, Option<Timestamp>)>, String> {
+    let found = match timeout(WITHIN, api.get_opt(&name_of(pod))).await {
+        Ok(found) => found.map_err(|e| explain(&e))?,
+        Err(_) => return Err("the API server did not answer".to_owned()),
+    };
+    Ok(found.and_then(|lease| {
+        let run = lease.annotations().get(RUN).cloned()?;
+        // Not renewTime, which is of the clock of whoever renewed it.
+        let written = lease.managed_fields().iter().filter_map(|by| by.time.as_ref().map(|time| time.0)).max();
+        Some((run, written))
+    }))
 }
 
 #[cfg(test)]

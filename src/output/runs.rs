@@ -117,10 +117,10 @@ pub fn outcome(backup: &Backup, typed: &Typed) -> String {
             let _ = write!(
                 text,
                 "\nsnapshots of the failed attempt: NOT removed yet: {}\nfinish with: {}",
-                if status.snapshots_left.is_empty() {
-                    "the storage driver does not answer".to_owned()
-                } else {
-                    status.snapshots_left.join("; ")
+                match status.snapshots_left.join("; ") {
+                    none if none.is_empty() && status.outcome == "Running" => "the run is not over".to_owned(),
+                    none if none.is_empty() => "the storage driver does not answer".to_owned(),
+                    left => left,
                 },
                 typed.thaw(&backup.metadata.name, &backup.metadata.namespace)
             );

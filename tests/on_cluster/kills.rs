@@ -151,6 +151,8 @@ impl Ground {
             (None, "Running" | "ApplicationConsistent" | "Failed") if ended.was_killed() => {}
             // Code 4: it does not know, and says so; somebody else may have ended the run meanwhile.
             (Some(0), "ApplicationConsistent") | (Some(1), "Failed" | "Running") | (Some(4), _) => {}
+            // Its backup was past its window, and was finished by who took the run over.
+            (Some(1), "ApplicationConsistent") if odd && ended.stderr.contains("taken over") => {}
             other => panic!("{blow:?}: {other:?}: {ended}\n{listed:#}"),
         }
         let thawed = self.thaw(&run, odd);

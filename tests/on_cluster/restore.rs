@@ -145,7 +145,7 @@ fn after_the_storage_was_full() {
     // At the brink: it is a backup or none, and says which.
     let ended = running.end(seconds(120));
     let last = match ended.code() {
-        Some(0) => proved_quietly(&scene, &ended),
+        Some(0) => Some(proved_quietly(&scene, &ended)),
         Some(1) => None,
         _ => panic!("{ended}"),
     };
@@ -165,11 +165,11 @@ fn after_the_storage_was_full() {
 }
 
 /// The backup that this run took, without asking whether its writers were busy.
-fn proved_quietly(scene: &Scene, ended: &Ended) -> Option<Taken> {
+fn proved_quietly(scene: &Scene, ended: &Ended) -> Taken {
     let record = ended.json();
     outcome_is(&record, "ApplicationConsistent");
     let window = Window::of(&record);
-    Some(Taken { run: run_of(&record), record, window, kinds: scene.kinds() })
+    Taken { run: run_of(&record), record, window, kinds: scene.kinds() }
 }
 
 #[test]

@@ -34,7 +34,9 @@ fn runs_on_other_databases_do_not_disturb_each_other() {
         (taken.iter().map(|t| t.window.start).max().unwrap(), taken.iter().map(|t| t.window.end).min().unwrap());
     assert!(latest_start < first_end, "they were not held at the same time");
     assert_eq!(leases(&scene), Vec::<String>::new());
-    taken.iter().for_each(|taken| taken.copies_are_right(&scene));
+    for taken in &taken {
+        taken.copies_are_right(&scene);
+    }
 }
 
 #[test]

@@ -114,6 +114,14 @@ fn nothing_is_said_before_it_is_certain_and_nothing_asked_when_it_is_over() {
 }
 
 #[test]
+fn a_target_is_prepared_once_in_an_attempt() {
+    let mut run = Run::new(&shape());
+    assert!(run.apply(&Event::Prepared(0)).is_err(), "before the first");
+    apply(&mut run, &[Event::Attempt(1), Event::Prepared(0)]);
+    assert!(run.apply(&Event::Prepared(0)).is_err(), "twice");
+}
+
+#[test]
 fn who_takes_over_what_had_failed_adds_no_reason() {
     for reason in [Abort::Signal, Abort::PodsChanged] {
         let mut run = Run::new(&shape());

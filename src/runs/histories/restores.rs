@@ -112,7 +112,7 @@ proptest! {
             Some(text) => stored.data.insert(key.clone(), text),
             None => stored.data.remove(&key),
         };
-        let refused = item(&stored).err().expect("what is damaged is refused").to_string();
+        let refused = item(&stored).expect_err("what is damaged is refused").to_string();
         prop_assert!(refused.contains(&stored.name) && refused.contains(&stored.run), "{}", refused);
     }
 }
