@@ -122,6 +122,39 @@ fn a_target_is_prepared_once_in_an_attempt() {
 }
 
 #[test]
+fn a_wave_is_begun_in_its_turn_and_once() {
+    let mut run = Run::new(&shape());
+    until(&mut run, |step| matches!(step, Step::Quiesce(_)));
+    for wave in [vec![], vec![1], vec![7], vec![0, 1], vec![0, 7]] {
+        assert!(run.apply(&Event::WaveIntended(wave.clone())).is_err(), "{wave:?}");
+    }
+    apply(&mut run, &[Event::WaveIntended(vec![0])]);
+    assert!(run.apply(&Event::WaveIntended(vec![0])).is_err(), "twice");
+}
+
+#[test]
+fn only_copies_that_there_are_fail_to_settle() {
+    let mut run = Run::new(&shape());
+    until(&mut run, |step| matches!(step, Step::Settle(_)));
+    for c in [2, 7] {
+        assert!(run.apply(&Event::SettleFailed(c)).is_err(), "{c}");
+    }
+    apply(&mut run, &[Event::SettleFailed(1)]);
+    assert_eq!(to_end(&mut run), Outcome::Failed);
+}
+
+#[test]
+fn the_verdict_is_no_better_than_the_plan() {
+    let nothing = Shape { waves: vec![], stops_commits: vec![], best: Outcome::CrashConsistent, ..shape() };
+    assert_eq!(to_end(&mut Run::new(&nothing)), Outcome::CrashConsistent);
+    // No planner allows it: two that are only light have no instant in common.
+    let lights = Shape { stops_commits: vec![false, false], ..shape() };
+    assert_eq!(to_end(&mut Run::new(&lights)), Outcome::Failed);
+    let at_once = Shape { one_instant: true, ..lights };
+    assert_eq!(to_end(&mut Run::new(&at_once)), Outcome::ApplicationConsistent);
+}
+
+#[test]
 fn who_takes_over_what_had_failed_adds_no_reason() {
     for reason in [Abort::Signal, Abort::PodsChanged] {
         let mut run = Run::new(&shape());
@@ -275,6 +308,7 @@ fn impossible_events_are_refused_and_change_nothing() {
         Event::Compared { same: true },
         Event::Kept(0),
         Event::Settled(0),
+        Event::SettleFailed(0),
         Event::SettleSkipped,
         Event::DiscardIntended,
         Event::Discarded(0),
