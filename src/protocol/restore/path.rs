@@ -154,6 +154,21 @@ fn the_outcome_is_told_as_soon_as_it_is_certain() {
 }
 
 #[test]
+fn the_way_back_is_gone_only_as_it_was_intended() {
+    let mut run = Run::new(&SHAPE);
+    until(&mut run, &Step::Recover(vec![0]));
+    apply(&mut run, &[Event::Aborted(Abort::Step)]);
+    assert_eq!(run.next(), Step::BackStop);
+    assert!(run.apply(&Event::BackStopped).is_err(), "without its intent");
+    apply(&mut run, &[Event::BackIntended]);
+    assert!(run.apply(&Event::BackStarted).is_err() && run.apply(&Event::ClaimBack(0)).is_err());
+    until(&mut run, &Step::BackStart);
+    assert!(run.apply(&Event::BackStopped).is_err(), "twice");
+    assert!(run.apply(&Event::BackStarted).is_err(), "without its intent");
+    assert_eq!(rest(&mut run).last(), Some(&Step::Finish(Outcome::RestoredOldVolumes)));
+}
+
+#[test]
 fn only_claims_that_were_touched_come_back() {
     let mut run = Run::new(&SHAPE);
     until(&mut run, &Step::Replace(vec![0, 1]));
