@@ -26,7 +26,9 @@ const AS_SOURCE: &str = "snapshot.storage.kubernetes.io/volumesnapshot-as-source
 /// content, or much later when it lost the API server in between. Deleted before, the content is gone at once, while the
 /// sidecar may be cutting for it: a stored snapshot that nothing names (seen with external-snapshotter 8.6.0).
 const PROTECTION: &str = "snapshot.storage.kubernetes.io/volumesnapshotcontent-bound-protection";
-/// For how many rounds it is waited for, if we may not add it ourselves.
+/// With this annotation the sidecar removes the stored copy of a content that is being deleted (its `shouldDelete`).
+const BEING_DELETED: &str = "snapshot.storage.kubernetes.io/volumesnapshot-being-deleted";
+/// For how many rounds the finalizer is waited for, if we may not add it ourselves.
 const UNPROTECTED: u32 = 50;
 
 /// A snapshot that is being removed: what it was, and whether any of it is left.
@@ -81,7 +83,8 @@ impl Csi<'_> {
         let mut clean_before = false;
         for round in 0_u32.. {
             // Listed again in each round: an unanswered create may arrive late.
-            trouble = self.find(attempt, &mut removals).await.err();
+            // All contents of the cluster only before it is said that nothing is left.
+            trouble = self.find(attempt, clean_before, &mut removals).await.err();
             for removal in removals.values_mut() {
                 removal.left = self.remove(removal, round).await.err();
             }
@@ -116,7 +119,12 @@ impl Csi<'_> {
             .collect()
     }
 
-    async fn find(&self, attempt: Option<u8>, removals: &mut BTreeMap<String, Removal>) -> Result<(), String> {
+    async fn find(
+        &self,
+        attempt: Option<u8>,
+        whole: bool,
+        removals: &mut BTreeMap<String, Removal>,
+    ) -> Result<(), String> {
         let namespaces: BTreeSet<&str> = self.plan.claims.iter().map(|c| c.namespace.as_str()).collect();
         let selector = selector(&self.plan.run, attempt);
         for namespace in namespaces {
@@ -140,9 +148,9 @@ impl Csi<'_> {
                 removals.entry(removal.uid.clone()).or_insert(removal);
             }
         }
-        // A content that we could not release bears no label of ours. Once its VolumeSnapshot is gone, only the
-        // reference to that tells whose it is; without this look a second try would call the copy removed.
-        if self.plan.contents.read && !self.plan.contents.change && self.plan.claims.iter().any(retained) {
+        // A content bears no label of ours before it is kept. Once its VolumeSnapshot is gone only the reference to that
+        // tells whose it is; without this look a second process would call a copy removed that is still there.
+        if whole && self.plan.contents.read {
             let listed = timeout(REQUEST, self.contents().list(&ListParams::default()))
                 .await
                 .map_err(|_| "the API server did not answer".to_owned())?
@@ -203,8 +211,12 @@ impl Csi<'_> {
         }
         let content = content?;
         if content == Content::There {
-            // The snapshot is gone and its content is not: nobody else deletes it then.
-            let _ = timeout(REQUEST, self.contents().delete(&removal.content, &DeleteParams::default())).await;
+            // The snapshot is gone and its content is not: nobody else deletes it then. If the snapshot-controller did
+            // not see the snapshot go, it has not told the sidecar either, which waits for this word.
+            let word = json!({ "metadata": { "annotations": { BEING_DELETED: "yes" } } });
+            let api = self.contents();
+            let _ = timeout(REQUEST, api.patch(&removal.content, &PatchParams::default(), &Patch::Merge(&word))).await;
+            let _ = timeout(REQUEST, api.delete(&removal.content, &DeleteParams::default())).await;
             return Err(Left::Yet(format!(
                 "volumesnapshotcontent/{} is still there: the storage driver has not removed its copy",
                 removal.content

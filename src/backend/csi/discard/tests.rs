@@ -37,6 +37,8 @@ struct Server {
     protected: bool,
     /// The stored copy, if the sidecar was never asked to remove it.
     leaked: bool,
+    /// Whether the sidecar was told that the content is to go.
+    told: bool,
 }
 
 impl Server {
@@ -65,9 +67,14 @@ impl Server {
                 self.leaked = !self.protected;
                 (200, object)
             }
+            (true, _) if *method == Method::DELETE && self.told => {
+                self.content = false;
+                (200, object)
+            }
             (true, _) if *method == Method::PATCH => {
                 self.policy = "Delete";
                 self.protected = true;
+                self.told = true;
                 (200, self.content())
             }
             _ => (200, object),
@@ -94,7 +101,16 @@ async fn discarded(server: &Arc<Mutex<Server>>, plan: &Plan) -> Discard {
 }
 
 fn server(policy: &'static str, read: bool, change: bool) -> Arc<Mutex<Server>> {
-    Arc::new(Mutex::new(Server { snapshot: true, content: true, policy, read, change, protected: true, leaked: false }))
+    Arc::new(Mutex::new(Server {
+        snapshot: true,
+        content: true,
+        policy,
+        read,
+        change,
+        protected: true,
+        leaked: false,
+        told: false,
+    }))
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,4 +160,13 @@ async fn a_content_goes_only_when_the_sidecar_must_see_it_go() {
     server.lock().unwrap().protected = false;
     assert_eq!(discarded(&server, &plan("Delete", true, true)).await, Discard::Gone);
     assert!(!server.lock().unwrap().leaked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_content_whose_snapshot_is_gone_is_found_and_removed() {
+    // Neither a label nor a VolumeSnapshot names it, and nobody told the sidecar.
+    let server = server("Delete", true, true);
+    server.lock().unwrap().snapshot = false;
+    assert_eq!(discarded(&server, &plan("Delete", true, true)).await, Discard::Gone);
+    assert!(!server.lock().unwrap().content, "said to be gone");
 }
