@@ -265,12 +265,14 @@ impl Csi<'_> {
                         }
                     }
                 }
-                if !is_protected(&content) && round < UNPROTECTED {
+                // None can be added any more once it is being deleted.
+                let is_going = content.metadata.deletion_timestamp.is_some();
+                if !is_protected(&content) && !is_going && round < UNPROTECTED {
                     self.protect(&content).await;
                     let text = format!("volumesnapshotcontent/{} is not protected yet", removal.content);
                     return Err(Left::Yet(text));
                 }
-                if content.metadata.deletion_timestamp.is_some() && round % 10 == 9 {
+                if is_going && round % 10 == 9 {
                     let touch = json!({ "metadata": { "annotations": { TOUCHED: round.to_string() } } });
                     let _ =
                         timeout(REQUEST, api.patch(&removal.content, &PatchParams::default(), &Patch::Merge(&touch)))
