@@ -161,6 +161,7 @@ fn the_way_back_is_gone_only_as_it_was_intended() {
     assert_eq!(run.next(), Step::BackStop);
     assert!(run.apply(&Event::BackStopped).is_err(), "without its intent");
     apply(&mut run, &[Event::BackIntended]);
+    assert!(run.apply(&Event::BackIntended).is_err(), "twice");
     assert!(run.apply(&Event::BackStarted).is_err() && run.apply(&Event::ClaimBack(0)).is_err());
     until(&mut run, &Step::BackStart);
     assert!(run.apply(&Event::BackStopped).is_err(), "twice");
