@@ -91,8 +91,9 @@ impl Csi<'_> {
             // What stays for good is not waited for, but told.
             let done = |r: &Removal| !matches!(r.left, Some(Left::Yet(_)));
             let clean = trouble.is_none() && removals.values().all(done);
-            // Twice: the controller may make a content out of its cache for a snapshot that was just removed.
-            if (clean && clean_before) || Instant::now() >= until {
+            // Twice, also when the time is up: the controller may make a content out of its cache for a snapshot that was
+            // just removed, and nothing is called gone before the whole look.
+            if clean_before && clean || !clean && Instant::now() >= until {
                 break;
             }
             clean_before = clean;
