@@ -127,4 +127,24 @@ mod tests {
         assert!(!is_left(&made(61), &made(0)));
         assert!(!is_left(&probe("p", "r"), &made(1000)), "of unknown age");
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deletion_that_is_refused_once_is_asked_for_again() {
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicUsize, Ordering};
+
+        for (refused, gone) in [(0, true), (1, true), (REMOVALS, false)] {
+            let asked = Arc::new(AtomicUsize::new(0));
+            let counted = asked.clone();
+            let service = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+                let code: u16 = if counted.fetch_add(1, Ordering::SeqCst) < refused { 409 } else { 200 };
+                let body = serde_json::json!({"kind": "Status", "code": code, "reason": "Conflict"}).to_string();
+                let answer = http::Response::builder().status(code);
+                async move { answer.body(kube::client::Body::from(body.into_bytes())) }
+            });
+            let api = Api::namespaced(kube::Client::new(service, "demo"), "demo");
+            assert_eq!(remove(&api, "p").await.is_ok(), gone, "refused {refused} times");
+            assert_eq!(asked.load(Ordering::SeqCst), REMOVALS.min(refused + 1));
+        }
+    }
 }

@@ -149,8 +149,9 @@ impl Ground {
         let before = text(&listed, "/status/outcome").to_owned();
         match (ended.code(), before.as_str()) {
             (None, "Running" | "ApplicationConsistent" | "Failed") if ended.was_killed() => {}
-            // Code 4: it does not know, and says so; somebody else may have ended the run meanwhile.
-            (Some(0), "ApplicationConsistent") | (Some(1), "Failed" | "Running") | (Some(4), _) => {}
+            (Some(0), "ApplicationConsistent") | (Some(1), "Failed" | "Running") | (Some(4), "Stuck" | "Running") => {}
+            // It does not know, and says so; somebody else has ended the run meanwhile.
+            (Some(4), _) if odd => {}
             // Its backup was past its window, and was finished by who took the run over.
             (Some(1), "ApplicationConsistent") if odd && ended.stderr.contains("taken over") => {}
             other => panic!("{blow:?}: {other:?}: {ended}\n{listed:#}"),

@@ -42,6 +42,8 @@ const OF_ONE: [Outage; 4] = [
 fn some_of(outages: &[Outage]) {
     let wanted = std::env::var("CONSISTENT_BACKUP_OUTAGE").ok();
     let first = usize::try_from(Seeded::of_run().below(outages.len() as u64)).unwrap();
+    let known = |wanted: &String| OF_ALL.iter().chain(&OF_ONE).any(|(name, _)| name == wanted);
+    assert!(wanted.as_ref().is_none_or(known), "no such outage: {wanted:?}");
     let chosen: Vec<&Outage> = match wanted {
         Some(wanted) => outages.iter().filter(|(name, _)| *name == wanted).collect(),
         None => outages.iter().cycle().skip(first).take(times(2, outages.len())).collect(),

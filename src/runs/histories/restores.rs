@@ -2,11 +2,11 @@
 
 use proptest::prelude::*;
 
-use super::{Stored, item};
+use super::{Stored, item, led_to_its_end};
 use crate::executor::restore::RestoreJournal;
 use crate::journal::Entry;
 use crate::protocol::Abort;
-use crate::protocol::restore::{Event, Outcome, Run, Step};
+use crate::protocol::restore::{Event, Outcome, Step};
 use crate::record::entry::Detail;
 
 /// A journal as it lay in a cluster, whose entries are replaced.
@@ -67,23 +67,6 @@ fn history(choices: &[u8]) -> Vec<Event> {
     events
 }
 
-/// Leads a restore on as a process does that found its journal, without any further fault.
-fn led_to_its_end(mut run: Run) -> Run {
-    let mut todo = run.recovery();
-    for _ in 0..100 {
-        for event in todo {
-            run.apply(&event).unwrap();
-        }
-        let step = run.next();
-        if run.is_finished() {
-            return run;
-        }
-        todo = run.intents(&step);
-        todo.extend(answer(&step, 101));
-    }
-    panic!("no end: {run:?}");
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -95,7 +78,7 @@ proptest! {
             let record = serde_json::to_value(item(&stored).unwrap()).unwrap();
             let found = RestoreJournal::read(&stored).unwrap();
             prop_assert_eq!(record["status"]["outcome"] == "Running", !found.run.is_finished(), "{:?}", &events[..length]);
-            let end = led_to_its_end(found.run);
+            let end = led_to_its_end(found.run, answer);
             prop_assert!(end.outcome().is_some_and(|outcome| outcome != Outcome::Stuck), "{:?}", end);
         }
     }
