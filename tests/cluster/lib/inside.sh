@@ -38,6 +38,11 @@ mounts() {
   mount -t tmpfs tmpfs /var/lib/cni
 
   local image=$RUN/csi/images.img
+  if [ -e "$RUN/in-memory" ]; then
+    mkdir -p "$RUN/csi/memory"
+    mount -t tmpfs tmpfs "$RUN/csi/memory"
+    image=$RUN/csi/memory/images.img
+  fi
   if [ ! -e "$image" ]; then
     truncate -s 64G "$image.new"
     mkfs.btrfs -q "$image.new"

@@ -32,7 +32,7 @@ end_node() {
   rm -f "$RUN/holder" "$RUN/ready"
   # The kernel takes the namespaces apart after the process is gone.
   for _ in $(seq 300); do
-    [ -n "$(losetup -n -O NAME -j "$RUN/csi/images.img" 2>/dev/null)" ] || break
+    losetup -n -O BACK-FILE 2>/dev/null | grep -qF "$RUN/csi/" || break
     sleep 0.1
   done
   if [ -s "$RUN/slot" ]; then
@@ -64,7 +64,8 @@ take_slot() {
 
 # Addresses are all over the old state: it is of no use under another slot.
 fresh_state() {
-  find "$RUN" -mindepth 1 -maxdepth 1 ! -name lock ! -name start ! -name holder ! -name logs -exec rm -rf {} +
+  find "$RUN" -mindepth 1 -maxdepth 1 ! -name lock ! -name start ! -name holder ! -name logs \
+    ! -name in-memory -exec rm -rf {} +
 }
 
 start_node() {
@@ -72,6 +73,14 @@ start_node() {
   mkdir -p "$RUN"
   rm -rf "$LOGS.old" "$RUN/start" "$PIDS"
   [ ! -e "$LOGS" ] || mv "$LOGS" "$LOGS.old"
+  # Objects whose volumes went with the memory of the last boot are of no use.
+  if [ -n "$IN_MEMORY" ]; then
+    fresh_state
+    touch "$RUN/in-memory"
+  elif [ -e "$RUN/in-memory" ]; then
+    fresh_state
+    rm "$RUN/in-memory"
+  fi
   mkdir -p "$LOGS"
   mkfifo "$RUN/start"
   # The child must not hold the lock of up.
