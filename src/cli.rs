@@ -42,7 +42,7 @@ pub enum Command {
     Describe(OfRun),
     /// Show the pod tables of a run, before and after, and their differences
     Compare(OfRun),
-    /// Delete a backup with its snapshots, the stored copies and its record; or a restore with the old volumes it kept
+    /// Delete a backup with its snapshots, the stored copies and its record; or a restore with the volumes it kept
     Delete(Delete),
     /// Print the Role and ClusterRole with the verbs that are used, and no others
     Rbac(Rbac),
@@ -110,11 +110,26 @@ Examples:
   # In place: the workload is stopped, its claims replaced, the old volumes kept
   kubectl consistent-backup restore-from-snapshot 20261120-101500-x7k2 -n demo
   # Copies of the claims beside the old ones (CLAIM-check); nothing is stopped
-  kubectl consistent-backup restore-from-snapshot 20261120-101500-x7k2 -n demo --claims-only --suffix check")]
+  kubectl consistent-backup restore-from-snapshot 20261120-101500-x7k2 -n demo --claims-only --suffix check
+  # Finish a restore whose process died, forward; or take it back, also after it succeeded
+  kubectl consistent-backup restore-from-snapshot --resume 20261120-113000-p3wn -n demo
+  kubectl consistent-backup restore-from-snapshot --undo 20261120-113000-p3wn -n demo")]
+#[command(
+    override_usage = "kubectl consistent-backup restore-from-snapshot [OPTIONS] <RUN>\n       \
+    kubectl consistent-backup restore-from-snapshot [OPTIONS] --resume <RESTORE>\n       \
+    kubectl consistent-backup restore-from-snapshot [OPTIONS] --undo <RESTORE>"
+)]
 pub struct RestoreFromSnapshot {
     /// The backup, as `list` names it; also as backup/RUN
-    #[arg(value_name = "RUN", value_parser = RunName::new)]
-    pub run: RunName,
+    #[arg(value_name = "RUN", value_parser = RunName::new, required_unless_present_any = ["resume", "undo"])]
+    pub run: Option<RunName>,
+    /// Finish a restore in place that another process left: forward, unless it is on its way back already
+    #[arg(long, value_name = "RESTORE", value_parser = RunName::new,
+        conflicts_with_all = ["run", "undo", "claims_only", "dry_run"])]
+    pub resume: Option<RunName>,
+    /// Take a restore in place back: the workload runs on its old volumes again, and the restored ones are kept
+    #[arg(long, value_name = "RESTORE", value_parser = RunName::new, conflicts_with_all = ["run", "claims_only"])]
+    pub undo: Option<RunName>,
     /// Only make copies of the claims, beside the old ones; needs --suffix
     #[arg(long, requires = "suffix")]
     pub claims_only: bool,
@@ -177,8 +192,9 @@ pub struct OfRun {
 /// Arguments of `delete`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Of a backup the VolumeSnapshots, the stored copies and the record are deleted. Of a restore the record and the old
-volumes that it kept, where their reclaim policy was Delete; what it restored stays in use.
+Of a backup the VolumeSnapshots, the stored copies and the record are deleted. Of a restore the record and the
+volumes that it kept and that are not in use, where their reclaim policy was Delete: the old ones, or after the way
+back the restored ones.
 
 Examples:
   kubectl consistent-backup delete 20261120-101500-x7k2 -n demo

@@ -160,9 +160,18 @@ impl<F: Fold> Log<F> {
         self.journal.durable(Vec::new(), DURABLE).await
     }
 
+    /// Whether another process is known to lead the run.
+    pub fn taken_over(&self) -> bool {
+        self.journal.taken_over()
+    }
+
     /// What a process records first that found this journal.
     pub async fn recover(&mut self) -> Result<(), Stop> {
-        let events = self.run.recovery();
+        self.begin(self.run.recovery()).await
+    }
+
+    /// The same with what the user wants of it.
+    pub async fn begin(&mut self, events: Vec<F::Event>) -> Result<(), Stop> {
         match self.durable(events).await {
             Append::Written => Ok(()),
             Append::TakenOver => Err(Stop::TakenOver),

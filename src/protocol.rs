@@ -46,6 +46,8 @@ pub enum Abort {
     Died,
     /// A pod was added, removed or changed in the window.
     PodsChanged,
+    /// The user wants what was there before.
+    Undone,
 }
 
 /// An event that cannot have happened in this state.

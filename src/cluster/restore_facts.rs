@@ -22,8 +22,8 @@ use super::client::{Cluster, explain, is_forbidden, is_not_found};
 use super::snapshots::VolumeSnapshot;
 use crate::exec::{self, Place};
 use crate::plan::restore::access::{Access, copies, in_place};
-use crate::plan::restore::facts::{Facts, Found};
-use crate::plan::restore::{Source, Suffix, protected};
+use crate::plan::restore::facts::{Facts, Found, WorkloadNow};
+use crate::plan::restore::{RestorePlan, Source, Suffix, protected};
 use crate::plan::{Probed, Target};
 use crate::platform::workload;
 use crate::quiescer::{Act, by_name};
@@ -89,18 +89,46 @@ pub async fn collect(cluster: &Cluster, source: &Source, wanted: Wanted<'_>, now
         facts.volumes = named::<PersistentVolume>(cluster, volumes).await;
         facts.pods = listed::<Pod>(cluster, &namespaces).await;
         facts.replica_sets = replica_sets(cluster, &namespaces).await;
-        for of in &plan.workloads {
-            let key = format!("{}/{}/{}", of.namespace, of.kind, of.name);
-            let found = match workload::read(cluster, &of.kind, &of.namespace, &of.name).await {
-                Ok(Some(now)) => Found::Yes(Box::new(now)),
-                Ok(None) => Found::No,
-                Err(why) => Found::Unknown(why),
-            };
-            facts.workloads.insert(key, found);
-        }
+        let workloads = plan.workloads.iter().map(|of| [&of.namespace, &of.kind, &of.name]);
+        facts.workloads = workloads_now(cluster, workloads).await;
         facts.probes = join_all(plan.targets.iter().map(|target| probe(cluster, target, &facts.pods))).await;
     }
     facts
+}
+
+/// What is judged by before a restore is taken back; unfinished runs are not among it.
+pub async fn collect_undo(cluster: &Cluster, plan: &RestorePlan, now: Timestamp) -> Facts {
+    let namespaces: BTreeSet<String> = plan.claims.iter().map(|c| c.namespace.clone()).collect();
+    let kinds: BTreeSet<String> = plan.workloads.iter().map(|w| w.kind.clone()).collect();
+    let claims = plan.claims.iter().map(|c| (c.namespace.clone(), c.name.clone())).collect();
+    let volumes = plan.old_volumes().map(|v| v.name.clone()).collect();
+    let workloads = plan.workloads.iter().map(|of| [&of.namespace, &of.kind, &of.name]);
+    Facts {
+        now,
+        typed: cluster.typed.clone(),
+        denied: denied(cluster, in_place(&namespaces, &kinds)).await,
+        claims: namespaced(cluster, claims).await,
+        volumes: named(cluster, volumes).await,
+        workloads: workloads_now(cluster, workloads).await,
+        ..Facts::default()
+    }
+}
+
+/// Workloads as they are now, of these namespaces, kinds and names.
+async fn workloads_now<'a>(
+    cluster: &Cluster,
+    wanted: impl Iterator<Item = [&'a String; 3]>,
+) -> BTreeMap<String, Found<WorkloadNow>> {
+    let mut all = BTreeMap::new();
+    for [namespace, kind, name] in wanted {
+        let found = match workload::read(cluster, kind, namespace, name).await {
+            Ok(Some(now)) => Found::Yes(Box::new(now)),
+            Ok(None) => Found::No,
+            Err(why) => Found::Unknown(why),
+        };
+        all.insert(format!("{namespace}/{kind}/{name}"), found);
+    }
+    all
 }
 
 /// Whether a claim is kept for snapshots of which none is unfinished.

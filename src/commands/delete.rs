@@ -1,4 +1,4 @@
-//! `delete`: a backup with its snapshots, stored copies and record; a restore with the old volumes that it kept.
+//! `delete`: a backup with its snapshots, stored copies and record; a restore with the volumes that it kept.
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::time::Duration;

@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::cluster::client::Cluster;
 use crate::error::{Error, ExitCode};
 use crate::executor::backup::Backup;
+use crate::executor::restore;
 use crate::executor::signals::Signals;
 use crate::executor::{Log, Stop, execute};
 use crate::journal::{self, Kind, Stored};
@@ -37,7 +38,7 @@ pub(super) async fn finish(
 ) -> Result<Ended, Error> {
     let held = match stored.kind {
         Some(Kind::Restore) => {
-            crate::executor::restore::resume(cluster, stored, take, signals, progress).await?;
+            restore::lead(cluster, stored, restore::Way::Safe, take, signals, progress).await?;
             false
         }
         _ => finish_backup(cluster, stored, take, signals, progress, None).await?,

@@ -23,16 +23,33 @@ use crate::protocol::Abort;
 use crate::protocol::restore::{Outcome, Run};
 use crate::record;
 use crate::record::restore::shape;
+use crate::runs::RunName;
+
+mod again;
 
 /// Restores.
 pub(super) async fn run(cluster: &Cluster, args: RestoreFromSnapshot) -> Result<ExitCode, Error> {
     let progress = Progress::new();
     progress.step("looking at the cluster");
+    match (&args.run, &args.resume, &args.undo) {
+        (_, Some(restore), _) => again::resume(cluster, restore, args.output.output, progress).await,
+        (_, _, Some(restore)) => again::undo(cluster, restore, &args, progress).await,
+        (Some(backup), _, _) => restore(cluster, backup, &args, progress).await,
+        (None, None, None) => Err(Error::usage("name the backup that is to be restored")),
+    }
+}
+
+async fn restore(
+    cluster: &Cluster,
+    backup: &RunName,
+    args: &RestoreFromSnapshot,
+    progress: Progress,
+) -> Result<ExitCode, Error> {
     let clock = Clock::measure(cluster).await?;
-    let source = source(cluster, &args.run).await?;
+    let source = source(cluster, backup).await?;
     match &args.suffix {
-        Some(suffix) if args.claims_only => beside(cluster, &args, &source, suffix, &clock, &progress).await,
-        _ => in_place(cluster, &args, &source, clock, &progress).await,
+        Some(suffix) if args.claims_only => beside(cluster, args, &source, suffix, &clock, &progress).await,
+        _ => in_place(cluster, args, &source, clock, &progress).await,
     }
 }
 
@@ -57,7 +74,7 @@ async fn beside(
         }
     }
     progress.done();
-    print_copies(cluster, &copies, &args.run.id, clock.now(), args.output.output)?;
+    print_copies(cluster, &copies, &source.plan.run, clock.now(), args.output.output)?;
     Ok(ExitCode::Done)
 }
 
@@ -78,7 +95,8 @@ fn print_copies(cluster: &Cluster, copies: &Copies, run: &str, now: Timestamp, f
 /// The plan, or every reason why not.
 async fn planned(cluster: &Cluster, source: &Source, asked: &Request, now: Timestamp) -> Result<RestorePlan, Error> {
     let mut facts = collect(cluster, source, Wanted::InPlace, now).await;
-    facts.unfinished = overlapping(cluster, &source.plan).await?;
+    let claims = source.plan.claims.iter().map(|c| (c.namespace.as_str(), c.name.as_str())).collect();
+    facts.unfinished = overlapping(cluster, &source.plan.namespace, &source.plan.run, &claims).await?;
     plan_in_place(source, &facts, asked).map_err(Error::refusals)
 }
 
@@ -117,20 +135,26 @@ async fn in_place(
     give_back(leases, progress).await;
     progress.done();
     let (outcome, aborted) = ended?;
-    let stored = crate::runs::stored(cluster, &plan.namespace, &plan.run).await?;
-    let restore = crate::executor::restore::record(&stored)?;
-    output::to_stdout(&match args.output.output {
-        Format::Json => output::json(&restore)?,
-        Format::Yaml => output::yaml(&restore)?,
-        Format::Name => format!("restore/{}", plan.run),
-        Format::Table | Format::Wide => restores::result(&restore, &cluster.typed, Timestamp::now()),
-    });
+    print(cluster, &plan.namespace, &plan.run, args.output.output).await?;
     Ok(match outcome {
         Outcome::Restored => ExitCode::Done,
         Outcome::Stuck => ExitCode::Held,
         Outcome::RestoredOldVolumes | Outcome::Failed if aborted == Some(Abort::Signal) => ExitCode::Interrupted,
         Outcome::RestoredOldVolumes | Outcome::Failed => ExitCode::Failed,
     })
+}
+
+/// Prints what its record says of a restore in place; what its outcome is.
+async fn print(cluster: &Cluster, namespace: &str, run: &str, format: Format) -> Result<String, Error> {
+    let stored = crate::runs::stored(cluster, namespace, run).await?;
+    let restore = crate::executor::restore::record(&stored)?;
+    output::to_stdout(&match format {
+        Format::Json => output::json(&restore)?,
+        Format::Yaml => output::yaml(&restore)?,
+        Format::Name => format!("restore/{run}"),
+        Format::Table | Format::Wide => restores::result(&restore, &cluster.typed, Timestamp::now()),
+    });
+    Ok(restore.status.outcome)
 }
 
 /// Runs the restore, once it is ours alone.

@@ -3,7 +3,7 @@
 //! Every effect may have happened before, wholly or in part, by a process that died or by a request whose answer was
 //! lost: deletes carry a uid, creates are recognised by a label, patches are repeated. Unknown is never success.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -15,7 +15,7 @@ use super::{Fold, Hands, Log, Stop};
 use crate::cluster::client::Cluster;
 use crate::lease::Leases;
 use crate::output::progress::Progress;
-use crate::plan::restore::RestorePlan;
+use crate::plan::restore::{RestorePlan, Volume};
 use crate::platform::workload;
 use crate::pods::PodState;
 use crate::protocol::restore::{Event, Outcome, Run, Step};
@@ -26,13 +26,14 @@ mod claims;
 mod compare;
 mod copies;
 mod recover;
+mod restored;
 mod secure;
 mod source;
 mod stored;
 
 pub use copies::make_copies;
 pub use source::{overlapping, source};
-pub use stored::{RestoreJournal, delete, is_open, record, resume, stopped, thaw_command};
+pub use stored::{RestoreJournal, Way, delete, is_open, lead, record, stopped, thaw_command};
 
 /// How long stopping may take beyond the pods' own grace period: detaching a volume takes its time.
 const STOPPING: Duration = Duration::from_secs(180);
@@ -58,6 +59,8 @@ pub struct Restore<'a> {
     pub signals: Signals,
     /// What the user sees.
     pub progress: &'a Progress,
+    /// The restored volumes that stay after the way back, by `NAMESPACE/CLAIM`, as they were before they were told to.
+    pub kept: BTreeMap<String, Volume>,
     /// When starting and recovering must be over; set with the intent to start.
     deadline: Option<Instant>,
 }
@@ -75,7 +78,7 @@ impl<'a> Restore<'a> {
         signals: Signals,
         progress: &'a Progress,
     ) -> Self {
-        Self { cluster, plan, before, leases, signals, progress, deadline: None }
+        Self { cluster, plan, before, leases, signals, progress, kept: BTreeMap::new(), deadline: None }
     }
 
     /// Ends when the restore must not go on: a signal, the time, a lost lease.
@@ -174,10 +177,16 @@ impl<'a> Restore<'a> {
         log.attend(async { drop(work.await) }, told, self.broken(), is_last).await;
     }
 
-    async fn claims_back(&self, log: &mut Log<Run>, claims: &[usize]) {
+    async fn claims_back(&mut self, log: &mut Log<Run>, claims: &[usize]) {
         self.progress.step("going back to the old volumes");
-        self.store_left(log).await;
         let until = Instant::now() + BACK;
+        while let Err(why) = self.name_kept(log).await {
+            if log.taken_over() || Instant::now() >= until {
+                log.happened(Event::GivenUp, Detail::text(why));
+                return;
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
         let results = join_all(claims.iter().map(|&c| self.bring_back(&self.plan.claims[c], until))).await;
         // All that worked first: giving up ends the run.
         let mut given_up = None;
@@ -238,11 +247,13 @@ impl Hands<Run> for Restore<'_> {
         match step {
             Step::Secure => {
                 self.progress.step("securing the old volumes: reclaim policy Retain");
-                self.forward(log, Event::Secured, self.secure()).await;
+                let copies = !log.run.is_undoing();
+                self.forward(log, Event::Secured, self.secure(copies)).await;
             }
             Step::ReadBack => {
                 self.progress.step("reading back that nothing can delete the old volumes");
-                self.forward(log, Event::ReadBack, self.read_back()).await;
+                let run = log.run.clone();
+                self.forward(log, Event::ReadBack, self.read_back(&run)).await;
             }
             Step::Stop => {
                 self.progress.step("stopping");

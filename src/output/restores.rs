@@ -73,6 +73,34 @@ pub fn question(plan: &RestorePlan, now: Timestamp) -> String {
     )
 }
 
+/// What is done to take a restore back.
+pub fn undo(plan: &RestorePlan) -> String {
+    let mut text = format!("undoing restore {} of backup {}\n\n", plan.run, plan.backup.run);
+    let mut table = Table::new(["STOP", "NAMESPACE", "THEN"]);
+    for w in &plan.workloads {
+        table.row([w.path(), w.namespace.clone(), w.replicas.to_string()]);
+    }
+    let _ = writeln!(text, "{}\n", table.to_string().trim_end());
+    let mut table = Table::new(["CLAIM", "NAMESPACE", "BACK-TO"]);
+    for c in &plan.claims {
+        let old = c.old_volume().map(|v| v.name.clone()).unwrap_or_default();
+        table.row([c.name.clone(), c.namespace.clone(), old]);
+    }
+    let _ = write!(text, "{}", table.to_string().trim_end());
+    text
+}
+
+/// What is asked before a restore is taken back.
+pub fn question_undo(plan: &RestorePlan) -> String {
+    let names: Vec<String> = plan.workloads.iter().map(Workload::path).collect();
+    format!(
+        "stop {} and go back to the volumes of before {:.0}? everything written since then will only be on the restored \
+         volumes, which are kept",
+        names.join(", "),
+        plan.created
+    )
+}
+
 /// The copies that are made beside the old claims.
 pub fn copies(copies: &Copies) -> String {
     let mut table = Table::new(["NAMESPACE", "CLAIM", "NEW-CLAIM", "SIZE", "SNAPSHOT"]);
@@ -123,21 +151,31 @@ pub fn outcome(restore: &Restore, typed: &Typed) -> String {
     if !status.reason.is_empty() {
         let _ = write!(text, "\nreason: {}", status.reason);
     }
-    let kept: Vec<&str> =
-        status.claims.iter().filter(|c| c.volume == "New").filter_map(|c| c.old_volume.as_deref()).collect();
-    if status.outcome == "Restored" && !kept.is_empty() {
-        let _ = write!(text, "\nthe old volumes are kept: {}", kept.join(", "));
-        // What was Retain before the restore is so again afterwards, and stays.
-        if status.claims.iter().any(|c| c.old_reclaim_policy.as_deref() == Some("Delete")) {
-            let delete = typed.command("delete", &metadata.name, &metadata.namespace);
-            let _ = write!(text, "\ngive them up with: {delete}");
+    // What is not in use any more: the old volumes, or after the way back what the workload may have written to.
+    let unused = |what: &str, names: Vec<(&str, Option<&str>)>| {
+        let mut text = String::new();
+        if !names.is_empty() {
+            let listed: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
+            let _ = write!(text, "\nthe {what} volumes are kept: {}", listed.join(", "));
+            // What was Retain before the restore is so again afterwards, and stays.
+            if names.iter().any(|(_, policy)| *policy == Some("Delete")) {
+                let delete = typed.command("delete", &metadata.name, &metadata.namespace);
+                let _ = write!(text, "\ngive them up with: {delete}");
+            }
+        }
+        text
+    };
+    let claims = |phase: &'static str| status.claims.iter().filter(move |c| c.volume == phase);
+    if status.outcome == "Restored" {
+        let old = claims("New").filter_map(|c| Some((c.old_volume.as_deref()?, c.old_reclaim_policy.as_deref())));
+        text.push_str(&unused("old", old.collect()));
+        if claims("New").any(|c| c.old_volume.is_some()) {
+            let undo = typed.command("restore-from-snapshot --undo", &metadata.name, &metadata.namespace);
+            let _ = write!(text, "\ngo back to them with: {undo}");
         }
     }
-    let left: Vec<&str> =
-        status.claims.iter().filter(|c| c.volume == "Back").filter_map(|c| c.new_volume.as_deref()).collect();
-    if !left.is_empty() {
-        let _ = write!(text, "\nnot in use any more, but kept by their storage class: {}", left.join(", "));
-    }
+    let new = claims("Back").filter_map(|c| Some((c.new_volume.as_deref()?, c.new_reclaim_policy.as_deref())));
+    text.push_str(&unused("restored", new.collect()));
     if matches!(status.outcome.as_str(), "Running" | "Stuck") || status.policies_pending {
         let _ = write!(text, "\nfinish with: {}", typed.thaw(&metadata.name, &metadata.namespace));
     }

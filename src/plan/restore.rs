@@ -23,6 +23,7 @@ mod quota;
 mod source;
 #[cfg(test)]
 mod tests;
+pub mod undo;
 mod workloads;
 
 pub use copies::{Copies, CopyOf, Suffix, is_copy, plan_copies};

@@ -65,12 +65,17 @@ impl<F: Fold, W: Clone> State<F, W> {
         if intents.is_empty() || !intents.iter().all(rules.durable) {
             return self.happen(("intend", 0), self.world.clone(), &intents, rules, limits);
         }
+        self.write(("write", 0), &intents, rules)
+    }
+
+    /// Applies events that are durable at once.
+    fn write(&self, by: (&'static str, usize), events: &[F::Event], rules: &Rules<F>) -> Result<Vec<Move<Self>>, String> {
         let mut written = self.clone();
         written.lagging = None;
-        for intent in &intents {
-            apply(&mut written.run, intent, rules)?;
+        for event in events {
+            apply(&mut written.run, event, rules)?;
         }
-        Ok(vec![(("write", 0), written)])
+        Ok(vec![(by, written)])
     }
 
     /// Applies events that are written when there is time: the journal has them, or lags from one of them on.
@@ -106,6 +111,17 @@ impl<F: Fold, W: Clone> State<F, W> {
     /// The process is gone, and with it all that was not written.
     pub(super) fn die(&self) -> Self {
         Self { run: self.journal().clone(), alive: false, lagging: None, deaths: self.deaths + 1, ..self.clone() }
+    }
+
+    /// Another process comes, after a death or after an end, and does nothing before these events are durable.
+    pub(super) fn come_back(&self, events: &[F::Event], rules: &Rules<F>, limits: Limits) -> Result<Vec<Move<Self>>, String> {
+        let mut come = self.clone();
+        come.deaths += u8::from(self.alive);
+        come.alive = true;
+        match events.iter().all(rules.durable) {
+            true => come.write(("come back", 0), events, rules),
+            false => come.happen(("come back", 0), self.world.clone(), events, rules, limits),
+        }
     }
 
     /// Another process comes, after a death or after an end.

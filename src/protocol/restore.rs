@@ -1,12 +1,15 @@
 //! A restore in place as a fold over its events, with the same loop as a backup.
 //!
 //! Forward: secure, read back, stop, replace, start, recover, compare, restate. Whatever fails before the comparison
-//! leads back to the old volumes ([`Event::Aborted`]); nothing interrupts the way back.
+//! leads back to the old volumes ([`Event::Aborted`]); nothing interrupts the way back. So does the user, also long
+//! after it succeeded ([`Event::UndoIntended`]): then all is secured again first, and whatever fails before the stop
+//! leaves the workload as it is.
 //!
 //! What is promised, and walked through every reachable pair of journal and world in `restore/walk.rs`:
 //!
 //! * The old data exists at every moment, and while the workload is down or stands on other volumes, nothing that the
 //!   cluster does by itself can delete it.
+//! * So does what was written to restored volumes, once the workload was started on them.
 //! * The durable journal says at every moment whatever is not as it was.
 //! * No claim is replaced under a running workload, and none is started on a mixture of old and new volumes.
 //! * `Restored`, `RestoredOldVolumes` and `Failed` are said only of a workload that runs on what they say.
@@ -60,6 +63,16 @@ enum Back {
     Started,
 }
 
+/// How far taking back a restore is that had succeeded. Ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Undo {
+    No,
+    Intended,
+    Secured,
+    /// Read back: from here on it is a way back like others.
+    Safe,
+}
+
 /// Where putting back the policies is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Restating {
@@ -74,11 +87,12 @@ enum Restating {
 pub struct Run {
     stage: Stage,
     back: Back,
+    undo: Undo,
     claims: Vec<ClaimPhase>,
     recovered: Vec<bool>,
     /// Fixed at a comparison that found the pods the same.
     restored: bool,
-    /// Broken off: from here it goes back, and never forward again.
+    /// Broken off: from here it goes back, and never forward again, unless it was to be undone and nothing was stopped.
     failed: bool,
     abort: Option<Abort>,
     restating: Restating,
@@ -92,6 +106,7 @@ impl Run {
         Self {
             stage: Stage::Untouched,
             back: Back::No,
+            undo: Undo::No,
             claims: vec![ClaimPhase::Old; shape.claims],
             recovered: vec![false; shape.targets],
             restored: false,
@@ -143,10 +158,26 @@ impl Run {
         if self.is_finished() && !self.has_leftovers() {
             return Vec::new();
         }
-        if self.failed || self.has_recovered() {
+        if !self.is_undoing() && (self.failed || self.has_recovered()) {
             return vec![Event::TakenOver];
         }
         vec![Event::TakenOver, Event::Aborted(Abort::Died)]
+    }
+
+    /// What a process applies first that is to bring the old volumes back, however far the restore came.
+    ///
+    /// Nothing if it is over and they are in use.
+    pub fn undoing(&self) -> Vec<Event> {
+        if self.failed && self.is_finished() && !self.has_leftovers() {
+            return Vec::new();
+        }
+        let mut events = vec![Event::TakenOver];
+        if self.is_fixed() {
+            events.push(Event::UndoIntended);
+        } else if !self.failed {
+            events.push(Event::Aborted(Abort::Undone));
+        }
+        events
     }
 
     /// Whether the workload may be down, as far as these events tell: from the intent until it was seen started.
@@ -160,13 +191,26 @@ impl Run {
         if self.given_up {
             return Some(Outcome::Stuck);
         }
+        if self.is_undoing() {
+            return None;
+        }
         let back = if self.stage < Stage::Stopping { Outcome::Failed } else { Outcome::RestoredOldVolumes };
-        self.finished.or(self.restored.then_some(Outcome::Restored)).or(self.failed.then_some(back))
+        self.finished.or(self.failed.then_some(back)).or(self.restored.then_some(Outcome::Restored))
+    }
+
+    /// Whether it is to be undone and nothing was stopped for that yet: what breaks it off leaves all as it is.
+    pub fn is_undoing(&self) -> bool {
+        self.undo != Undo::No && self.back == Back::No
+    }
+
+    /// Whether the workload may have written to the restored volumes: they stay after the way back, too.
+    pub fn may_have_started(&self) -> bool {
+        self.stage >= Stage::Starting
     }
 
     /// Whether the workload stays on what was restored, whatever happens: a signal stops the program, not the restore.
     pub fn is_fixed(&self) -> bool {
-        self.restored
+        self.restored && !self.failed
     }
 
     /// Whether the journal says that the restore is over.
@@ -216,6 +260,11 @@ impl Run {
     }
 
     fn next_back(&self) -> Step {
+        match self.undo {
+            Undo::Intended => return Step::Secure,
+            Undo::Secured => return Step::ReadBack,
+            Undo::No | Undo::Safe => {}
+        }
         match self.stage {
             Stage::Untouched => return Step::Finish(Outcome::Failed),
             Stage::Securing | Stage::Secured | Stage::Safe => {

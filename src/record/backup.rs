@@ -206,6 +206,7 @@ pub fn abort_text(abort: Abort) -> &'static str {
         Abort::Step => "a step failed",
         Abort::Died => "the process that led the run ended before it was over",
         Abort::PodsChanged => "pods changed inside the window",
+        Abort::Undone => "undone",
     }
 }
 

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::backup::{Damaged, Pods, abort_text};
 use super::entry::Entry;
 use super::{API_VERSION, Metadata, instant};
-use crate::plan::restore::{Copies, RestorePlan};
+use crate::plan::restore::{Copies, RestorePlan, Volume};
 use crate::pods::PodState;
+use crate::protocol::Abort;
 use crate::protocol::restore::{ClaimPhase, Event, Outcome, Run, Shape};
 
 /// A restore as it is printed.
@@ -80,8 +81,12 @@ pub struct ClaimStatus {
     pub old_volume: Option<String>,
     /// Its reclaim policy before the restore.
     pub old_reclaim_policy: Option<String>,
-    /// The restored volume, once it is known; after the way back only if its class keeps it without a claim.
+    /// The restored volume, once it is known; after the way back only if it is kept until the restore is deleted, because
+    /// the workload may have written to it, or by its class.
     pub new_volume: Option<String>,
+    /// After the way back: the reclaim policy that it had before.
+    #[serde(default)]
+    pub new_reclaim_policy: Option<String>,
     /// Which volume the claim stands for: `Old`, `Replacing`, `New` or `Back`.
     pub volume: String,
 }
@@ -123,6 +128,8 @@ pub struct Beside {
     pub after: Vec<PodState>,
     /// The restored volumes, by `NAMESPACE/CLAIM`.
     pub volumes: BTreeMap<String, String>,
+    /// Those that stay after the way back, as they were before they were told to.
+    pub kept: BTreeMap<String, Volume>,
 }
 
 /// The record of a restore in place, from its journal.
@@ -163,7 +170,9 @@ fn claim(plan: &RestorePlan, run: &Run, beside: &Beside, c: usize) -> ClaimStatu
     let of = &plan.claims[c];
     let old = of.old_volume();
     let phase = run.claim(c);
-    let new = beside.volumes.get(&format!("{}/{}", of.namespace, of.name));
+    let key = format!("{}/{}", of.namespace, of.name);
+    let kept = beside.kept.get(&key).filter(|_| phase == ClaimPhase::Back);
+    let new = beside.volumes.get(&key).filter(|_| phase == ClaimPhase::New);
     ClaimStatus {
         namespace: of.namespace.clone(),
         claim: of.name.clone(),
@@ -172,7 +181,8 @@ fn claim(plan: &RestorePlan, run: &Run, beside: &Beside, c: usize) -> ClaimStatu
         size: of.size.clone(),
         old_volume: old.map(|v| v.name.clone()),
         old_reclaim_policy: old.map(|v| v.reclaim_policy.clone()),
-        new_volume: new.filter(|_| matches!(phase, ClaimPhase::New | ClaimPhase::Back)).cloned(),
+        new_volume: kept.map(|v| v.name.clone()).or(new.cloned()),
+        new_reclaim_policy: kept.map(|v| v.reclaim_policy.clone()),
         volume: format!("{phase:?}"),
     }
 }
@@ -192,6 +202,10 @@ fn reason(entries: &[Entry<Event>], outcome: Option<Outcome>) -> String {
         Some(Outcome::RestoredOldVolumes | Outcome::Failed) => entry.event != Event::GivenUp && rank(&entry.event) < 9,
         _ => rank(&entry.event) < 9,
     };
+    let undone = entries.iter().any(|entry| entry.event == Event::UndoIntended);
+    if undone && outcome == Some(Outcome::RestoredOldVolumes) {
+        return abort_text(Abort::Undone).into();
+    }
     // Of those with the same rank the first: what follows an abort only follows from it.
     let Some(entry) = entries.iter().filter(counts).min_by_key(|e| rank(&e.event)) else { return String::new() };
     entry.detail.text.clone().unwrap_or_else(|| match &entry.event {
@@ -213,6 +227,7 @@ pub fn of_copies(copies: &Copies, name: &str, namespace: &str, now: Timestamp) -
         old_volume: None,
         old_reclaim_policy: None,
         new_volume: None,
+        new_reclaim_policy: None,
         volume: "New".into(),
     });
     Restore {

@@ -54,7 +54,7 @@ pub(super) async fn deletable(cluster: &Cluster, run: &RunName) -> Result<Deleta
         return Err(NotDeletable::Refused(refusals));
     }
     let restore = (stored.kind == Some(Kind::Restore)).then(|| RestoreJournal::read(&stored).ok()).flatten();
-    let volumes = restore.iter().flat_map(RestoreJournal::given_up).map(|v| v.name.clone()).collect();
+    let volumes = restore.iter().flat_map(RestoreJournal::given_up).map(|v| v.name).collect();
     Ok(Deletable { stored, volumes })
 }
 

@@ -113,7 +113,7 @@ async fn a_copy_that_stays_is_named_and_does_not_keep_the_other_runs() {
 async fn a_volume_that_stays_is_told_with_its_reason() {
     let stored = restored("r1");
     let volumes: Vec<String> =
-        RestoreJournal::read(&stored).unwrap().given_up().map(|volume| volume.name.clone()).collect();
+        RestoreJournal::read(&stored).unwrap().given_up().into_iter().map(|volume| volume.name.clone()).collect();
     assert_eq!(volumes, ["pv-old"], "what was Retain before the restore stays");
     let (cluster, server) = serving(std::slice::from_ref(&stored), "-none");
     let stays = Arc::new(Mutex::new(true));

@@ -13,7 +13,7 @@ pub(super) struct Deleted {
     pub(super) kind: Kind,
     pub(super) run: String,
     pub(super) namespace: String,
-    /// The old volumes of a restore that go with it.
+    /// The volumes that a restore kept and that go with it.
     pub(super) volumes: Vec<String>,
 }
 
@@ -55,7 +55,7 @@ impl Deleted {
         match (self.kind, self.volumes.as_slice()) {
             (Kind::Backup, _) => format!("backup {} with the copies of the data", self.run),
             (Kind::Restore, []) => format!("the record of restore {} (no volume goes with it)", self.run),
-            (Kind::Restore, volumes) => format!("restore {} with the old {}", self.run, named(volumes)),
+            (Kind::Restore, volumes) => format!("restore {} with the kept {}", self.run, named(volumes)),
         }
     }
 
@@ -65,7 +65,7 @@ impl Deleted {
         match format {
             Format::Name => format!("{kind}/{}", self.run),
             _ if self.volumes.is_empty() => format!("{kind} \"{}\" deleted", self.run),
-            _ => format!("{kind} \"{}\" deleted, with the old {}", self.run, named(&self.volumes)),
+            _ => format!("{kind} \"{}\" deleted, with the kept {}", self.run, named(&self.volumes)),
         }
     }
 
@@ -125,10 +125,10 @@ mod tests {
         ];
         assert_eq!(
             question(&all),
-            "delete backup b1 with the copies of the data, and restore r1 with the old volumes pv-a, pv-b, and the record \
+            "delete backup b1 with the copies of the data, and restore r1 with the kept volumes pv-a, pv-b, and the record \
              of restore r2 (no volume goes with it)? this cannot be undone"
         );
-        assert_eq!(all[1].line(Format::Table), "restore \"r1\" deleted, with the old volumes pv-a, pv-b");
+        assert_eq!(all[1].line(Format::Table), "restore \"r1\" deleted, with the kept volumes pv-a, pv-b");
         assert_eq!(all[0].line(Format::Table), "backup \"b1\" deleted");
         assert_eq!(all[0].line(Format::Name), "backup/b1");
     }

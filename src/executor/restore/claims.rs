@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// What stands under a claim's name now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Now {
+pub(super) enum Now {
     /// Nothing.
     Nothing,
     /// The claim from before the restore.
@@ -35,7 +35,7 @@ enum Now {
 }
 
 /// Tells whose claim this is. An old claim that had no volume cannot be told from a foreign one once it was deleted.
-fn whose(now: Option<&PersistentVolumeClaim>, of: &Claim, run: &str) -> Now {
+pub(super) fn whose(now: Option<&PersistentVolumeClaim>, of: &Claim, run: &str) -> Now {
     let Some(now) = now else { return Now::Nothing };
     let label = now.metadata.labels.as_ref().and_then(|l| l.get(RESTORED_BY));
     let volume = now.spec.as_ref().and_then(|s| s.volume_name.as_deref());
@@ -129,7 +129,10 @@ impl Restore<'_> {
         }
         let phase = now.as_ref().and_then(|n| n.status.as_ref()).and_then(|s| s.phase.as_deref());
         match (whose(now.as_ref(), of, &self.plan.run), &of.old) {
-            (Now::Restored, _) => self.delete(of, now.as_ref()).await,
+            (Now::Restored, _) => match self.keep_restored(of).await? {
+                Some(waiting) => Ok(Look::Waiting(waiting)),
+                None => self.delete(of, now.as_ref()).await,
+            },
             // It was lost before the restore: that is how it was found.
             (Now::Nothing, None) => Ok(Look::Done),
             (Now::Nothing, Some(old)) => {

@@ -1,24 +1,19 @@
 //! After the start: the pods are compared with those before the stop.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
-use kube::api::Api;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Broken, Restore};
 use crate::cluster::client::explain;
 use crate::cluster::discovery::reselect;
 use crate::executor::Log;
-use crate::plan::restore::{RESTORED_BY, Workload};
+use crate::plan::restore::Workload;
 use crate::pods::{Difference, PodState};
 use crate::protocol::Abort;
 use crate::protocol::restore::{Event, Run};
 use crate::record::entry::Detail;
 
-/// How long one question may take.
-const ASK: Duration = Duration::from_secs(5);
 /// How long pods may take to look as they did: STATUS and readiness settle after the start.
 const SETTLING: Duration = Duration::from_secs(60);
 
@@ -83,42 +78,6 @@ impl Restore<'_> {
         if let Ok(after) = self.pods().await {
             log.store("pods.after", &after);
         }
-    }
-
-    /// The volumes that the restored claims are bound to, for the record.
-    async fn store_volumes(&self, log: &mut Log<Run>) {
-        log.store("volumes", &self.restored_volumes().await);
-    }
-
-    /// On the way back: restored volumes that their class does not let go with their claims. The record names them, for
-    /// nobody else does.
-    pub(super) async fn store_left(&self, log: &mut Log<Run>) {
-        let api: Api<PersistentVolume> = Api::all(self.cluster.api.clone());
-        let mut left = BTreeMap::new();
-        for (claim, volume) in self.restored_volumes().await {
-            if let Ok(Ok(now)) = timeout(ASK, api.get(&volume)).await
-                && now.spec.and_then(|s| s.persistent_volume_reclaim_policy).as_deref() == Some("Retain")
-            {
-                left.insert(claim, volume);
-            }
-        }
-        if !left.is_empty() {
-            log.store("volumes", &left);
-        }
-    }
-
-    /// The volumes of the claims that this restore made, by `NAMESPACE/CLAIM`.
-    async fn restored_volumes(&self) -> BTreeMap<String, String> {
-        let mut volumes = BTreeMap::new();
-        for claim in &self.plan.claims {
-            let api: Api<PersistentVolumeClaim> = Api::namespaced(self.cluster.api.clone(), &claim.namespace);
-            let Ok(Ok(now)) = timeout(ASK, api.get(&claim.name)).await else { continue };
-            let ours = now.metadata.labels.as_ref().and_then(|l| l.get(RESTORED_BY)) == Some(&self.plan.run);
-            if let Some(volume) = now.spec.and_then(|s| s.volume_name).filter(|_| ours) {
-                volumes.insert(format!("{}/{}", claim.namespace, claim.name), volume);
-            }
-        }
-        volumes
     }
 }
 

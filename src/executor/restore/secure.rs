@@ -8,6 +8,7 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::claims::{Now, whose};
 use super::{Broken, Restore};
 use crate::cluster::client::{Persisted, explain, is_not_found, persist};
 use crate::cluster::snapshots::VolumeSnapshotContent;
@@ -15,7 +16,7 @@ use crate::executor::Log;
 use crate::plan::restore::{Retention, Volume};
 use crate::platform::workload;
 use crate::protocol::Abort;
-use crate::protocol::restore::{Event, Outcome, Run};
+use crate::protocol::restore::{ClaimPhase, Event, Outcome, Run};
 use crate::record::entry::Detail;
 
 /// How long one change is tried.
@@ -25,7 +26,7 @@ const REQUEST: Duration = Duration::from_secs(10);
 /// How long the StatefulSet's controller may take to give up its claims.
 const OWNERS: Duration = Duration::from_secs(60);
 
-/// What is known of an old volume.
+/// What is known of a volume.
 pub(super) enum Kept {
     /// It is there and outlives its claim.
     Yes(Box<PersistentVolume>),
@@ -37,12 +38,14 @@ pub(super) enum Kept {
 
 impl Restore<'_> {
     /// Old volumes and contents to Retain; the StatefulSets' claims outlive scaling and deleting.
-    pub(super) async fn secure(&self) -> Result<(), Broken> {
+    ///
+    /// Who takes a restore back needs the old volumes only: the copies may be deleted by then.
+    pub(super) async fn secure(&self, copies: bool) -> Result<(), Broken> {
         let step = |why| (Abort::Step, why);
         for volume in self.plan.old_volumes() {
             self.set_reclaim_policy(volume, "Retain").await.map_err(step)?;
         }
-        for claim in &self.plan.claims {
+        for claim in self.plan.claims.iter().filter(|_| copies) {
             self.retain_content(&claim.content).await.map_err(step)?;
         }
         let retain = Retention { when_deleted: "Retain".into(), when_scaled: "Retain".into() };
@@ -53,7 +56,7 @@ impl Restore<'_> {
     }
 
     /// Sets the reclaim policy of this very volume.
-    async fn set_reclaim_policy(&self, volume: &Volume, policy: &str) -> Result<(), String> {
+    pub(super) async fn set_reclaim_policy(&self, volume: &Volume, policy: &str) -> Result<(), String> {
         let api: Api<PersistentVolume> = Api::all(self.cluster.api.clone());
         let patch = Patch::Merge(json!({
             "metadata": { "uid": volume.uid },
@@ -80,10 +83,10 @@ impl Restore<'_> {
     }
 
     /// Seen, not believed: asks for everything again, until it is so or the time is over.
-    pub(super) async fn read_back(&self) -> Result<(), Broken> {
+    pub(super) async fn read_back(&self, run: &Run) -> Result<(), Broken> {
         let until = Instant::now() + OWNERS;
         loop {
-            match self.unsafe_yet().await {
+            match self.unsafe_yet(run).await {
                 Ok(None) => return Ok(()),
                 Ok(Some(why)) | Err(why) if Instant::now() >= until => {
                     return Err((Abort::Step, format!("the old data could not be secured: {why}")));
@@ -94,7 +97,7 @@ impl Restore<'_> {
     }
 
     /// What could still delete an old volume or a copy.
-    async fn unsafe_yet(&self) -> Result<Option<String>, String> {
+    async fn unsafe_yet(&self, run: &Run) -> Result<Option<String>, String> {
         for of in self.plan.workloads.iter().filter(|w| w.retention.is_some()) {
             let now = workload::read(self.cluster, &of.kind, &of.namespace, &of.name).await?;
             let retention = now
@@ -104,32 +107,38 @@ impl Restore<'_> {
                 return Ok(Some(format!("{} still deletes its claims", of.path())));
             }
         }
-        for claim in &self.plan.claims {
-            let api: Api<VolumeSnapshotContent> = Api::all(self.cluster.api.clone());
-            let content = api.get(&claim.content).await.map_err(|e| explain(&e))?;
-            if content.spec.deletion_policy != "Retain" || content.metadata.deletion_timestamp.is_some() {
-                return Ok(Some(format!("volumesnapshotcontent/{} is not retained", claim.content)));
+        for (c, claim) in self.plan.claims.iter().enumerate() {
+            let restored = run.claim(c) == ClaimPhase::New;
+            if !restored {
+                let api: Api<VolumeSnapshotContent> = Api::all(self.cluster.api.clone());
+                let content = api.get(&claim.content).await.map_err(|e| explain(&e))?;
+                if content.spec.deletion_policy != "Retain" || content.metadata.deletion_timestamp.is_some() {
+                    return Ok(Some(format!("volumesnapshotcontent/{} is not retained", claim.content)));
+                }
             }
-            let Some(old) = &claim.old else { continue };
+            if let Some(volume) = claim.old_volume()
+                && let Kept::NotSeen(why) | Kept::Lost(why) = self.kept(volume).await
+            {
+                return Ok(Some(why));
+            }
+            if !restored && claim.old.is_none() {
+                continue;
+            }
             let api: Api<PersistentVolumeClaim> = Api::namespaced(self.cluster.api.clone(), &claim.namespace);
             let now = api.get(&claim.name).await.map_err(|e| format!("{}: {}", claim.path(), explain(&e)))?;
-            if now.metadata.uid.as_ref() != Some(&old.uid) || now.metadata.deletion_timestamp.is_some() {
+            let expected = if restored { Now::Restored } else { Now::Old };
+            if whose(Some(&now), claim, &self.plan.run) != expected || now.metadata.deletion_timestamp.is_some() {
                 return Ok(Some(format!("{} is another one now, or being deleted", claim.path())));
             }
             let owners = now.metadata.owner_references.unwrap_or_default();
             if let Some(owner) = owners.iter().find(|o| matches!(o.kind.as_str(), "StatefulSet" | "Pod")) {
                 return Ok(Some(format!("{} would be deleted with {}/{}", claim.path(), owner.kind, owner.name)));
             }
-            if let Some(volume) = &old.volume
-                && let Kept::NotSeen(why) | Kept::Lost(why) = self.kept(volume).await
-            {
-                return Ok(Some(why));
-            }
         }
         Ok(None)
     }
 
-    /// Whether this old volume outlives its claim.
+    /// Whether this volume outlives its claim.
     pub(super) async fn kept(&self, volume: &Volume) -> Kept {
         let api: Api<PersistentVolume> = Api::all(self.cluster.api.clone());
         let name = format!("persistentvolume/{}", volume.name);

@@ -6,7 +6,6 @@ use super::stored::RestoreJournal;
 use crate::cluster::client::Cluster;
 use crate::error::{Error, ExitCode};
 use crate::journal::Kind;
-use crate::plan::Plan;
 use crate::plan::restore::Source;
 use crate::protocol::backup::Event;
 use crate::record::entry::Entry;
@@ -48,12 +47,17 @@ fn proof(entries: &[Entry<Event>], c: usize) -> Option<crate::backend::Proof> {
     last.filter(|e| e.event == Event::Cut(c)).find_map(|e| e.detail.proof.clone())
 }
 
-/// Unfinished runs about claims of this backup. One that cannot be read is about everything.
-pub async fn overlapping(cluster: &Cluster, plan: &Plan) -> Result<Vec<String>, Error> {
-    let ours: BTreeSet<(&str, &str)> = plan.claims.iter().map(|c| (c.namespace.as_str(), c.name.as_str())).collect();
-    let shares = |namespace: &str, name: &str| ours.contains(&(namespace, name));
+/// Unfinished runs, other than `run`, about these claims, by namespace and name. One that cannot be read is about
+/// everything.
+pub async fn overlapping(
+    cluster: &Cluster,
+    namespace: &str,
+    run: &str,
+    claims: &BTreeSet<(&str, &str)>,
+) -> Result<Vec<String>, Error> {
+    let shares = |namespace: &str, name: &str| claims.contains(&(namespace, name));
     let mut found = Vec::new();
-    for stored in runs::open(cluster, Some(&plan.namespace)).await? {
+    for stored in runs::open(cluster, Some(namespace)).await? {
         let same = match stored.kind {
             Some(Kind::Restore) => RestoreJournal::read(&stored)
                 .map_or(true, |r| r.plan.claims.iter().any(|c| shares(&c.namespace, &c.name))),
@@ -64,7 +68,7 @@ pub async fn overlapping(cluster: &Cluster, plan: &Plan) -> Result<Vec<String>, 
             }),
             None => false,
         };
-        if same && stored.run != plan.run {
+        if same && stored.run != run {
             found.push(stored.run);
         }
     }

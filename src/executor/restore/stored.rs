@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Restore;
+use super::restored::KEPT;
 use crate::clock::Clock;
 use crate::cluster::client::{Cluster, Persisted, explain, is_not_found, persist};
 use crate::error::Error;
@@ -59,18 +60,30 @@ impl RestoreJournal {
 
     /// What lies beside the entries; what was not stored yet is empty.
     fn beside(&self) -> Beside {
-        Beside { before: self.key("pods.before"), after: self.key("pods.after"), volumes: self.key("volumes") }
+        Beside {
+            before: self.key("pods.before"),
+            after: self.key("pods.after"),
+            volumes: self.key("volumes"),
+            kept: self.key(KEPT),
+        }
     }
 
     fn key<T: DeserializeOwned + Default>(&self, key: &str) -> T {
         self.loaded.keys.get(key).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
     }
 
-    /// The old volumes that `delete` gives up: those that were to be deleted with their claims. After a restore that
-    /// went back they are in use.
-    pub fn given_up(&self) -> impl Iterator<Item = &Volume> {
-        let restored = self.run.outcome() == Some(Outcome::Restored);
-        self.plan.old_volumes().filter(move |volume| restored && volume.reclaim_policy == "Delete")
+    /// The volumes that are not in use any more: the old ones after a restore, the restored ones after the way back.
+    pub fn unused(&self) -> Vec<Volume> {
+        match self.run.outcome() {
+            Some(Outcome::Restored) => self.plan.old_volumes().cloned().collect(),
+            Some(Outcome::RestoredOldVolumes) => self.beside().kept.into_values().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Those of them that `delete` gives up: they were to be deleted with their claims.
+    pub fn given_up(&self) -> Vec<Volume> {
+        self.unused().into_iter().filter(|volume| volume.reclaim_policy == "Delete").collect()
     }
 
     /// Whether something is left to do.
@@ -90,17 +103,40 @@ pub fn is_open(stored: &Stored) -> bool {
     RestoreJournal::read(stored).map_or(true, |found| found.is_open())
 }
 
-/// Brings a restore to its end that another process left: forward where every database had recovered, else back to the
-/// old volumes. An error with exit code 4 says that the workload may be down.
-pub async fn resume(
+/// Where a restore is to go that another process left, or that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Forward where every database had recovered, else back to the old volumes.
+    Safe,
+    /// Forward, if it is not on its way back.
+    Forward,
+    /// Back to the old volumes, also when it had succeeded.
+    Back,
+}
+
+impl Way {
+    /// What a process records first; nothing where nothing is left to do.
+    fn events(self, found: &RestoreJournal) -> Vec<Event> {
+        match self {
+            Self::Safe => found.run.recovery(),
+            Self::Forward if found.is_open() => vec![Event::TakenOver],
+            Self::Forward => Vec::new(),
+            Self::Back => found.run.undoing(),
+        }
+    }
+}
+
+/// Brings a restore to an end, whoever began it. An error with exit code 4 says that the workload may be down.
+pub async fn lead(
     cluster: &Cluster,
     stored: &Stored,
+    way: Way,
     take: Take,
     signals: &Signals,
     progress: &Progress,
 ) -> Result<(), Error> {
     let found = RestoreJournal::read(stored)?;
-    if !found.is_open() {
+    if way.events(&found).is_empty() {
         return Ok(());
     }
     let clock = Clock::measure(cluster).await?;
@@ -108,15 +144,16 @@ pub async fn resume(
         |w: &Waiting| progress.step(&format!("waiting until the lease of run {} on pod/{} expires", w.run, w.pod));
     let leases =
         Leases::take(cluster, &found.plan.leased(), &found.plan.run, take, &waiting).await.map_err(Error::refusals)?;
-    let result = lead(cluster, stored, &leases, clock, signals, progress).await;
+    let result = led(cluster, stored, way, &leases, clock, signals, progress).await;
     // What is not given back expires by itself.
     let _ = leases.release().await;
     result
 }
 
-async fn lead(
+async fn led(
     cluster: &Cluster,
     stored: &Stored,
+    way: Way,
     leases: &Leases,
     clock: Clock,
     signals: &Signals,
@@ -125,15 +162,17 @@ async fn lead(
     // Read again: between the first look and the lease the run may have gone on.
     let (stored, loaded, journal) = journal::take_over::<Event>(cluster, &stored.namespace, &stored.run).await?;
     let found = RestoreJournal::of(&stored, loaded)?;
-    if !found.is_open() {
+    let events = way.events(&found);
+    if events.is_empty() {
         return Ok(());
     }
-    let before = found.beside().before;
+    let Beside { before, kept, .. } = found.beside();
     let RestoreJournal { plan, run, loaded } = found;
     signals.lead(thaw_command(cluster, &plan));
     let mut log = Log::new(run, loaded.entries, journal, clock);
     let mut hands = Restore::new(cluster, plan, before, leases, signals.clone(), progress);
-    let ended = match log.recover().await {
+    hands.kept = kept;
+    let ended = match log.begin(events).await {
         Ok(()) => execute(&mut log, &mut hands).await,
         Err(stop) => Err(stop),
     };
@@ -176,9 +215,9 @@ pub fn thaw_command(cluster: &Cluster, plan: &RestorePlan) -> String {
     cluster.typed.thaw(&plan.run, &plan.namespace)
 }
 
-/// Gives up the old volumes that a restore kept: puts their recorded reclaim policies back and waits until those are
-/// gone that are to be deleted. A Retain volume that was merely deleted would leak its storage. The names of those that
-/// are gone.
+/// Gives up the volumes that a restore kept: puts their recorded reclaim policies back and waits until those are gone
+/// that are to be deleted. A Retain volume that was merely deleted would leak its storage. The names of those that are
+/// gone.
 pub async fn delete(
     cluster: &Cluster,
     stored: &Stored,
@@ -186,15 +225,12 @@ pub async fn delete(
     tell: impl Fn(&str),
 ) -> Result<Vec<String>, Error> {
     let found = RestoreJournal::read(stored)?;
-    if found.run.outcome() != Some(Outcome::Restored) {
-        // The old volumes are in use, with their policies put back.
-        return Ok(Vec::new());
-    }
+    let unused = found.unused();
     let until = Instant::now() + within;
     // All at once: one that stays must not take the others' time.
-    let given_up = join_all(found.plan.old_volumes().map(|volume| give_up(cluster, volume, until, &tell))).await;
+    let given_up = join_all(unused.iter().map(|volume| give_up(cluster, volume, until, &tell))).await;
     let (mut gone, mut left) = (Vec::new(), Vec::new());
-    for (volume, result) in found.plan.old_volumes().zip(given_up) {
+    for (volume, result) in unused.iter().zip(given_up) {
         match result {
             Ok(true) => gone.push(volume.name.clone()),
             Ok(false) => {}
@@ -205,7 +241,7 @@ pub async fn delete(
         return Ok(gone);
     }
     Err(Error::failed(format!("restore {} is not deleted: {}", found.plan.run, left.join("; ")))
-        .hint("its record stays until its old volumes are gone: try again later"))
+        .hint("its record stays until the volumes that it kept are gone: try again later"))
 }
 
 /// Whether the volume is gone; if not, it is to stay.

@@ -28,12 +28,7 @@ pub fn plan_in_place(source: &Source, facts: &Facts, asked: &Request) -> Result<
     let mut notes = Vec::new();
     source.check(&facts.typed, &mut refusals, &mut notes);
     denied(facts, &mut refusals);
-    for run in &facts.unfinished {
-        refusals.push(
-            Refusal::new(format!("run/{run}"), "it is about the same databases and is not finished")
-                .hint(format!("`{}` brings it to its end", facts.typed.thaw(run, &source.plan.namespace))),
-        );
-    }
+    unfinished(facts, &source.plan.namespace, &mut refusals);
     let stopped = workloads::workloads(&source.plan, facts, &mut refusals, &mut notes);
     workloads::users(&source.plan, facts, &mut refusals, &mut notes);
     let images = source.pods.iter().map(|p| (p.path(), p.images.clone())).collect();
@@ -61,6 +56,16 @@ pub fn plan_in_place(source: &Source, facts: &Facts, asked: &Request) -> Result<
         wait: asked.wait,
         notes,
     })
+}
+
+/// Other runs that are in the way.
+pub(super) fn unfinished(facts: &Facts, namespace: &str, refusals: &mut Vec<Refusal>) {
+    for run in &facts.unfinished {
+        refusals.push(
+            Refusal::new(format!("run/{run}"), "it is about the same databases and is not finished")
+                .hint(format!("`{}` brings it to its end", facts.typed.thaw(run, namespace))),
+        );
+    }
 }
 
 /// The pods of the backup, and those that mount its claims now.

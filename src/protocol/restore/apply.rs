@@ -1,6 +1,6 @@
 //! What an event does to a restore, and which events are impossible.
 
-use super::{Back, ClaimPhase, Event, IllegalEvent, Restating, Run, Stage, Step};
+use super::{Back, ClaimPhase, Event, IllegalEvent, Restating, Run, Stage, Step, Undo};
 use crate::protocol::{Abort, C};
 
 impl Run {
@@ -11,15 +11,17 @@ impl Run {
 
     /// `None` if the event was impossible.
     fn accept(&mut self, event: &Event) -> Option<()> {
-        // Over is over; only a process that can still do something opens it again.
-        when(!self.is_finished() || *event == Event::TakenOver)?;
+        // Over is over; only a process that can still do something opens it again, or the user who thinks better of it.
+        when(!self.is_finished() || matches!(event, Event::TakenOver | Event::UndoIntended))?;
         // Each event answers the step that is due, or is its intent: nothing happens out of turn.
         let due = self.next();
         match *event {
             Event::SecureIntended => {
                 self.go(due == Step::Secure, Stage::Untouched, Stage::Securing)?;
             }
+            Event::Secured if self.undo != Undo::No => self.undo(due == Step::Secure, Undo::Intended, Undo::Secured)?,
             Event::Secured => self.go(due == Step::Secure, Stage::Securing, Stage::Secured)?,
+            Event::ReadBack if self.undo != Undo::No => self.undo(due == Step::ReadBack, Undo::Secured, Undo::Safe)?,
             Event::ReadBack => self.go(due == Step::ReadBack, Stage::Secured, Stage::Safe)?,
             Event::StopIntended => self.go(due == Step::Stop, Stage::Safe, Stage::Stopping)?,
             Event::Stopped => self.go(due == Step::Stop, Stage::Stopping, Stage::Stopped)?,
@@ -39,6 +41,12 @@ impl Run {
                 when(due == Step::Compare)?;
                 self.restored = same;
                 self.failed = !same;
+            }
+            Event::UndoIntended => {
+                self.undo(self.is_fixed(), Undo::No, Undo::Intended)?;
+                self.finished = None;
+                self.restating = Restating::No;
+                self.failed = true;
             }
             Event::BackIntended => self.go_back(matches!(due, Step::BackStop | Step::BackClaims(_)), Back::Begun)?,
             Event::BackStopped => self.go_back(due == Step::BackStop && self.back == Back::Begun, Back::Stopped)?,
@@ -71,6 +79,12 @@ impl Run {
         Some(())
     }
 
+    fn undo(&mut self, due: bool, from: Undo, to: Undo) -> Option<()> {
+        when(due && self.undo == from)?;
+        self.undo = to;
+        Some(())
+    }
+
     fn go_back(&mut self, due: bool, to: Back) -> Option<()> {
         when(due && self.back < to)?;
         self.back = to;
@@ -92,7 +106,12 @@ impl Run {
 
     fn abort(&mut self, reason: Abort) {
         // The databases recovered and were compared: going back now would throw away what was written since.
-        if self.restored {
+        if self.is_fixed() {
+            return;
+        }
+        if self.is_undoing() {
+            self.undo = Undo::No;
+            self.failed = false;
             return;
         }
         self.abort.get_or_insert(reason);
@@ -113,6 +132,9 @@ impl Run {
             Stage::Secured | Stage::Safe => self.stage = Stage::Securing,
             Stage::Stopped => self.stage = Stage::Stopping,
             _ => {}
+        }
+        if self.is_undoing() {
+            self.undo = Undo::Intended;
         }
         if self.back == Back::Stopped {
             self.back = Back::Begun;

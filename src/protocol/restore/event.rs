@@ -35,6 +35,9 @@ pub enum Event {
         /// Whether they are as they were, as far as a restart lets them be.
         same: bool,
     },
+    /// Durable before its effect: the user wants the old volumes back, though the restore had succeeded. Retention
+    /// policies are no longer what they were.
+    UndoIntended,
     /// Durable before its effect: the old volumes are on their way back, and nobody may go forward from here.
     BackIntended,
     /// No pod and no `VolumeAttachment` is left.
@@ -94,7 +97,8 @@ pub enum Step {
     Compare,
     /// Scale to 0 again; wait as in `Stop`.
     BackStop,
-    /// Delete each new claim if there is one, wait until it is gone, bind the old volume to a claim of the same name.
+    /// Delete each new claim if there is one, wait until it is gone, bind the old volume to a claim of the same name. If
+    /// the workload may have written to it, its volume is told to stay first.
     BackClaims(Vec<C>),
     /// Scale up; wait until the pods are ready.
     BackStart,

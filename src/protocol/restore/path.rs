@@ -112,6 +112,59 @@ fn the_way_back() {
 }
 
 #[test]
+fn what_had_succeeded_is_undone() {
+    let mut run = Run::new(&SHAPE);
+    rest(&mut run);
+    assert_eq!((run.outcome(), run.is_fixed()), (Some(Outcome::Restored), true));
+    let undoing = run.undoing();
+    assert_eq!(undoing, [Event::TakenOver, Event::UndoIntended]);
+    apply(&mut run, &undoing);
+    assert_eq!((run.outcome(), run.is_undoing(), run.may_be_down()), (None, true, false));
+    let steps = rest(&mut run);
+    let outcome = Outcome::RestoredOldVolumes;
+    let claims = Step::BackClaims(vec![0, 1]);
+    let way = [Step::Secure, Step::ReadBack, Step::BackStop, claims, Step::BackStart, Step::Restate];
+    assert_eq!(steps, [&way[..], &[Step::Finish(outcome)]].concat());
+    assert_eq!((run.outcome(), run.is_undoing(), run.may_have_started()), (Some(outcome), false, true));
+    assert_eq!((run.undoing(), run.recovery()), (vec![], vec![]), "once is enough");
+}
+
+#[test]
+fn what_breaks_an_undoing_off_before_the_stop_leaves_all_as_it_is() {
+    for there in [Step::Secure, Step::ReadBack, Step::BackStop] {
+        let mut run = Run::new(&SHAPE);
+        rest(&mut run);
+        apply(&mut run, &[Event::TakenOver, Event::UndoIntended]);
+        until(&mut run, &there);
+        let mut died = run.clone();
+        assert_eq!(died.recovery(), [Event::TakenOver, Event::Aborted(Abort::Died)]);
+        apply(&mut died, &[Event::TakenOver, Event::Aborted(Abort::Died)]);
+        apply(&mut run, &[Event::Aborted(Abort::Signal)]);
+        for mut run in [run, died] {
+            assert_eq!(rest(&mut run), [Step::Restate, Step::Finish(Outcome::Restored)]);
+            assert_eq!(run.aborted(), None, "the restore itself was not");
+        }
+    }
+    let mut run = Run::new(&SHAPE);
+    rest(&mut run);
+    apply(&mut run, &[Event::TakenOver, Event::UndoIntended]);
+    until(&mut run, &Step::BackStop);
+    apply(&mut run, &[Event::BackIntended, Event::Aborted(Abort::Signal)]);
+    assert_eq!(run.next(), Step::BackStop, "nothing interrupts the way back");
+}
+
+#[test]
+fn undoing_what_had_not_succeeded_breaks_it_off() {
+    let mut run = Run::new(&SHAPE);
+    until(&mut run, &Step::Recover(vec![0]));
+    let undoing = run.undoing();
+    assert_eq!(undoing, [Event::TakenOver, Event::Aborted(Abort::Undone)]);
+    apply(&mut run, &undoing);
+    assert_eq!(run.undoing(), [Event::TakenOver], "it is on its way");
+    assert_eq!(rest(&mut run).last(), Some(&Step::Finish(Outcome::RestoredOldVolumes)));
+}
+
+#[test]
 fn how_far_it_goes_back_depends_on_how_far_it_came() {
     let failed = |step: &Step| {
         let mut run = Run::new(&SHAPE);
@@ -250,6 +303,7 @@ fn impossible_events_are_refused_and_change_nothing() {
         Event::Started,
         Event::Recovered(0),
         Event::Compared { same: true },
+        Event::UndoIntended,
         Event::BackIntended,
         Event::BackStopped,
         Event::ClaimBack(0),
@@ -274,6 +328,8 @@ fn the_journal_reads_the_same_in_every_version() {
         (Event::Compared { same: true }, r#"{"compared":{"same":true}}"#),
         (Event::Aborted(Abort::Died), r#"{"aborted":"died"}"#),
         (Event::GivenUp, r#""givenUp""#),
+        (Event::UndoIntended, r#""undoIntended""#),
+        (Event::Aborted(Abort::Undone), r#"{"aborted":"undone"}"#),
         (Event::Finished(Outcome::RestoredOldVolumes), r#"{"finished":"restoredOldVolumes"}"#),
     ];
     for (event, line) in lines {

@@ -53,19 +53,20 @@ impl Walk {
         journal_names_all(state)?;
         if state.alive && state.run.is_finished() {
             truthful(state)?;
-            let again = state.run.has_leftovers() && state.deaths < self.limits.deaths;
+            let again = (state.run.has_leftovers() || state.run.is_fixed()) && state.deaths < self.limits.deaths;
             return Ok(Moves::End(if again { self.take_over(state)? } else { Vec::new() }));
         }
         let mut moves = if state.alive { self.lead(state)? } else { self.take_over(state)? };
         if state.alive {
-            if !state.run.failed {
+            if !state.run.failed || state.run.is_undoing() {
                 moves.extend(self.happen(("abort", 0), state, state.world.clone(), Event::Aborted(Abort::Signal))?);
             }
             if state.deaths < self.limits.deaths {
                 moves.push((("die", 0), state.die()));
             }
         }
-        let worlds = state.world.moves(state.alive, state.run.stage >= Stage::Stopping).into_iter();
+        let stopping = state.run.stage >= Stage::Stopping && !state.run.is_undoing();
+        let worlds = state.world.moves(state.alive, stopping).into_iter();
         moves.extend(worlds.map(|(by, world)| (by, state.with_world(world))));
         Ok(Moves::On(moves))
     }
@@ -78,7 +79,7 @@ impl Walk {
         }
         let mut moves = state.intend(&step, &self.rules, self.limits)?;
         if moves.is_empty() {
-            for (by, world, event) in state.world.effects(&step, state.run.failed)? {
+            for (by, world, event) in state.world.effects(&step, &state.run)? {
                 match event {
                     Some(event) => moves.extend(self.happen(by, state, world, event)?),
                     None => moves.push((by, state.with_world(world))),
@@ -88,10 +89,14 @@ impl Walk {
         Ok(moves)
     }
 
-    /// Goes back or on as the fold says, or forward because the user wants it.
+    /// Goes back or on as the fold says, or forward or back because the user wants it.
     fn take_over(&self, state: &State) -> Result<Vec<Move<State>>, String> {
         let mut moves = state.take_over(&(self.rules.recovery)(&state.run), &self.rules, self.limits)?;
         moves.extend(state.take_over(&[Event::TakenOver], &self.rules, self.limits)?);
+        let undoing = state.run.undoing();
+        if !undoing.is_empty() {
+            moves.extend(state.come_back(&undoing, &self.rules, self.limits)?);
+        }
         Ok(moves)
     }
 
@@ -119,7 +124,9 @@ fn journal_names_all(state: &State) -> Result<(), String> {
     if !world.running && !journal.may_be_down() {
         return Err("the workload is down and no journal says so".into());
     }
-    if world.is_secured_in_part() && journal.stage < Stage::Securing {
+    let over = journal.is_finished() && !journal.has_leftovers();
+    let of_restored = over && !journal.failed && !world.is_restated(true);
+    if world.is_secured_in_part() && journal.stage < Stage::Securing || of_restored {
         return Err("a policy was changed and no journal says so".into());
     }
     let writes_new = world.running && !world.by_user && world.claims.contains(&Volume::New);

@@ -1,7 +1,7 @@
 //! Mistakes that somebody may make in the fold: each must break the walk, and for the right reason.
 
 use super::{AS_WRITTEN, Rules, Setup, TWO_CLAIMS, Walk};
-use crate::protocol::restore::{Back, ClaimPhase, Event, IllegalEvent, Outcome, Run, Stage, Step};
+use crate::protocol::restore::{Back, ClaimPhase, Event, IllegalEvent, Outcome, Restating, Run, Stage, Step, Undo};
 
 fn breaks(setup: Setup, rules: Rules, reason: &str) {
     let broken = Walk::run(setup, rules).expect_err("the walk did not see it");
@@ -190,6 +190,64 @@ fn what_a_dead_process_read_back_is_still_so() {
 }
 
 #[test]
+fn undoing_needs_no_securing() {
+    breaks_in(
+        |run, event| {
+            run.apply(event)?;
+            if *event == Event::UndoIntended {
+                run.undo = Undo::Safe;
+            }
+            Ok(())
+        },
+        "nothing keeps the claims",
+    );
+}
+
+#[test]
+fn nothing_was_written_to_what_is_taken_back() {
+    breaks_in(
+        |run, event| {
+            run.apply(event)?;
+            // As if it had come no further than to new claims.
+            if *event == Event::BackStopped {
+                run.stage = Stage::Stopped;
+            }
+            Ok(())
+        },
+        "what was written since is lost",
+    );
+}
+
+#[test]
+fn an_undoing_that_was_broken_off_leaves_nothing_to_put_back() {
+    breaks_in(
+        |run, event| {
+            let undo = run.undo;
+            run.apply(event)?;
+            if undo != Undo::No && run.undo == Undo::No {
+                run.restating = Restating::Done;
+            }
+            Ok(())
+        },
+        "a policy was changed and no journal says so",
+    );
+}
+
+#[test]
+fn what_a_dead_process_secured_for_undoing_is_still_so() {
+    let apply = |run: &mut Run, event: &Event| {
+        let undo = run.undo;
+        run.apply(event)?;
+        if *event == Event::TakenOver && undo == Undo::Safe {
+            run.undo = undo;
+        }
+        Ok(())
+    };
+    let setup = Setup { claims: 1, deaths: 2, ..TWO_CLAIMS };
+    breaks(setup, Rules { apply, ..AS_WRITTEN }, "nothing keeps the claims");
+}
+
+#[test]
 fn what_is_replaced_is_replaced_again() {
     breaks_in(
         |run, event| match event {
@@ -211,4 +269,6 @@ fn intents_wait_for_no_write() {
     breaks(TWO_CLAIMS, lazy(|event| *event != Event::BackIntended), "mixture");
     breaks(TWO_CLAIMS, lazy(|event| *event != Event::BackStartIntended), "for nothing");
     breaks(TWO_CLAIMS, lazy(|event| *event != Event::RestateIntended), "nothing keeps");
+    let dies_twice = Setup { claims: 1, deaths: 2, ..TWO_CLAIMS };
+    breaks(dies_twice, lazy(|event| *event != Event::UndoIntended), silent);
 }

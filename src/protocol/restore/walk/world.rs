@@ -22,6 +22,12 @@ pub(super) struct World {
     data: Vec<bool>,
     /// Whether the old volumes outlive their claims.
     retained: bool,
+    /// Whether the workload ever ran on restored volumes.
+    wrote: bool,
+    /// Whether the restored volumes outlive their claims.
+    new_retained: Vec<bool>,
+    /// Whether something that was written to restored volumes is gone.
+    new_lost: bool,
     /// Whether the claims outlive the scaling of their workload.
     kept: bool,
     knows_retention: bool,
@@ -41,6 +47,9 @@ impl World {
             claims: vec![Volume::Old; claims],
             data: vec![true; claims],
             retained: false,
+            wrote: false,
+            new_retained: vec![false; claims],
+            new_lost: false,
             kept: false,
             knows_retention,
             running: true,
@@ -55,8 +64,11 @@ impl World {
         if self.data.contains(&false) {
             return Err("old data is lost".into());
         }
-        let in_use = self.running && self.claims.iter().all(|claim| *claim == Volume::Old);
-        if !in_use && !self.retained {
+        if self.new_lost {
+            return Err("what was written since is lost".into());
+        }
+        let untouched = self.running && self.claims.iter().all(|claim| *claim == Volume::Old);
+        if !untouched && !self.retained {
             return Err("nothing keeps the old volumes".into());
         }
         if !self.running && !self.kept {
@@ -69,7 +81,7 @@ impl World {
         self.retained || self.kept
     }
 
-    /// Whether the policies are what they were; after a success the old volumes stay retained.
+    /// Whether the policies are what they were; volumes that are not in use any more stay retained.
     pub(super) fn is_restated(&self, restored: bool) -> bool {
         !self.kept && self.retained == restored
     }
@@ -101,7 +113,7 @@ impl World {
     }
 
     /// Each way in which a part of the step may go; what fails without a trace is the `Aborted` that may always come.
-    pub(super) fn effects(&self, step: &Step, back: bool) -> Result<Vec<Effect>, String> {
+    pub(super) fn effects(&self, step: &Step, run: &Run) -> Result<Vec<Effect>, String> {
         Ok(match step {
             Step::Secure => self.secure(),
             Step::ReadBack => {
@@ -110,7 +122,7 @@ impl World {
                 vec![self.heard("read back", seen)]
             }
             Step::Stop => vec![self.stop("stop", Event::Stopped)],
-            Step::Replace(cs) => self.exchange(cs, Volume::New, Event::Replaced)?,
+            Step::Replace(cs) => self.exchange(cs, Volume::New, false, Event::Replaced)?,
             Step::Start => vec![self.start("start", Volume::New, Event::Started)?],
             Step::Recover(ts) => {
                 let recovered = |&t| self.heard("recovered", Event::Recovered(t));
@@ -121,7 +133,7 @@ impl World {
                 vec![self.stop("back: stop", Event::BackStopped), self.heard("give up", Event::GivenUp)]
             }
             Step::BackClaims(cs) => {
-                let mut all = self.exchange(cs, Volume::Old, Event::ClaimBack)?;
+                let mut all = self.exchange(cs, Volume::Old, run.may_have_started(), Event::ClaimBack)?;
                 all.push(self.heard("give up", Event::GivenUp));
                 all
             }
@@ -131,7 +143,7 @@ impl World {
             }
             Step::Restate => {
                 let mut world = self.clone();
-                (world.kept, world.retained) = (false, self.retained && !back);
+                (world.kept, world.retained) = (false, self.retained && !run.failed);
                 let done = (("restate", 0), world.clone(), Some(Event::Restated));
                 vec![done, (("restate unheard", 0), world, None), self.heard("not restated", Event::NotRestated)]
             }
@@ -172,11 +184,12 @@ impl World {
         }
         let mut world = self.clone();
         (world.running, world.by_user) = (true, false);
+        world.wrote |= on == Volume::New;
         Ok(((name, 1), world, None))
     }
 
-    /// Claim by claim: deletes what is not wanted, creates what is, says so.
-    fn exchange(&self, cs: &[C], wanted: Volume, event: fn(C) -> Event) -> Result<Vec<Effect>, String> {
+    /// Claim by claim: deletes what is not wanted, creates what is, says so; `keep`: what is deleted leaves its volume.
+    fn exchange(&self, cs: &[C], wanted: Volume, keep: bool, event: fn(C) -> Event) -> Result<Vec<Effect>, String> {
         if self.running {
             return Err("a claim is exchanged under a running workload".into());
         }
@@ -187,6 +200,11 @@ impl World {
                 world.claims[c] = wanted;
                 (("create claim", c), world, None)
             }
+            Volume::New if keep && !self.new_retained[c] => {
+                let mut world = self.clone();
+                world.new_retained[c] = true;
+                (("retain what was restored", c), world, None)
+            }
             _ => (("delete claim", c), self.without(c), None),
         };
         Ok(cs.iter().map(part).collect())
@@ -195,6 +213,7 @@ impl World {
     fn without(&self, c: C) -> World {
         let mut world = self.clone();
         world.data[c] &= self.retained || self.claims[c] != Volume::Old;
+        world.new_lost |= self.wrote && !self.new_retained[c] && self.claims[c] == Volume::New;
         world.claims[c] = Volume::None;
         world
     }

@@ -1,0 +1,107 @@
+//! `--resume` and `--undo`: a restore in place that another process left, or that is over, is led to an end.
+
+use jiff::Timestamp;
+
+use super::super::delete::confirm;
+use crate::cli::RestoreFromSnapshot;
+use crate::cluster::client::Cluster;
+use crate::cluster::restore_facts::collect_undo;
+use crate::error::{Error, ExitCode};
+use crate::executor::restore::{RestoreJournal, Way, lead, overlapping};
+use crate::executor::signals::Signals;
+use crate::journal::{Kind, Stored};
+use crate::lease::Take;
+use crate::output::progress::Progress;
+use crate::output::{self, Format, restores};
+use crate::plan::restore::undo::refusals;
+use crate::runs::{self, RunName};
+
+/// The restore's journal. One that is unknown, or no restore in place, is refused: nothing was touched.
+async fn found(cluster: &Cluster, name: &RunName) -> Result<(Stored, RestoreJournal), Error> {
+    let refused = |error: Error| Error { code: ExitCode::Refused, ..error };
+    let stored = runs::named(cluster, name).await.map_err(refused)?;
+    if stored.kind != Some(Kind::Restore) {
+        return Err(Error::refused(format!("run {name} is a backup, not a restore"))
+            .hint(cluster.typed.list(&stored.namespace)));
+    }
+    let journal = RestoreJournal::read(&stored).map_err(refused)?;
+    Ok((stored, journal))
+}
+
+/// Goes on with a restore whose process is gone: forward, unless it is on its way back.
+pub(super) async fn resume(
+    cluster: &Cluster,
+    name: &RunName,
+    format: Format,
+    progress: Progress,
+) -> Result<ExitCode, Error> {
+    let (stored, journal) = found(cluster, name).await?;
+    if !journal.is_open() {
+        progress.say(&format!("restore {} is over: nothing is left to do", stored.run));
+    }
+    ended(cluster, &stored, Way::Forward, Take::AfterExpiry, "Restored", format, progress).await
+}
+
+/// Brings the old volumes back, also long after the restore had succeeded.
+pub(super) async fn undo(
+    cluster: &Cluster,
+    name: &RunName,
+    args: &RestoreFromSnapshot,
+    progress: Progress,
+) -> Result<ExitCode, Error> {
+    let (stored, journal) = found(cluster, name).await?;
+    // What is on its way has been asked for already, and is judged step by step.
+    if journal.run.is_fixed() {
+        let plan = &journal.plan;
+        let mut facts = collect_undo(cluster, plan, Timestamp::now()).await;
+        let claims = plan.claims.iter().map(|c| (c.namespace.as_str(), c.name.as_str())).collect();
+        facts.unfinished = overlapping(cluster, &plan.namespace, &plan.run, &claims).await?;
+        let refusals = refusals(plan, &facts);
+        if !refusals.is_empty() {
+            return Err(Error::refusals(refusals));
+        }
+        let text = restores::undo(plan);
+        if args.dry_run {
+            progress.done();
+            output::to_stdout(&text);
+            return Ok(ExitCode::Done);
+        }
+        progress.say(&text);
+        if !args.yes {
+            progress.done();
+            confirm(&restores::question_undo(plan))?;
+        }
+    } else if args.dry_run {
+        return Err(Error::refused(format!("restore {} has not succeeded: there is no plan to undo it", stored.run))
+            .hint(cluster.typed.command("describe", &stored.run, &stored.namespace)));
+    } else if journal.run.undoing().is_empty() {
+        progress.say(&format!("restore {} is over, and the old volumes are in use: nothing is left to do", stored.run));
+    }
+    // What moved was taken away for the question.
+    ended(cluster, &stored, Way::Back, Take::AfterExpiry, "RestoredOldVolumes", args.output.output, Progress::new()).await
+}
+
+/// Leads it, and prints what came of it: 0 if that is what was asked for.
+async fn ended(
+    cluster: &Cluster,
+    stored: &Stored,
+    way: Way,
+    take: Take,
+    wanted: &str,
+    format: Format,
+    progress: Progress,
+) -> Result<ExitCode, Error> {
+    let talk = progress.clone();
+    let signals = Signals::listen(move |line| talk.say(line))?;
+    let led = lead(cluster, stored, way, take, &signals, &progress).await;
+    progress.done();
+    led?;
+    let outcome = super::print(cluster, &stored.namespace, &stored.run, format).await?;
+    Ok(match outcome {
+        _ if outcome == wanted => ExitCode::Done,
+        // It had not come to the stop: all is as it was.
+        _ if wanted == "RestoredOldVolumes" && outcome == "Failed" => ExitCode::Done,
+        _ if signals.came() => ExitCode::Interrupted,
+        _ => ExitCode::Failed,
+    })
+}

@@ -1,0 +1,185 @@
+//! Whether a restore that had succeeded can be taken back: its plan and what is there now become every reason why not.
+//! Pure.
+
+use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim};
+
+use super::facts::{Facts, Found, WorkloadNow};
+use super::in_place::{denied, unfinished};
+use super::{Claim, RESTORED_BY, RestorePlan, Volume, Workload};
+use crate::error::Refusal;
+
+/// Every reason why this restore cannot be taken back.
+pub fn refusals(plan: &RestorePlan, facts: &Facts) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    denied(facts, &mut refusals);
+    unfinished(facts, &plan.namespace, &mut refusals);
+    for of in &plan.workloads {
+        let now = facts.workloads.get(&format!("{}/{}/{}", of.namespace, of.kind, of.name));
+        refusals.extend(workload(of, now).map(|why| Refusal::new(of.path(), why)));
+    }
+    for of in &plan.claims {
+        let now = facts.claims.get(&format!("{}/{}", of.namespace, of.name));
+        refusals.extend(claim(of, now, &plan.run).map(|why| Refusal::new(of.path(), why)));
+        if let Some(old) = of.old_volume() {
+            let why = volume(old, of, facts.volumes.get(&old.name));
+            refusals.extend(why.map(|why| Refusal::new(format!("persistentvolume/{}", old.name), why)));
+        }
+    }
+    refusals
+}
+
+/// The object, or why it is not known.
+fn there<T>(now: Option<&Found<T>>) -> Result<Option<&T>, String> {
+    match now {
+        Some(Found::Yes(now)) => Ok(Some(now)),
+        Some(Found::No) => Ok(None),
+        Some(Found::Unknown(why)) => Err(format!("could not be read: {why}")),
+        None => Err("was not looked for".into()),
+    }
+}
+
+fn workload(of: &Workload, now: Option<&Found<WorkloadNow>>) -> Option<String> {
+    match there(now) {
+        Err(why) => Some(why),
+        Ok(None) => Some("is gone".into()),
+        Ok(Some(now)) if now.uid != of.uid => Some("is another one now: it was deleted and made anew".into()),
+        Ok(Some(now)) => now.deleting.then(|| "is being deleted".into()),
+    }
+}
+
+fn claim(of: &Claim, now: Option<&Found<PersistentVolumeClaim>>, run: &str) -> Option<String> {
+    if of.old_volume().is_none() {
+        return Some("had no volume before the restore: there is nothing to go back to".into());
+    }
+    let now = match there(now) {
+        Err(why) => return Some(why),
+        Ok(None) => return Some("is gone".into()),
+        Ok(Some(now)) => now,
+    };
+    let by = now.metadata.labels.as_ref().and_then(|l| l.get(RESTORED_BY));
+    match by {
+        Some(by) if by == run => now.metadata.deletion_timestamp.as_ref().map(|_| "is being deleted".into()),
+        Some(by) => Some(format!("was restored once more since, by run {by}: undo that one first")),
+        None => Some("is not the one that this restore made any more".into()),
+    }
+}
+
+fn volume(of: &Volume, claim: &Claim, now: Option<&Found<PersistentVolume>>) -> Option<String> {
+    let now = match there(now) {
+        Err(why) => return Some(why),
+        Ok(None) => return Some("is gone, and the old data with it".into()),
+        Ok(Some(now)) => now,
+    };
+    if now.metadata.uid.as_ref() != Some(&of.uid) {
+        return Some("is another one now: the old data is not there any more".into());
+    }
+    if now.metadata.deletion_timestamp.is_some() {
+        return Some("is being deleted".into());
+    }
+    let bound = now.spec.as_ref().and_then(|s| s.claim_ref.as_ref());
+    let ours = |b: &&ObjectReference| {
+        b.name.as_ref() == Some(&claim.name) && b.namespace.as_ref() == Some(&claim.namespace)
+    };
+    bound.filter(|b| !ours(b)).map(|b| {
+        let word = |text: &Option<String>| text.clone().unwrap_or_default();
+        format!("is bound to {}/{} now", word(&b.namespace), word(&b.name))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn plan(old: &Value) -> RestorePlan {
+        serde_json::from_value(json!({
+            "run": "r1", "created": "2026-11-20T12:00:00Z", "namespace": "demo", "selections": [], "pods": [],
+            "backup": {"run": "b1", "outcome": "ApplicationConsistent", "instant": "2026-11-20T10:00:00Z"},
+            "workloads": [{"namespace": "demo", "kind": "StatefulSet", "name": "pg", "uid": "w", "labels": "", "replicas": 1,
+                "start": 1, "ready": 1, "retention": null, "grace": 30000}],
+            "claims": [{"namespace": "demo", "name": "data", "new": {}, "size": "1Gi", "snapshot": "s", "content": "c",
+                "old": old}],
+            "targets": [], "wait": 600_000, "notes": []
+        }))
+        .unwrap()
+    }
+
+    fn bound() -> RestorePlan {
+        plan(&json!({"uid": "o", "claim": {}, "volume": {"name": "pv", "uid": "v", "reclaimPolicy": "Delete"}}))
+    }
+
+    fn facts(workload: Found<WorkloadNow>, claim: &Value, volume: &Value) -> Facts {
+        let found = |value: &Value| match value {
+            Value::Null => Found::No,
+            value => Found::Yes(Box::new(serde_json::from_value(value.clone()).unwrap())),
+        };
+        let volume = match volume {
+            Value::Null => Found::No,
+            value => Found::Yes(Box::new(serde_json::from_value(value.clone()).unwrap())),
+        };
+        Facts {
+            workloads: [("demo/StatefulSet/pg".to_owned(), workload)].into(),
+            claims: [("demo/data".to_owned(), found(claim))].into(),
+            volumes: [("pv".to_owned(), volume)].into(),
+            ..Facts::default()
+        }
+    }
+
+    fn pg(uid: &str) -> Found<WorkloadNow> {
+        Found::Yes(Box::new(WorkloadNow { uid: uid.into(), ..WorkloadNow::default() }))
+    }
+
+    fn said(plan: &RestorePlan, facts: &Facts) -> Vec<String> {
+        refusals(plan, facts).into_iter().map(|r| format!("{} {}", r.object, r.message)).collect()
+    }
+
+    #[test]
+    fn all_that_stands_in_the_way_is_said_at_once() {
+        let ours = json!({"metadata": {"labels": {RESTORED_BY: "r1"}}});
+        let old = json!({"metadata": {"uid": "v"}, "spec": {"claimRef": {"namespace": "demo", "name": "data", "uid": "o"}}});
+        assert_eq!(said(&bound(), &facts(pg("w"), &ours, &old)), Vec::<String>::new());
+        let mut crowded = facts(pg("other"), &json!({"metadata": {"labels": {RESTORED_BY: "r2"}}}), &Value::Null);
+        crowded.unfinished = vec!["b2".into()];
+        assert_eq!(
+            said(&bound(), &crowded),
+            [
+                "run/b2 it is about the same databases and is not finished",
+                "statefulset/pg is another one now: it was deleted and made anew",
+                "persistentvolumeclaim/data was restored once more since, by run r2: undo that one first",
+                "persistentvolume/pv is gone, and the old data with it",
+            ]
+        );
+        let elsewhere = json!({"metadata": {"uid": "v"}, "spec": {"claimRef": {"namespace": "x", "name": "y"}}});
+        assert_eq!(
+            said(&bound(), &facts(Found::No, &Value::Null, &elsewhere)),
+            ["statefulset/pg is gone", "persistentvolumeclaim/data is gone", "persistentvolume/pv is bound to x/y now"]
+        );
+        let going = json!({"metadata": {"labels": {RESTORED_BY: "r1"}, "deletionTimestamp": "2026-11-20T11:00:00Z"}});
+        let another = json!({"metadata": {"uid": "w"}});
+        assert_eq!(
+            said(&bound(), &facts(Found::Unknown("no".into()), &going, &another)),
+            [
+                "statefulset/pg could not be read: no",
+                "persistentvolumeclaim/data is being deleted",
+                "persistentvolume/pv is another one now: the old data is not there any more",
+            ]
+        );
+    }
+
+    #[test]
+    fn without_an_old_volume_there_is_no_way_back() {
+        let ours = json!({"metadata": {"labels": {RESTORED_BY: "r1"}}});
+        assert_eq!(
+            said(&plan(&Value::Null), &facts(pg("w"), &ours, &Value::Null)),
+            ["persistentvolumeclaim/data had no volume before the restore: there is nothing to go back to"]
+        );
+        assert_eq!(
+            said(&bound(), &Facts::default()),
+            [
+                "statefulset/pg was not looked for",
+                "persistentvolumeclaim/data was not looked for",
+                "persistentvolume/pv was not looked for"
+            ]
+        );
+    }
+}
