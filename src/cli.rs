@@ -114,11 +114,9 @@ Examples:
   # Finish a restore whose process died, forward; or take it back, also after it succeeded
   kubectl consistent-backup restore-from-snapshot --resume 20261120-113000-p3wn -n demo
   kubectl consistent-backup restore-from-snapshot --undo 20261120-113000-p3wn -n demo")]
-#[command(
-    override_usage = "kubectl consistent-backup restore-from-snapshot [OPTIONS] <RUN>\n       \
+#[command(override_usage = "kubectl consistent-backup restore-from-snapshot [OPTIONS] <RUN>\n       \
     kubectl consistent-backup restore-from-snapshot [OPTIONS] --resume <RESTORE>\n       \
-    kubectl consistent-backup restore-from-snapshot [OPTIONS] --undo <RESTORE>"
-)]
+    kubectl consistent-backup restore-from-snapshot [OPTIONS] --undo <RESTORE>")]
 pub struct RestoreFromSnapshot {
     /// The backup, as `list` names it; also as backup/RUN
     #[arg(value_name = "RUN", value_parser = RunName::new, required_unless_present_any = ["resume", "undo"])]

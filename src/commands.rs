@@ -30,8 +30,10 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
         // What is typed wrong is said before anything is read or asked: a kubeconfig that is wrong too is another error.
         quiesce_snapshot::request("", args)?;
     }
-    let cluster = Cluster::connect(&cli.connection.into()).await?;
-    reachable(&cluster).await?;
+    // Who thaws is told by 1 that every database serves: not by who could not look.
+    let unseen = |error| if matches!(cli.command, Command::Thaw(_)) { thaw::unseen(error) } else { error };
+    let cluster = Cluster::connect(&cli.connection.into()).await.map_err(unseen)?;
+    reachable(&cluster).await.map_err(unseen)?;
     match cli.command {
         // Boxed: it is by far the largest, and every command would carry its room on the stack.
         Command::QuiesceSnapshot(args) => Box::pin(quiesce_snapshot::run(&cluster, args)).await,

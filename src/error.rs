@@ -104,6 +104,11 @@ impl Error {
         Self::of(ExitCode::Held, message)
     }
 
+    /// Broken off by a signal, and clean.
+    pub fn interrupted(message: impl Into<String>) -> Self {
+        Self::of(ExitCode::Interrupted, message)
+    }
+
     /// Refused with a single reason.
     pub fn refused(message: impl Into<String>) -> Self {
         Self::of(ExitCode::Refused, message)

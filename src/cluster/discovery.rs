@@ -81,7 +81,7 @@ fn broken(what: &str, e: &kube::Error) -> Error {
 }
 
 /// Reading a namespace may be forbidden to somebody who may do everything in it: then what is found decides.
-async fn namespace_refusal(client: &kube::Client, name: &str) -> Result<Option<Refusal>, Error> {
+pub async fn namespace_refusal(client: &kube::Client, name: &str) -> Result<Option<Refusal>, Error> {
     let object = format!("namespace/{name}");
     match Api::<Namespace>::all(client.clone()).get(name).await {
         Ok(found) if found.metadata.deletion_timestamp.is_some() => Ok(Some(Refusal::new(object, "is being deleted"))),

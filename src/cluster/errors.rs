@@ -65,7 +65,14 @@ pub fn explain(error: &Error) -> String {
         Error::UpgradeConnection(e) => format!("no WebSocket: {}", chain(e)),
         other => chain(other),
     };
-    one_line(&text.replace("client error (Connect): ", "cannot connect: ").replace("tcp connect error: ", ""))
+    one_line(&plain(&text))
+}
+
+/// Without what is of use only to who writes a program.
+pub(crate) fn plain(text: &str) -> String {
+    text.replace("client error (Connect): ", "cannot connect: ")
+        .replace("tcp connect error: ", "")
+        .replace("peer closed connection without sending TLS close_notify: https://docs.rs/rustls/latest/rustls/manual/_03_howto/index.html#unexpected-eof", "the connection was closed")
 }
 
 /// The chain of causes, each once: some libraries print their cause in their own text too.

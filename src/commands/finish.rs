@@ -12,7 +12,7 @@ use crate::executor::restore;
 use crate::executor::signals::Signals;
 use crate::executor::{Log, Stop, execute};
 use crate::journal::{self, Kind, Stored};
-use crate::lease::{Leases, Take};
+use crate::lease::{Leases, Take, Waiting};
 use crate::output::progress::Progress;
 use crate::plan::Plan;
 use crate::preflight::Planned;
@@ -60,30 +60,38 @@ async fn finish_backup(
     if !found.is_open() {
         return Ok(false);
     }
-    let held = !found.run.may_be_held().is_empty();
-    let ended = lead(cluster, stored, found.plan, take, signals, progress, removal).await;
+    let held: Vec<String> = found.run.may_be_held().into_iter().map(|t| found.plan.targets[t].path()).collect();
+    let may_be = !held.is_empty();
+    let ended = lead(cluster, stored, found.plan, held, take, signals, progress, removal).await;
     // Whatever stood in the way: what the journal says is not done yet.
-    ended.map_err(|error| if held { Error { code: ExitCode::Held, ..error } } else { error })
+    ended.map_err(|error| if may_be { Error { code: ExitCode::Held, ..error } } else { error })
 }
 
+#[expect(clippy::too_many_arguments, reason = "each is a thing of its own, and there is one caller")]
 async fn lead(
     cluster: &Cluster,
     stored: &Stored,
     plan: Plan,
+    held: Vec<String>,
     take: Take,
     signals: &Signals,
     progress: &Progress,
     removal: Option<Duration>,
 ) -> Result<bool, Error> {
+    // From here on: what a signal says while the leases are waited for must be what the journal says.
+    signals.lead(thaw_command(cluster, &plan));
+    signals.set_held(held);
     let clock = Clock::measure(cluster).await?;
-    let leases = Leases::take(cluster, &leased(&plan), &plan.run, take, &|w| progress.say(&waiting(w)))
-        .await
-        .map_err(Error::refusals)?;
+    let (pods, say) = (leased(&plan), |w: &Waiting| progress.say(&waiting(w)));
+    let Some(leases) = signals.unless(Leases::take(cluster, &pods, &plan.run, take, &say)).await else {
+        return Err(Error::interrupted(format!("interrupted: run {} is not finished", plan.run))
+            .hint(format!("finish it with: {}", thaw_command(cluster, &plan))));
+    };
+    let leases = leases.map_err(Error::refusals)?;
     let result = async {
         // Read again: between the first look and the lease the run may have gone on.
         let (stored, loaded, journal) = journal::take_over::<Event>(cluster, &stored.namespace, &stored.run).await?;
         let found = BackupJournal::of(&stored, loaded)?;
-        signals.lead(thaw_command(cluster, &plan));
         let planned = Planned { pods: found.pods("pods.before"), plan: found.plan };
         let mut log = Log::new(found.run, found.loaded.entries, journal, clock);
         // Nobody waits for uploads here: what has to be done is done, the copies become ready by themselves.
@@ -94,7 +102,7 @@ async fn lead(
             Err(stop) => Err(stop),
         };
         let _ = log.written().await;
-        hands.announce_end(ended.as_ref().ok().copied()).await;
+        hands.announce_end(&log, ended.as_ref().ok().copied()).await;
         match ended {
             Ok(_) | Err(Stop::Left) => Ok(!log.run.may_be_held().is_empty()),
             Err(Stop::TakenOver) => {
@@ -119,6 +127,9 @@ pub(super) async fn remove_pending(cluster: &Cluster, namespace: &str, signals: 
     for stored in open.iter().filter(|s| s.kind == Some(Kind::Backup)) {
         let Ok(found) = BackupJournal::read(stored) else { continue };
         if !found.run.is_finished() || !found.run.may_be_held().is_empty() {
+            // Another run may go on beside this one; whether a process leads it, its leases tell.
+            let thaw = thaw_command(cluster, &found.plan);
+            progress.say(&format!("run {} is not finished; if no process leads it any more: {thaw}", stored.run));
             continue;
         }
         progress.step(&format!("removing what run {} left", stored.run));

@@ -6,8 +6,19 @@ use crate::cli::List;
 use crate::cluster::client::Cluster;
 use crate::error::{Error, ExitCode};
 use crate::output::{self, Format};
-use crate::record::item::BackupList;
+use crate::record::item::{BackupList, Item};
 use crate::runs::leader;
+
+/// What must be said of a run that is over and whose snapshots are not removed.
+fn unremoved(cluster: &Cluster, item: &Item) -> Option<String> {
+    let Item::Backup(backup) = item else { return None };
+    let (metadata, status) = (&backup.metadata, &backup.status);
+    (status.snapshots_removed == "pending" && status.outcome != "Running").then(|| {
+        let left = status.snapshots_left.join("; ");
+        let thaw = cluster.typed.thaw(&metadata.name, &metadata.namespace);
+        format!("snapshots of {} are not removed yet: {left}; then finish it with: {thaw}", metadata.name)
+    })
+}
 
 /// Lists the runs of a namespace, or of all.
 pub(super) async fn run(cluster: &Cluster, args: List) -> Result<ExitCode, Error> {
@@ -33,7 +44,8 @@ pub(super) async fn run(cluster: &Cluster, args: List) -> Result<ExitCode, Error
         }
     }
     // Named, not skipped: a record that cannot be read is a backup that somebody counts on.
-    for why in damaged.iter().chain(&leader::abandoned(cluster, &list.items).await) {
+    let left: Vec<String> = list.items.iter().filter_map(|item| unremoved(cluster, item)).collect();
+    for why in damaged.iter().chain(&leader::abandoned(cluster, &list.items).await).chain(&left) {
         output::to_stderr(&format!("warning: {why}"));
     }
     Ok(ExitCode::Done)

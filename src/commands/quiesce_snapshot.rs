@@ -42,9 +42,11 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
     let signals = Signals::listen(move |line| talk.say(line))?;
     finish::remove_pending(cluster, &plan.namespace, &signals, &progress).await;
     signals.lead(thaw_command(cluster, &plan));
-    let leases = Leases::take(cluster, &leased(&plan), &plan.run, Take::IfFree, &|w| progress.say(&waiting(w)))
-        .await
-        .map_err(Error::refusals)?;
+    let (pods, say) = (leased(&plan), |w: &Waiting| progress.say(&waiting(w)));
+    let Some(leases) = signals.unless(Leases::take(cluster, &pods, &plan.run, Take::IfFree, &say)).await else {
+        return Err(Error::interrupted("interrupted: nothing was touched"));
+    };
+    let leases = leases.map_err(Error::refusals)?;
     let new = New {
         namespace: plan.namespace.clone(),
         run: plan.run.clone(),
@@ -71,7 +73,7 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
     let ended = Box::pin(execute(&mut log, &mut hands)).await;
     let interrupted = hands.signals.came();
     let _ = log.written().await;
-    hands.announce_end(ended.as_ref().ok().copied()).await;
+    hands.announce_end(&log, ended.as_ref().ok().copied()).await;
     give_back(leases, &progress).await;
     progress.done();
     let held = !log.run.may_be_held().is_empty();
@@ -141,7 +143,7 @@ async fn report(
     }
     if pending {
         output::to_stderr(&format!(
-            "warning: snapshots of backup {name} are not removed yet: {}\nhint: once the storage answers: {}",
+            "warning: snapshots of backup {name} are not removed yet: {}\nhint: once what is named there is mended: {}",
             backup.status.snapshots_left.join("; "),
             thaw_command(cluster, plan)
         ));

@@ -14,7 +14,7 @@ use crate::executor::restore::{Restore, make_copies, overlapping, source, stoppe
 use crate::executor::signals::Signals;
 use crate::executor::{Log, execute};
 use crate::journal::{self, Kind, New};
-use crate::lease::{Leases, Take};
+use crate::lease::{Leases, Take, Waiting};
 use crate::output::progress::Progress;
 use crate::output::{self, Format, restores};
 use crate::plan::restore::{Copies, Request, RestorePlan, Source, Suffix, plan_copies, plan_in_place};
@@ -126,11 +126,13 @@ async fn in_place(
     let talk = progress.clone();
     let signals = Signals::listen(move |line| talk.say(line))?;
     signals.lead(thaw_command(cluster, &plan));
-    let leases = Leases::take(cluster, &plan.leased(), &plan.run, Take::IfFree, &|w| progress.say(&waiting(w)))
-        .await
-        // The signals' task keeps what moves alive: the error would be written onto its line.
-        .inspect_err(|_| progress.done())
-        .map_err(Error::refusals)?;
+    let (leased, say) = (plan.leased(), |w: &Waiting| progress.say(&waiting(w)));
+    let taken = match signals.unless(Leases::take(cluster, &leased, &plan.run, Take::IfFree, &say)).await {
+        Some(taken) => taken.map_err(Error::refusals),
+        None => Err(Error::interrupted("interrupted: nothing was touched")),
+    };
+    // The signals' task keeps what moves alive: the error would be written onto its line.
+    let leases = taken.inspect_err(|_| progress.done())?;
     let ended = lead(cluster, source, &plan, &leases, signals, clock, progress).await;
     give_back(leases, progress).await;
     progress.done();

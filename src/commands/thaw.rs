@@ -3,6 +3,7 @@
 use super::finish::{self, Ended};
 use crate::cli::Thaw;
 use crate::cluster::client::Cluster;
+use crate::cluster::discovery::namespace_refusal;
 use crate::error::{Error, ExitCode};
 use crate::executor::signals::Signals;
 use crate::lease::Take;
@@ -15,11 +16,19 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
     let progress = Progress::new();
     let namespace = (!args.all_namespaces).then_some(cluster.namespace.as_str());
     let open = match &args.run {
-        Some(run) => vec![crate::runs::named(cluster, run).await?],
-        None => crate::runs::open(cluster, namespace).await?,
+        Some(run) => vec![crate::runs::named(cluster, run).await.map_err(unseen)?],
+        None => match crate::runs::open(cluster, namespace).await.map_err(unseen) {
+            Err(error) if namespace.is_none() => return Err(error.hint("where not all may be listed: -n NAMESPACE")),
+            open => open?,
+        },
     };
     if open.is_empty() {
         progress.done();
+        if let Some(namespace) = namespace
+            && let Some(refusal) = namespace_refusal(&cluster.api, namespace).await.map_err(unseen)?
+        {
+            return Err(Error::refusals(vec![refusal]));
+        }
         output::to_stderr(&nothing(namespace));
         return Ok(ExitCode::Done);
     }
@@ -82,6 +91,16 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
         }
     }
     Ok(code)
+}
+
+/// What failed before it was seen what is held: that everything serves, as exit code 1 says, nobody knows then.
+pub(super) fn unseen(error: Error) -> Error {
+    match error.code {
+        ExitCode::Failed => {
+            Error { code: ExitCode::Held, ..error }.hint("nothing was looked at: something may still be held")
+        }
+        _ => error,
+    }
 }
 
 /// Nothing is open where it was looked for. Who runs this because a database hangs must see that it was elsewhere.

@@ -16,6 +16,7 @@ use super::Place;
 use super::frames::{Frame, decode, encode, never_ran};
 use super::heard::Heard;
 use crate::cluster::client::{Cluster, explain, is_unsent};
+use crate::cluster::errors::plain;
 use crate::quiescer::End;
 
 /// A lost network closes nothing. So we ask, and whoever has not answered by the next time is gone.
@@ -196,7 +197,7 @@ where
             None | Some(Ok(Message::Close(_)) | Err(Error::ConnectionClosed | Error::AlreadyClosed)) => {
                 return End::Unknown("the connection was closed without an exit code".to_owned());
             }
-            Some(Err(e)) => return End::Unknown(format!("the connection was lost: {e}")),
+            Some(Err(e)) => return End::Unknown(format!("the connection was lost: {}", plain(&e.to_string()))),
             Some(Ok(_)) => continue,
         }
         shared.news.notify_one();
@@ -225,7 +226,7 @@ where
         // A peer that takes nothing is as gone as one that says nothing.
         match timeout(PING, sink.send(message)).await {
             Ok(Ok(())) => {}
-            Ok(Err(e)) => return End::Unknown(format!("the connection was lost: {e}")),
+            Ok(Err(e)) => return End::Unknown(format!("the connection was lost: {}", plain(&e.to_string()))),
             Err(_) => {
                 return End::Unknown(format!("the connection was lost: it took nothing for {PING:?}"));
             }

@@ -115,10 +115,15 @@ impl<'a> Backup<'a> {
     }
 
     /// Says on the workloads how it ended.
-    pub async fn announce_end(self, outcome: Option<Outcome>) {
+    pub async fn announce_end(self, log: &Log<Run>, outcome: Option<Outcome>) {
         let run = &self.plan.run;
         let said = match outcome {
-            Some(Outcome::Stuck) => Some((Said::Stuck, format!("something may still be held by run {run}"))),
+            Some(Outcome::Stuck) => {
+                let held: Vec<String> =
+                    log.run.may_be_held().into_iter().map(|t| self.plan.targets[t].path()).collect();
+                let thaw = self.cluster.typed.thaw(run, &self.plan.namespace);
+                Some((Said::Stuck, format!("{} may still be held; release with: {thaw}", held.join(", "))))
+            }
             Some(Outcome::Failed) => Some((Said::Failed, format!("run {run} is no backup"))),
             Some(outcome) => Some((Said::Done, format!("backup {run}: {outcome:?}"))),
             None => None,
@@ -272,7 +277,13 @@ impl Hands<Run> for Backup<'_> {
                 self.hold(log, &targets).await;
                 if matches!(log.run.next(), Step::Flush(_)) {
                     let (run, budget) = (&self.plan.run, self.plan.budget.as_secs());
-                    self.announcer.say(Said::Quiesced, &format!("by backup {run}, for {budget} s at most"));
+                    let full = self.plan.targets.iter().filter(|t| t.probe.stops_commits);
+                    let full: Vec<String> = full.map(crate::plan::Target::path).collect();
+                    let held = match full.is_empty() {
+                        true => "no commit is held up".to_owned(),
+                        false => format!("commits are held up, for {budget} s at most, in {}", full.join(", ")),
+                    };
+                    self.announcer.say(Said::Quiesced, &format!("by backup {run}: {held}"));
                 }
             }
             Step::Flush(targets) => self.flush(log, &targets).await,

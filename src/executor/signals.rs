@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::error::{Error, ExitCode};
@@ -24,6 +24,27 @@ struct Led {
     held: Vec<String>,
 }
 
+/// The next signal, or never.
+async fn received(signal: Option<&mut Signal>) -> Option<()> {
+    match signal {
+        Some(signal) => signal.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether SIGHUP was ignored when this process began, as far as the system tells (Linux: proc(5), SigIgn).
+fn ignores_hangup() -> bool {
+    std::fs::read_to_string("/proc/self/status")
+        .is_ok_and(|status| ignored(&status, SignalKind::hangup().as_raw_value()))
+}
+
+/// Whether the mask of ignored signals has this number.
+fn ignored(status: &str, number: i32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    mask >> (number - 1) & 1 == 1
+}
+
 impl Signals {
     /// Takes the signals over. From now on none of them ends the process by itself: a database may be held.
     ///
@@ -37,14 +58,15 @@ impl Signals {
         let (sender, count) = watch::channel(0);
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        let mut hangup = signal(SignalKind::hangup())?;
+        // Who started it with nohup wants it to outlive the terminal: then it stays ignored.
+        let mut hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
         let now = led.clone();
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
-                    _ = hangup.recv() => {}
+                    Some(_) = received(hangup.as_mut()) => {}
                 }
                 sender.send_modify(|n| *n += 1);
                 let Led { thaw, held } = now.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -82,11 +104,33 @@ impl Signals {
         *self.count.borrow() > 0
     }
 
+    /// What `work` comes to, unless a signal comes first: for waiting that nothing depends on yet.
+    pub async fn unless<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.first() => None,
+            done = work => Some(done),
+        }
+    }
+
     /// Waits for the first, for ever if there is none.
     pub async fn first(&self) {
         let mut count = self.count.clone();
         if count.wait_for(|n| *n > 0).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ignored;
+
+    #[test]
+    fn nohup_is_seen() {
+        let status = |mask: &str| format!("Name:\tx\nSigBlk:\t0000000000000001\nSigIgn:\t{mask}\nSigCgt:\t0\n");
+        assert!(ignored(&status("0000000000000001"), 1));
+        assert!(!ignored(&status("0000000000001000"), 1) && ignored(&status("0000000000001000"), 13));
+        assert!(!ignored("", 1));
     }
 }

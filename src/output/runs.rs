@@ -46,9 +46,11 @@ pub fn list(items: &[Item], now: Timestamp, namespaces: bool, wide: bool) -> Str
     table.to_string()
 }
 
-/// The longest hold, as `0.21s`; `-` where nothing stopped commits.
+/// The longest hold, as `0.21s`; `-` where nothing stopped commits, `unknown` where somebody was not seen released.
 fn held(backup: &Backup) -> String {
-    let longest = backup.status.targets.iter().map(|t| t.held_seconds).fold(0.0, f64::max);
+    let each: Option<Vec<f64>> = backup.status.targets.iter().map(|t| t.held_seconds).collect();
+    let Some(each) = each else { return "unknown".into() };
+    let longest = each.into_iter().fold(0.0, f64::max);
     if longest > 0.0 { format!("{longest:.2}s") } else { "-".into() }
 }
 
@@ -67,11 +69,16 @@ fn targets(backup: &Backup) -> String {
                 serde_json::Value::Bool(false) => "no".to_owned(),
                 _ => "unknown".to_owned(),
             },
-            format!("{:.3}", t.held_seconds),
+            t.held_seconds.map_or_else(|| "unknown".to_owned(), |held| format!("{held:.3}")),
             point.join(","),
         ]);
     }
     table.to_string()
+}
+
+/// An instant as finely as it is known: some drivers, and the VolumeSnapshot's own time, have whole seconds only.
+fn cut_at(at: Timestamp) -> String {
+    if at.subsec_nanosecond() == 0 { format!("{at:.0}") } else { format!("{at:.3}") }
 }
 
 /// The copies of a backup.
@@ -81,7 +88,7 @@ fn claims(backup: &Backup) -> String {
         table.row([
             format!("{}/{}", c.namespace, c.claim),
             c.volume_snapshot.clone().unwrap_or_default(),
-            c.cut_at.map(|t| format!("{t:.3}")).unwrap_or_default(),
+            c.cut_at.map(cut_at).unwrap_or_default(),
             c.ready.to_string(),
             c.restore_size.clone().unwrap_or_default(),
         ]);
@@ -102,6 +109,9 @@ pub fn outcome(backup: &Backup, typed: &Typed) -> String {
             "\nwindow: {:.3} to {:.3} ({:.3} s; recovery point {:.3}, within {:.3} s)",
             window.start, window.end, window.seconds, window.middle, window.accuracy_seconds
         );
+    }
+    for released in status.targets.iter().filter_map(|t| t.released.as_ref()) {
+        let _ = write!(text, "\n{released}");
     }
     if !status.may_be_held.is_empty() {
         let _ = write!(

@@ -104,40 +104,69 @@ fn note(pod: &Pod, container: &Container, kind: &str, what: &str, after: Duratio
     )
 }
 
+/// After how long a hold has failed it at the earliest: its first try may come at once, the last one has its time.
 fn fails_within(probe: &Probe) -> Duration {
-    let period = probe.period_seconds.unwrap_or(10).max(1);
-    let threshold = probe.failure_threshold.unwrap_or(3).max(1);
-    Duration::from_secs(u64::from(period.unsigned_abs()) * u64::from(threshold.unsigned_abs()))
+    let seconds = |value: Option<i32>, default: i32| u64::from(value.unwrap_or(default).max(1).unsigned_abs());
+    let (period, threshold) = (seconds(probe.period_seconds, 10), seconds(probe.failure_threshold, 3));
+    Duration::from_secs(period * (threshold - 1) + seconds(probe.timeout_seconds, 1))
 }
 
+/// What a probe does to a held database. The worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Effect {
     /// A port that is open, or a question that a held database answers.
     Harmless,
-    Writes,
     Unknown,
+    Writes,
 }
 
+/// Words that a command which changes data has, by the client that it calls; SQL is told by its own words.
+const WRITES: [(&str, &[&str]); 2] = [
+    (
+        "redis-cli",
+        &["set", "setex", "incr", "decr", "append", "del", "hset", "lpush", "rpush", "sadd", "zadd", "expire"],
+    ),
+    ("", &["insert", "update", "delete", "replace", "create", "truncate", "drop", "merge"]),
+];
+/// Commands that a held database answers.
+const ASKS: [&str; 5] = ["pg_isready", "ping", "select 1", "select version", "--connect"];
+
 fn effect(probe: &Probe) -> Effect {
-    const WRITES: [&str; 7] =
-        ["insert ", "update ", "delete from", "replace into", "create table", "redis-cli set ", "redis-cli incr "];
-    const ASKS: [&str; 5] = ["pg_isready", "ping", "select 1", "select version", "--connect"];
     if probe.tcp_socket.is_some() {
         return Effect::Harmless;
     }
     let Some(exec) = &probe.exec else {
         return Effect::Unknown;
     };
-    let words: Vec<String> = exec.command.iter().flatten().map(|w| w.to_ascii_lowercase()).collect();
-    let command = format!(" {} ", words.join(" "));
-    let quotes = |c: char| c.is_whitespace() || "'\";()".contains(c);
-    let command = format!(" {} ", command.split(quotes).filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" "));
-    if WRITES.iter().any(|w| command.contains(w)) {
-        Effect::Writes
-    } else if ASKS.iter().any(|w| command.contains(&format!(" {w} "))) {
-        Effect::Harmless
-    } else {
-        Effect::Unknown
+    let all: Vec<String> = exec.command.iter().flatten().map(|w| w.to_ascii_lowercase()).collect();
+    // Each command of a chain on its own: one that only asks says nothing of the one beside it.
+    let chain = all.join(" ");
+    let parts: Vec<Effect> = chain.split(['&', '|', ';', '\n']).filter_map(part).collect();
+    match parts.iter().max() {
+        Some(worst) => *worst,
+        None => Effect::Unknown,
     }
+}
+
+/// One command of a chain; nothing of one that only reads what another says.
+fn part(command: &str) -> Option<Effect> {
+    let quotes = |c: char| c.is_whitespace() || "'\"`()$".contains(c);
+    let words: Vec<&str> = command.split(quotes).filter(|w| !w.is_empty()).collect();
+    let has = |wanted: &str| words.contains(&wanted);
+    let first =
+        words.iter().find(|w| !matches!(**w, "sh" | "bash" | "-c" | "-ec" | "exec" | "/bin/sh" | "/bin/bash"))?;
+    if matches!(*first, "grep" | "exit" | "true" | "false" | "echo" | "test" | "[") {
+        return None;
+    }
+    let client = |client: &str| client.is_empty() || words.iter().any(|w| w.ends_with(client));
+    if WRITES.iter().any(|(of, writes)| client(of) && writes.iter().any(|w| has(w))) {
+        return Some(Effect::Writes);
+    }
+    let padded = format!(" {} ", words.join(" "));
+    let asks = ASKS
+        .iter()
+        .any(|ask| padded.contains(&format!(" {ask} ")) || words.iter().any(|w| w.ends_with(&format!("/{ask}"))));
+    Some(if asks { Effect::Harmless } else { Effect::Unknown })
 }
 
 #[cfg(test)]
@@ -162,6 +191,7 @@ mod tests {
             json!(["sh", "-c", "redis-cli PING | grep PONG"]),
             json!(["mariadb", "-e", "SELECT 1;"]),
             json!(["healthcheck.sh", "--connect"]),
+            json!(["bash", "-ec", "/usr/bin/pg_isready -q || exit 1"]),
         ] {
             assert_eq!(noted("livenessProbe", &json!({"exec": {"command": command}})), "", "{command}");
         }
@@ -174,24 +204,50 @@ mod tests {
         assert_eq!(
             noted("livenessProbe", &json!({"httpGet": {"port": 80}, "periodSeconds": 5, "failureThreshold": 2})),
             "pod/db-0: the liveness probe of container db may depend on writes: the kubelet restarts the container if it is \
-             held for 10s"
+             held for 6s"
         );
         let writes = json!({"exec": {"command": ["sh", "-c", "psql -c \"INSERT INTO alive VALUES (1)\""]}});
         assert_eq!(
             noted("livenessProbe", &writes),
             "pod/db-0: the liveness probe of container db writes to the database: the kubelet restarts the container if it is \
-             held for 30s"
+             held for 21s"
         );
         assert_eq!(
             noted("readinessProbe", &writes),
             "pod/db-0: the readiness probe of container db writes to the database: the pod is taken out of its Services if it \
-             is held for 30s"
+             is held for 21s"
         );
     }
 
     #[test]
+    fn one_command_of_a_chain_is_enough_to_write() {
+        for command in [
+            json!(["sh", "-c", "redis-cli ping && redis-cli -h 127.0.0.1 set alive 1"]),
+            json!(["redis-cli", "-h", "127.0.0.1", "SET", "alive", "1"]),
+            json!(["sh", "-c", "pg_isready; psql -c 'UPDATE alive SET at = now()'"]),
+        ] {
+            for kind in ["livenessProbe", "readinessProbe"] {
+                let said = noted(kind, &json!({"exec": {"command": command}}));
+                assert!(said.contains("writes to the database"), "{kind} {command}: {said}");
+            }
+        }
+        let unknown = json!({"exec": {"command": ["sh", "-c", "redis-cli ping && /check.sh"]}});
+        assert!(noted("livenessProbe", &unknown).contains("may depend on writes"));
+    }
+
+    #[test]
+    fn the_first_try_may_come_at_once() {
+        let probe = |period: i32, threshold: i32, timeout: i32| json!({"httpGet": {"port": 80}, "periodSeconds": period, "failureThreshold": threshold, "timeoutSeconds": timeout});
+        for (probe, after) in [(probe(31, 1, 1), "1s"), (probe(10, 3, 5), "25s"), (probe(29, 2, 1), "30s")] {
+            let said = noted("livenessProbe", &probe);
+            assert!(said.ends_with(&format!("is held for {after}")), "{probe}: {said}");
+        }
+        assert_eq!(noted("livenessProbe", &probe(30, 2, 1)), "");
+    }
+
+    #[test]
     fn a_probe_that_is_slower_than_the_budget_is_not() {
-        let slow = json!({"httpGet": {"port": 80}, "periodSeconds": 10, "failureThreshold": 4});
+        let slow = json!({"httpGet": {"port": 80}, "periodSeconds": 10, "failureThreshold": 5});
         assert_eq!(noted("livenessProbe", &slow), "");
     }
 }

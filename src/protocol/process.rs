@@ -69,7 +69,12 @@ impl<F: Fold, W: Clone> State<F, W> {
     }
 
     /// Applies events that are durable at once.
-    fn write(&self, by: (&'static str, usize), events: &[F::Event], rules: &Rules<F>) -> Result<Vec<Move<Self>>, String> {
+    fn write(
+        &self,
+        by: (&'static str, usize),
+        events: &[F::Event],
+        rules: &Rules<F>,
+    ) -> Result<Vec<Move<Self>>, String> {
         let mut written = self.clone();
         written.lagging = None;
         for event in events {
@@ -114,7 +119,12 @@ impl<F: Fold, W: Clone> State<F, W> {
     }
 
     /// Another process comes, after a death or after an end, and does nothing before these events are durable.
-    pub(super) fn come_back(&self, events: &[F::Event], rules: &Rules<F>, limits: Limits) -> Result<Vec<Move<Self>>, String> {
+    pub(super) fn come_back(
+        &self,
+        events: &[F::Event],
+        rules: &Rules<F>,
+        limits: Limits,
+    ) -> Result<Vec<Move<Self>>, String> {
         let mut come = self.clone();
         come.deaths += u8::from(self.alive);
         come.alive = true;

@@ -121,10 +121,13 @@ pub struct TargetStatus {
     /// When it was seen released.
     #[serde(with = "instant::option")]
     pub thawed_at: Option<Timestamp>,
-    /// From the hold sent to the thaw answered; 0 when light.
-    pub held_seconds: f64,
+    /// From the hold sent to the thaw answered; 0 when light; null where nobody saw it released.
+    pub held_seconds: Option<f64>,
     /// `true`, `false` or `"unknown"`: whether it was held until it was released.
     pub held: serde_json::Value,
+    /// How it was found released, if not by its own session while it was held.
+    #[serde(default)]
+    pub released: Option<String>,
     /// Where a recovery can go on from.
     pub recovery_point: BTreeMap<String, String>,
     /// Settings that decide durability and what a restored copy needs.

@@ -50,6 +50,14 @@ enum Left {
     ForGood(String),
 }
 
+/// How much was seen in the last look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    All,
+    /// Contents may not be listed.
+    Snapshots,
+}
+
 /// What became of a content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Content {
@@ -81,10 +89,17 @@ impl Csi<'_> {
         let mut removals: BTreeMap<String, Removal> = BTreeMap::new();
         let mut trouble = None;
         let mut clean_before = false;
+        let mut seen = Seen::All;
         for round in 0_u32.. {
             // Listed again in each round: an unanswered create may arrive late.
             // All contents of the cluster only before it is said that nothing is left.
-            trouble = self.find(attempt, clean_before, &mut removals).await.err();
+            trouble = match self.find(attempt, clean_before, &mut removals).await {
+                Ok(now) => {
+                    seen = now;
+                    None
+                }
+                Err(why) => Some(why),
+            };
             for removal in removals.values_mut() {
                 removal.left = self.remove(removal, round).await.err();
             }
@@ -114,6 +129,12 @@ impl Csi<'_> {
                 match (mine.and_then(|r| r.left.as_ref()), &trouble) {
                     (Some(left), _) => Discard::Pending(left.text().to_owned()),
                     (None, Some(trouble)) => Discard::Pending(trouble.clone()),
+                    // An earlier process may have removed the VolumeSnapshot: only the contents would tell of its copy.
+                    (None, None) if seen == Seen::Snapshots && retained(claim) => Discard::Pending(format!(
+                        "volumesnapshotcontents may not be listed, and class {} keeps them: nobody saw whether a copy of \
+                         persistentvolumeclaim/{} is left",
+                        claim.class, claim.name
+                    )),
                     (None, None) => Discard::Gone,
                 }
             })
@@ -125,7 +146,7 @@ impl Csi<'_> {
         attempt: Option<u8>,
         whole: bool,
         removals: &mut BTreeMap<String, Removal>,
-    ) -> Result<(), String> {
+    ) -> Result<Seen, String> {
         let namespaces: BTreeSet<&str> = self.plan.claims.iter().map(|c| c.namespace.as_str()).collect();
         let selector = selector(&self.plan.run, attempt);
         for namespace in namespaces {
@@ -139,11 +160,10 @@ impl Csi<'_> {
             }
         }
         // A kept copy outlives its VolumeSnapshot, when its namespace was deleted: only its content is left then.
-        if attempt.is_none() && self.plan.contents.read {
-            let listed = timeout(REQUEST, self.contents().list(&ListParams::default().labels(&selector)))
-                .await
-                .map_err(|_| "the API server did not answer".to_owned())?
-                .map_err(|e| format!("volumesnapshotcontents could not be listed: {}", explain(&e)))?;
+        if attempt.is_none() {
+            let Some(listed) = self.list_contents(&ListParams::default().labels(&selector)).await? else {
+                return Ok(Seen::Snapshots);
+            };
             for content in listed {
                 let removal = Removal::of_content(&content);
                 removals.entry(removal.uid.clone()).or_insert(removal);
@@ -151,11 +171,10 @@ impl Csi<'_> {
         }
         // A content bears no label of ours before it is kept. Once its VolumeSnapshot is gone only the reference to that
         // tells whose it is; without this look a second process would call a copy removed that is still there.
-        if whole && self.plan.contents.read {
-            let listed = timeout(REQUEST, self.contents().list(&ListParams::default()))
-                .await
-                .map_err(|_| "the API server did not answer".to_owned())?
-                .map_err(|e| format!("volumesnapshotcontents could not be listed: {}", explain(&e)))?;
+        if whole {
+            let Some(listed) = self.list_contents(&ListParams::default()).await? else {
+                return Ok(Seen::Snapshots);
+            };
             for content in listed {
                 if let Some(claim) = self.claim_of(&content, attempt) {
                     let removal = Removal { claim: claim.name.clone(), ..Removal::of_content(&content) };
@@ -163,7 +182,18 @@ impl Csi<'_> {
                 }
             }
         }
-        Ok(())
+        Ok(Seen::All)
+    }
+
+    /// The contents; `None` where they may not be listed, as the plan of the run foresaw. Asked all the same: who finishes
+    /// the run may be allowed more than who began it.
+    async fn list_contents(&self, params: &ListParams) -> Result<Option<Vec<VolumeSnapshotContent>>, String> {
+        match timeout(REQUEST, self.contents().list(params)).await {
+            Ok(Ok(listed)) => Ok(Some(listed.items)),
+            Ok(Err(e)) if is_forbidden(&e) && !self.plan.contents.read => Ok(None),
+            Ok(Err(e)) => Err(format!("volumesnapshotcontents could not be listed: {}", explain(&e))),
+            Err(_) => Err("the API server did not answer".to_owned()),
+        }
     }
 
     /// The claim whose snapshot of this attempt (`None`: of any) the content is bound to.

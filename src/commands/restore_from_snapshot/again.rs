@@ -78,7 +78,8 @@ pub(super) async fn undo(
         progress.say(&format!("restore {} is over, and the old volumes are in use: nothing is left to do", stored.run));
     }
     // What moved was taken away for the question.
-    ended(cluster, &stored, Way::Back, Take::AfterExpiry, "RestoredOldVolumes", args.output.output, Progress::new()).await
+    ended(cluster, &stored, Way::Back, Take::AfterExpiry, "RestoredOldVolumes", args.output.output, Progress::new())
+        .await
 }
 
 /// Leads it, and prints what came of it: 0 if that is what was asked for.

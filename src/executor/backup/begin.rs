@@ -99,17 +99,24 @@ impl Backup<'_> {
         let begun = Instant::now();
         let mut last = self.pods().await.unwrap_or_default();
         let mut since = Instant::now();
+        let mut last_refusal = String::new();
         loop {
             if since.elapsed() >= QUIET && !last.is_empty() {
                 match self.plan_again().await {
                     Ok(planned) => return Ok(planned),
-                    Err(why) if begun.elapsed() > PATIENCE => return Err((Abort::Step, why)),
+                    // Waiting does not make them the same again.
+                    Err(Unplanned::ForGood(why)) => return Err((Abort::Step, why)),
                     // A pod that is not ready yet refuses the plan: it counts as not quiet.
-                    Err(_) => since = Instant::now(),
+                    Err(Unplanned::Yet(why)) => {
+                        self.progress.step(&format!("waiting until the pods are quiet: {why}"));
+                        last_refusal = why;
+                        since = Instant::now();
+                    }
                 }
             }
             if begun.elapsed() > PATIENCE {
-                return Err((Abort::Step, "the pods did not become quiet within 5 minutes".into()));
+                let why = if last_refusal.is_empty() { String::new() } else { format!(": {last_refusal}") };
+                return Err((Abort::Step, format!("the pods did not become quiet within 5 minutes{why}")));
             }
             sleep(Duration::from_secs(1)).await;
             let now = self.pods().await.unwrap_or_default();
@@ -121,11 +128,11 @@ impl Backup<'_> {
     }
 
     /// The plan of a repeated attempt must be about the same targets and claims: the fold counts them by number.
-    async fn plan_again(&self) -> Result<Planned, String> {
+    async fn plan_again(&self) -> Result<Planned, Unplanned> {
         let Some(replan) = &self.replan else {
-            return Err("the run was taken over and is not repeated".into());
+            return Err(Unplanned::ForGood("the run was taken over and is not repeated".into()));
         };
-        let Planned { plan: new, pods } = replan().await?;
+        let Planned { plan: new, pods } = replan().await.map_err(Unplanned::Yet)?;
         let key = |plan: &Plan| {
             let targets: Vec<String> = plan.targets.iter().map(crate::plan::Target::path).collect();
             let claims: Vec<String> = plan.claims.iter().map(|c| format!("{}/{}", c.namespace, c.name)).collect();
@@ -133,7 +140,10 @@ impl Backup<'_> {
             (targets, claims, plan.unheld.clone(), plan.unheld_claims.clone())
         };
         if key(&new) != key(&self.plan) {
-            return Err("the databases or claims, or what holds them, are others now: run the backup again".into());
+            return Err(Unplanned::ForGood(format!(
+                "{}: run the backup again",
+                difference(&key(&self.plan).0, &key(&new).0)
+            )));
         }
         let plan = Plan {
             run: self.plan.run.clone(),
@@ -142,5 +152,42 @@ impl Backup<'_> {
             ..new
         };
         Ok(Planned { plan, pods })
+    }
+}
+
+/// Why there is no plan for another attempt.
+enum Unplanned {
+    /// There may be one later.
+    Yet(String),
+    /// There will be none.
+    ForGood(String),
+}
+
+/// How the targets of another plan differ.
+fn difference(before: &[String], now: &[String]) -> String {
+    let only = |these: &[String], those: &[String]| -> Vec<String> {
+        these.iter().filter(|target| !those.contains(target)).cloned().collect()
+    };
+    let (gone, added) = (only(before, now), only(now, before));
+    match (gone.is_empty(), added.is_empty()) {
+        (true, true) => "the claims, or what holds them, are others now".into(),
+        (false, true) => format!("these databases are gone: {}", gone.join(", ")),
+        (true, false) => format!("these databases were added: {}", added.join(", ")),
+        (false, false) => format!("the databases are others now: {} instead of {}", added.join(", "), gone.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::difference;
+
+    #[test]
+    fn what_became_of_the_databases_is_named() {
+        let of = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let said = |before: &[&str], now: &[&str]| difference(&of(before), &of(now));
+        assert_eq!(said(&["a"], &["a", "b"]), "these databases were added: b");
+        assert_eq!(said(&["a", "b"], &["a"]), "these databases are gone: b");
+        assert_eq!(said(&["a"], &["b"]), "the databases are others now: b instead of a");
+        assert_eq!(said(&["a"], &["a"]), "the claims, or what holds them, are others now");
     }
 }

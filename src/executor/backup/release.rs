@@ -58,6 +58,10 @@ impl Backup<'_> {
                         left -= 1;
                         match outcome {
                             Ok(Outcome { held, detail }) => {
+                                // Who thaws must see what was done, and where nothing was to be done any more.
+                                if let Some(text) = &detail.text {
+                                    self.progress.say(text);
+                                }
                                 log.happened(Event::Thawed { target: t, held }, detail);
                             }
                             Err(why) => {

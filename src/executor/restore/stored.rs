@@ -13,7 +13,7 @@ use super::Restore;
 use super::restored::KEPT;
 use crate::clock::Clock;
 use crate::cluster::client::{Cluster, Persisted, explain, is_not_found, persist};
-use crate::error::Error;
+use crate::error::{Error, ExitCode};
 use crate::executor::signals::Signals;
 use crate::executor::{Log, Stop, execute};
 use crate::journal::{self, Loaded, Stored};
@@ -142,8 +142,17 @@ pub async fn lead(
     let clock = Clock::measure(cluster).await?;
     let waiting =
         |w: &Waiting| progress.step(&format!("waiting until the lease of run {} on pod/{} expires", w.run, w.pod));
-    let leases =
-        Leases::take(cluster, &found.plan.leased(), &found.plan.run, take, &waiting).await.map_err(Error::refusals)?;
+    let plan = &found.plan;
+    // From here on: what a signal says while the leases are waited for must be what the journal says.
+    signals.lead(thaw_command(cluster, plan));
+    let down = found.run.may_be_down();
+    signals.set_held(plan.workloads.iter().filter(|_| down).map(|w| format!("{} is stopped", w.path())).collect());
+    let Some(leases) = signals.unless(Leases::take(cluster, &plan.leased(), &plan.run, take, &waiting)).await else {
+        let error = Error::interrupted(format!("interrupted: restore {} is not finished", plan.run));
+        let error = if down { Error { code: ExitCode::Held, ..error } } else { error };
+        return Err(error.hint(format!("finish it with: {}", thaw_command(cluster, plan))));
+    };
+    let leases = leases.map_err(Error::refusals)?;
     let result = led(cluster, stored, way, &leases, clock, signals, progress).await;
     // What is not given back expires by itself.
     let _ = leases.release().await;
@@ -168,7 +177,6 @@ async fn led(
     }
     let Beside { before, kept, .. } = found.beside();
     let RestoreJournal { plan, run, loaded } = found;
-    signals.lead(thaw_command(cluster, &plan));
     let mut log = Log::new(run, loaded.entries, journal, clock);
     let mut hands = Restore::new(cluster, plan, before, leases, signals.clone(), progress);
     hands.kept = kept;

@@ -77,9 +77,8 @@ fn volume(of: &Volume, claim: &Claim, now: Option<&Found<PersistentVolume>>) -> 
         return Some("is being deleted".into());
     }
     let bound = now.spec.as_ref().and_then(|s| s.claim_ref.as_ref());
-    let ours = |b: &&ObjectReference| {
-        b.name.as_ref() == Some(&claim.name) && b.namespace.as_ref() == Some(&claim.namespace)
-    };
+    let ours =
+        |b: &&ObjectReference| b.name.as_ref() == Some(&claim.name) && b.namespace.as_ref() == Some(&claim.namespace);
     bound.filter(|b| !ours(b)).map(|b| {
         let word = |text: &Option<String>| text.clone().unwrap_or_default();
         format!("is bound to {}/{} now", word(&b.namespace), word(&b.name))
@@ -136,7 +135,8 @@ mod tests {
     #[test]
     fn all_that_stands_in_the_way_is_said_at_once() {
         let ours = json!({"metadata": {"labels": {RESTORED_BY: "r1"}}});
-        let old = json!({"metadata": {"uid": "v"}, "spec": {"claimRef": {"namespace": "demo", "name": "data", "uid": "o"}}});
+        let old =
+            json!({"metadata": {"uid": "v"}, "spec": {"claimRef": {"namespace": "demo", "name": "data", "uid": "o"}}});
         assert_eq!(said(&bound(), &facts(pg("w"), &ours, &old)), Vec::<String>::new());
         let mut crowded = facts(pg("other"), &json!({"metadata": {"labels": {RESTORED_BY: "r2"}}}), &Value::Null);
         crowded.unfinished = vec!["b2".into()];

@@ -70,12 +70,12 @@ impl<'a> Attempt<'a> {
         // A hold whose answer was lost counts from its intent.
         let sent: Option<Timestamp> = quiesced.and_then(|e| e.detail.sent).or_else(|| intended.map(|e| e.at));
         let held_seconds = match (sent, thawed) {
-            (Some(sent), Some(thawed)) if of.probe.stops_commits && held == Some(Held::Yes) => seconds(sent, thawed.at),
+            _ if !of.probe.stops_commits => Some(0.0),
+            (Some(sent), Some(thawed)) if held == Some(Held::Yes) => Some(seconds(sent, thawed.at)),
             // It was seen released, not how long before it released itself: within the budget, by its own limit.
-            (Some(sent), Some(thawed)) if of.probe.stops_commits => {
-                seconds(sent, thawed.at).min(plan.budget.as_secs_f64())
-            }
-            _ => 0.0,
+            (Some(sent), Some(thawed)) => Some(seconds(sent, thawed.at).min(plan.budget.as_secs_f64())),
+            (None, _) => Some(0.0),
+            (Some(_), None) => None,
         };
         let mut recovery_point = std::collections::BTreeMap::new();
         for entry in [quiesced, thawed].into_iter().flatten() {
@@ -92,6 +92,7 @@ impl<'a> Attempt<'a> {
             thawed_at: thawed.map(|e| e.at),
             held_seconds,
             held: held_value(held),
+            released: thawed.and_then(|e| e.detail.text.clone()),
             recovery_point,
             settings: of.probe.settings.iter().cloned().collect(),
         }

@@ -130,11 +130,11 @@ fn a_hold_that_nobody_saw_end_is_no_longer_than_its_budget() {
     let mut seen = held_until(15, Held::Yes);
     seen.push((15, Event::Compared { same: true }));
     let seen = told(&seen).status;
-    assert_eq!((seen.targets[0].held_seconds, &seen.targets[0].held), (5.0, &json!(true)));
+    assert_eq!((seen.targets[0].held_seconds, &seen.targets[0].held), (Some(5.0), &json!(true)));
     assert_eq!(seen.window.map(|window| window.seconds), Some(3.0));
     // Thawed from elsewhere, an hour after its process died: the budget is 30 s, and there was no window.
     let late = told(&held_until(3600, Held::Unknown)).status;
-    assert_eq!((late.targets[0].held_seconds, &late.targets[0].held), (30.0, &json!("unknown")));
+    assert_eq!((late.targets[0].held_seconds, &late.targets[0].held), (Some(30.0), &json!("unknown")));
     assert_eq!(late.window, None);
 }
 
@@ -142,7 +142,7 @@ fn a_hold_that_nobody_saw_end_is_no_longer_than_its_budget() {
 fn what_was_never_touched_was_not_held() {
     let events = [(0, Event::Attempt(1)), (1, Event::Aborted(Abort::Signal)), (1, Event::Finished(Outcome::Failed))];
     let status = told(&events).status;
-    assert_eq!((status.targets[0].held_seconds, &status.targets[0].held), (0.0, &json!(false)));
+    assert_eq!((status.targets[0].held_seconds, &status.targets[0].held), (Some(0.0), &json!(false)));
 }
 
 #[test]

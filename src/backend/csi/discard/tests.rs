@@ -170,3 +170,25 @@ async fn a_content_whose_snapshot_is_gone_is_found_and_removed() {
     assert_eq!(discarded(&server, &plan("Delete", true, true)).await, Discard::Gone);
     assert!(!server.lock().unwrap().content, "said to be gone");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_whose_snapshot_is_gone_is_not_called_removed_by_who_may_not_look() {
+    let server = server("Retain", false, false);
+    let plan = plan("Retain", false, false);
+    for _ in 0..2 {
+        let left = discarded(&server, &plan).await;
+        assert!(matches!(left, Discard::Pending(_)), "the copy is there: {left:?}");
+        assert!(!server.lock().unwrap().snapshot, "the second time nothing but the content tells of it");
+    }
+    let Discard::Pending(why) = discarded(&server, &plan).await else { panic!("nobody has seen it gone") };
+    assert_eq!(
+        why,
+        "volumesnapshotcontents may not be listed, and class c keeps them: nobody saw whether a copy of \
+         persistentvolumeclaim/data is left"
+    );
+    // Somebody comes who may do all.
+    let allowed = |server: &mut Server| (server.read, server.change) = (true, true);
+    allowed(&mut server.lock().unwrap());
+    assert_eq!(discarded(&server, &plan).await, Discard::Gone);
+    assert!(!server.lock().unwrap().content, "found by its reference, and removed");
+}
