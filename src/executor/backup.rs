@@ -279,9 +279,10 @@ impl Hands<Run> for Backup<'_> {
                     let (run, budget) = (&self.plan.run, self.plan.budget.as_secs());
                     let full = self.plan.targets.iter().filter(|t| t.probe.stops_commits);
                     let full: Vec<String> = full.map(crate::plan::Target::path).collect();
-                    let held = match full.is_empty() {
-                        true => "no commit is held up".to_owned(),
-                        false => format!("commits are held up, for {budget} s at most, in {}", full.join(", ")),
+                    let held = if full.is_empty() {
+                        "no commit is held up".to_owned()
+                    } else {
+                        format!("commits are held up, for {budget} s at most, in {}", full.join(", "))
                     };
                     self.announcer.say(Said::Quiesced, &format!("by backup {run}: {held}"));
                 }

@@ -66,7 +66,7 @@ impl Signals {
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
-                    Some(_) = received(hangup.as_mut()) => {}
+                    Some(()) = received(hangup.as_mut()) => {}
                 }
                 sender.send_modify(|n| *n += 1);
                 let Led { thaw, held } = now.lock().unwrap_or_else(PoisonError::into_inner).clone();

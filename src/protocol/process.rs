@@ -128,10 +128,10 @@ impl<F: Fold, W: Clone> State<F, W> {
         let mut come = self.clone();
         come.deaths += u8::from(self.alive);
         come.alive = true;
-        match events.iter().all(rules.durable) {
-            true => come.write(("come back", 0), events, rules),
-            false => come.happen(("come back", 0), self.world.clone(), events, rules, limits),
+        if events.iter().all(rules.durable) {
+            return come.write(("come back", 0), events, rules);
         }
+        come.happen(("come back", 0), self.world.clone(), events, rules, limits)
     }
 
     /// Another process comes, after a death or after an end.

@@ -226,6 +226,119 @@ fn a_restore_that_fails_goes_back() {
     restored(&scene, &taken, &mut given_up);
 }
 
+/// After days on what was restored the user thinks better of it: the old data is back whole, and what was written since
+/// is kept until the restore is deleted. Killed on the way it is finished by the same command.
+#[test]
+fn a_restore_that_succeeded_is_taken_back() {
+    let deletes = json!({"whenScaled": "Delete", "whenDeleted": "Delete"});
+    let redis = Database::new(Kind::Redis)
+        .edit(move |set| set["spec"]["persistentVolumeClaimRetentionPolicy"] = deletes.clone());
+    let scene = Scene::new("undo", &[redis, Database::new(Kind::Postgres)]);
+    let kinds = [Kind::Redis, Kind::Postgres];
+    let mut given_up = GivenUp::default();
+    // Beside the whole way: before its first request, between securing and stopping, and on the way back.
+    for event in [None, Some(1), Some(3), Some(6), Some(8)] {
+        let taken = consistent(&scene, &kinds, &[]);
+        let before = volumes(&scene, &kinds);
+        let began = now();
+        let restored = scene.plugin(&["restore-from-snapshot", &taken.run, "--yes", "-o", "json"]).run().done().json();
+        scene.all_serve(seconds(30));
+        let new = volumes(&scene, &kinds);
+        let run = run_of(&restored);
+        let undo = || scene.plugin(&["restore-from-snapshot", "--undo", &run, "--yes", "-o", "json"]);
+        if let Some(event) = event {
+            // Events are counted from the restore's first one.
+            let so_far = cluster_events(&scene, &run);
+            let ended = undo().dies_at(so_far + event).run();
+            assert!(ended.was_killed(), "{ended}");
+            outcome_is(&scene.plugin(&["describe", &run, "-o", "json"]).run().done().json(), "Running");
+        }
+        let record = undo().run().done().json();
+        outcome_is(&record, "RestoredOldVolumes");
+        assert_eq!(text(&record, "/status/reason"), "undone");
+        assert_eq!(volumes(&scene, &kinds), before, "the claims are bound to the volumes from before");
+        scene.all_serve(seconds(30));
+        for kind in kinds {
+            rows_are_there(&scene, kind, began, &mut given_up);
+        }
+        let policy =
+            |volume: &String| scene.kubectl.value(&format!("pv/{volume}"), "/spec/persistentVolumeReclaimPolicy");
+        for volume in before.values() {
+            until(&format!("the policy of {volume} to be what it was"), seconds(20), || {
+                if policy(volume) == "Delete" { Ok(()) } else { Err(policy(volume)) }
+            });
+        }
+        for volume in new.values() {
+            assert_eq!(policy(volume), "Retain", "{volume} holds what was written since");
+        }
+        let again = undo().run().done();
+        outcome_is(&again.json(), "RestoredOldVolumes");
+        assert_eq!(volumes(&scene, &kinds), before, "once is enough");
+        scene.plugin(&["delete", &run, "--yes"]).run().done();
+        until_none("the restored volumes to be gone", seconds(60), || {
+            let left = |volume: &&String| !scene.kubectl.value(&format!("pv/{volume}"), "/metadata/name").is_empty();
+            new.values().filter(left).cloned().collect()
+        });
+        until_none("no lease", seconds(20), || leases(&scene));
+        if times(0, 1) == 0 && event == Some(6) {
+            break;
+        }
+    }
+}
+
+/// How many events a run's journal has.
+fn cluster_events(scene: &Scene, run: &str) -> u32 {
+    let journal = scene.kubectl.get(&format!("configmap/consistent-backup-{run}"));
+    let keys = journal["data"].as_object().unwrap().keys();
+    let is_entry = |key: &&String| key.strip_prefix('e').is_some_and(|n| n.len() == 4 && n.parse::<u32>().is_ok());
+    u32::try_from(keys.filter(is_entry).count()).unwrap()
+}
+
+/// What stands in the way of taking a restore back is said before anything is touched.
+#[test]
+fn what_cannot_be_taken_back_is_refused() {
+    let scene = Scene::new("no-undo", &[Database::new(Kind::Redis)]);
+    let taken = consistent(&scene, &[Kind::Redis], &[]);
+    let first =
+        run_of(&scene.plugin(&["restore-from-snapshot", &taken.run, "--yes", "-o", "json"]).run().done().json());
+    let undo = |run: &str| scene.plugin(&["restore-from-snapshot", "--undo", run]);
+    undo(&first).run().exits(5).says(&["--yes"]);
+    undo(&first).args(["--dry-run"]).run().done();
+    undo(&taken.run).run().exits(5).says(&["is a backup, not a restore"]);
+    undo("20260101-000000-none").run().exits(5).says(&["20260101-000000-none"]);
+    scene.plugin(&["restore-from-snapshot", "--resume", &first]).run().done().says(&["nothing is left to do"]);
+    scene.plugin(&["restore-from-snapshot", &taken.run, "--undo", &first]).run().exits(2);
+    scene.plugin(&["restore-from-snapshot"]).run().exits(2);
+    let second =
+        run_of(&scene.plugin(&["restore-from-snapshot", &taken.run, "--yes", "-o", "json"]).run().done().json());
+    let before = state(&scene);
+    undo(&first).args(["--yes"]).run().exits(5).says(&["data-redis-0", &second, "undo that one first"]);
+    assert_eq!(state(&scene), before);
+    undo(&second).args(["--yes"]).run().done();
+    undo(&first).args(["--yes"]).run().done();
+    scene.all_serve(seconds(30));
+}
+
+/// The plugin is killed in a restore; the user wants it all the same.
+#[test]
+fn a_restore_that_dies_is_resumed() {
+    let scene = Scene::new("resume", &[Database::new(Kind::Redis)]);
+    let mut given_up = GivenUp::default();
+    for event in [1, 4, 7, 9] {
+        let taken = consistent(&scene, &[Kind::Redis], &[]);
+        let before = volumes(&scene, &[Kind::Redis]);
+        let began = now();
+        let ended = scene.plugin(&["restore-from-snapshot", &taken.run, "--yes"]).dies_at(event).run();
+        assert!(ended.was_killed(), "{ended}");
+        let run = run_of(records(&scene).iter().rfind(|record| record["kind"] == "Restore").unwrap());
+        let ended = scene.plugin(&["restore-from-snapshot", "--resume", &run, "-o", "json"]).run().done();
+        outcome_is(&ended.json(), "Restored");
+        assert_ne!(volumes(&scene, &[Kind::Redis]), before);
+        scene.all_serve(seconds(30));
+        rows_are_right(&scene, &taken, began, &mut given_up);
+    }
+}
+
 /// The plugin is killed in a restore; another process brings it to an end, and either data is whole.
 #[test]
 fn a_restore_that_dies_is_brought_to_its_end() {

@@ -62,3 +62,20 @@ fn an_interrupted_run_releases_all_and_leaves_nothing() {
     scene.plugin(&["delete", &run, "--yes"]).run().done();
     assert_eq!(state(&scene), before);
 }
+
+/// Who thaws a run that is dead and thinks better of it while the lease is waited for must not read that all is well.
+#[test]
+fn an_interrupted_thaw_says_what_may_be_held() {
+    let scene = Scene::new("interrupted-thaw", &Kind::ALL.map(Database::new));
+    let mut running = holding(&scene, &["--quiesce-budget", "20s"]);
+    running.kill_hard();
+    running.end(seconds(5));
+    let run = run_of(backups(&scene).first().expect("the run is listed"));
+    let thaw = scene.plugin(&["thaw", &run]).start();
+    thaw.until_says("waiting", seconds(10));
+    thaw.signal("INT");
+    thaw.end(seconds(5)).exits(4).says(&["is not finished", &format!("thaw {run}")]);
+    scene.plugin(&["thaw", &run, "--force"]).run().done();
+    scene.all_serve(seconds(3));
+    assert_eq!(unnamed(&scene), Vec::<String>::new());
+}
