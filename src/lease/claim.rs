@@ -109,7 +109,8 @@ pub(super) async fn claim(
             }
             Verdict::Renewed if take == Take::IfFree || begin.elapsed() > PATIENCE => {
                 let refusal = wanted.refusal(format!("run \"{run}\" holds it and is alive"));
-                return Err(refusal.hint("wait until that run has ended"));
+                let force = if take == Take::AfterExpiry { ", or take it over with --force" } else { "" };
+                return Err(refusal.hint(format!("wait until that run has ended{force}")));
             }
             Verdict::Renewed => sleep(LOOK).await,
             Verdict::Waiting(left) => {

@@ -207,7 +207,7 @@ pub fn abort_text(abort: Abort) -> &'static str {
         Abort::Signal => "interrupted",
         Abort::Budget => "the quiesce budget was spent",
         Abort::Step => "a step failed",
-        Abort::Died => "the process that led the run ended before it was over",
+        Abort::Died => "the process that led the run was not heard of any more",
         Abort::PodsChanged => "pods changed inside the window",
         Abort::Undone => "undone",
     }

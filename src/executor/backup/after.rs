@@ -151,6 +151,13 @@ impl Backup<'_> {
                 left.len(),
                 self.plan.claims.len()
             ));
+            // Somebody else may have finished the run meanwhile; only a write can tell.
+            if let Some(why) = self.leases.lost() {
+                let _ = log.keep("woke", &why).await;
+                if log.taken_over() {
+                    return Err(Stop::TakenOver);
+                }
+            }
             let bound = self.wait.map_or(Duration::MAX, |wait| wait.saturating_sub(begun.elapsed()));
             if bound.is_zero() {
                 log.happened(Event::SettleSkipped, Detail::text("not waited for any longer"));

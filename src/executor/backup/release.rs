@@ -103,7 +103,13 @@ impl Backup<'_> {
                     let path = self.target(t).path();
                     return Ok(Outcome { held: lost, detail: Detail::text(format!("{path}: {text}")) });
                 }
-                Err(why) => last = why,
+                Err(why) => {
+                    // Who waits for seconds wants to know for what.
+                    if n > 1 {
+                        self.progress.step(&format!("releasing {}: {why}", self.target(t).path()));
+                    }
+                    last = why;
+                }
             }
             // Not before: an open connection of the token is what proves a Redis pause to be ours. But where nothing
             // from outside gets through, the end of its input still ends a session that holds a lock.

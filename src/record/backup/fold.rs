@@ -133,7 +133,14 @@ impl<'a> Attempt<'a> {
 
     /// Why this attempt is not what was asked for.
     fn reason(&self) -> Option<String> {
-        let ranked = self.entries.iter().filter_map(|e| Some((rank(&e.event)?, e)));
+        // What was stuck and was seen released after all is no reason any more.
+        let released = |from: usize, t: usize| {
+            let later = &self.entries[from..];
+            later.iter().any(|e| matches!(e.event, Event::Thawed { target, .. } if target == t))
+        };
+        let counts = |(n, e): &(usize, &Entry<Event>)| !matches!(e.event, Event::ThawGivenUp(t) if released(*n, t));
+        let entries = self.entries.iter().enumerate().filter(counts);
+        let ranked = entries.filter_map(|(_, e)| Some((rank(&e.event)?, e)));
         let (_, entry) = ranked.min_by_key(|(rank, _)| *rank)?;
         Some(entry.detail.text.clone().unwrap_or_else(|| match &entry.event {
             Event::Aborted(abort) => abort_text(*abort).into(),

@@ -16,7 +16,7 @@ fn wrongs() -> Vec<Vec<Event>> {
     let aborts = [Abort::Signal, Abort::Budget, Abort::Step, Abort::Died];
     let not_held = |held| Event::Thawed { target: 0, held };
     vec![
-        vec![Event::ThawGivenUp(0)],
+        vec![Event::ThawGivenUp(1)],
         aborts.map(Event::Aborted).to_vec(),
         vec![Event::CutFailed(0)],
         vec![Event::SettleFailed(0)],
@@ -136,6 +136,22 @@ fn a_hold_that_nobody_saw_end_is_no_longer_than_its_budget() {
     let late = told(&held_until(3600, Held::Unknown)).status;
     assert_eq!((late.targets[0].held_seconds, &late.targets[0].held), (Some(30.0), &json!("unknown")));
     assert_eq!(late.window, None);
+}
+
+#[test]
+fn what_was_stuck_and_was_released_after_all_is_no_reason() {
+    let of = |events: &[(Event, &str)]| {
+        let entries: Vec<_> = events.iter().map(|(event, text)| entry(event.clone(), text)).collect();
+        why(&entries).unwrap()
+    };
+    let stuck = [
+        (Event::Attempt(1), ""),
+        (Event::Aborted(Abort::Budget), "spent"),
+        (Event::ThawGivenUp(0), "could not be seen released"),
+    ];
+    assert_eq!(of(&stuck), "could not be seen released");
+    let released = (Event::Thawed { target: 0, held: Held::Unknown }, "released by its token");
+    assert_eq!(of(&[&stuck[..], &[released]].concat()), "spent");
 }
 
 #[test]
