@@ -44,6 +44,8 @@ pub enum Command {
     Compare(OfRun),
     /// Delete a backup with its snapshots, the stored copies and its record; or a restore with the volumes it kept
     Delete(Delete),
+    /// Delete the backups that no rule keeps
+    Prune(Prune),
     /// Print the Role and ClusterRole with the verbs that are used, and no others
     Rbac(Rbac),
 }
@@ -128,6 +130,12 @@ pub struct RestoreFromSnapshot {
     /// Take a restore in place back: the workload runs on its old volumes again, and the restored ones are kept
     #[arg(long, value_name = "RESTORE", value_parser = RunName::new, conflicts_with_all = ["run", "claims_only"])]
     pub undo: Option<RunName>,
+    /// Only this workload of the backup, with all its claims; may be repeated
+    #[arg(long, value_name = "TYPE/NAME", conflicts_with_all = ["resume", "undo"])]
+    pub only: Vec<String>,
+    /// Only this claim of the backup, with its workload; may be repeated
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["resume", "undo"])]
+    pub claim: Vec<String>,
     /// Only make copies of the claims, beside the old ones; needs --suffix
     #[arg(long, requires = "suffix")]
     pub claims_only: bool,
@@ -209,6 +217,33 @@ pub struct Delete {
     pub output: OutputFlag,
 }
 
+/// Arguments of `prune`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Backups of the same claims are judged together, and what any rule keeps stays. Only backups with all their copies ready
+count; one that failed goes once a later whole one is there. Restores are never pruned: their old volumes go with
+delete only.
+
+Examples:
+  kubectl consistent-backup prune --keep-last 7 --keep-within 14d -n demo --dry-run")]
+pub struct Prune {
+    /// Keep so many of the newest backups of the same claims
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..), required_unless_present = "keep_within")]
+    pub keep_last: Option<u16>,
+    /// Keep backups that are not older than this, counted back from the newest of the same claims, such as 36h or 7d
+    #[arg(long, value_name = "DURATION", value_parser = long_duration)]
+    pub keep_within: Option<Duration>,
+    /// Print what would be deleted and stop; changes nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(short = 'y', long)]
+    pub yes: bool,
+    /// How the result is printed.
+    #[command(flatten)]
+    pub output: OutputFlag,
+}
+
 /// Arguments of `rbac`.
 #[derive(Debug, Args)]
 pub struct Rbac {
@@ -227,10 +262,30 @@ fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(parsed).map_err(|_| format!("`{text}` is negative"))
 }
 
+/// A duration of hours, days and weeks, a day having 24 hours: `36h`, `7d`, `2w`, `1d12h`.
+fn long_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no duration such as 36h, 7d or 2w");
+    let span: jiff::Span = text.parse().map_err(|_| wrong())?;
+    let duration = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
+    Duration::try_from(duration).map_err(|_| format!("`{text}` is negative"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn days_have_24_hours() {
+        let hours = |hours: u64| Ok(Duration::from_secs(hours * 3600));
+        assert_eq!(long_duration("36h"), hours(36));
+        assert_eq!(long_duration("7d"), hours(7 * 24));
+        assert_eq!(long_duration("2w"), hours(14 * 24));
+        assert_eq!(long_duration("1d12h"), hours(36));
+        for wrong in ["7", "1month", "soon", "-1d"] {
+            assert!(long_duration(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_sound() {

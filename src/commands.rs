@@ -16,6 +16,7 @@ mod finish;
 mod fixture;
 mod list;
 mod print;
+mod prune;
 mod quiesce_snapshot;
 mod rbac;
 mod restore_from_snapshot;
@@ -43,6 +44,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Describe(args) => describe::run(&cluster, args).await,
         Command::Compare(args) => compare::run(&cluster, args).await,
         Command::Delete(args) => delete::run(&cluster, args).await,
+        Command::Prune(args) => prune::run(&cluster, args).await,
         Command::Rbac(_) => Ok(ExitCode::Done),
     }
 }

@@ -14,6 +14,7 @@ pub mod age;
 pub mod plan;
 pub mod pods;
 pub mod progress;
+pub mod prune;
 pub mod restores;
 pub mod runs;
 pub mod table;

@@ -20,6 +20,7 @@ use crate::record::item::Item;
 mod histories;
 pub mod leader;
 mod name;
+pub mod retention;
 
 pub use name::RunName;
 

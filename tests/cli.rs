@@ -106,6 +106,7 @@ const ASKING: &[&[&str]] = &[
     &["describe", "run"],
     &["compare", "run"],
     &["delete", "run", "--yes"],
+    &["prune", "--keep-last", "1"],
 ];
 
 #[test]

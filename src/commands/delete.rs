@@ -18,7 +18,9 @@ mod obstacles;
 mod tests;
 mod told;
 
-use obstacles::{NotDeletable, deletable};
+pub(super) use obstacles::deletable;
+
+use obstacles::NotDeletable;
 use told::Deleted;
 
 /// How long the storage may take to remove what belongs to one run, as long as when an attempt is discarded: what is
@@ -77,7 +79,7 @@ pub(super) async fn run(cluster: &Cluster, args: Delete) -> Result<ExitCode, Err
 }
 
 /// Deletes one run and says what went.
-async fn delete(cluster: &Cluster, run: &RunName, progress: &Progress) -> Result<Deleted, Error> {
+pub(super) async fn delete(cluster: &Cluster, run: &RunName, progress: &Progress) -> Result<Deleted, Error> {
     // Asked again: a question may stand for an hour and a removal for minutes, and a restore may have begun meanwhile.
     let stored = match deletable(cluster, run).await {
         Ok(found) => found.stored,

@@ -17,6 +17,8 @@ use crate::journal::{self, Kind, New};
 use crate::lease::{Leases, Take, Waiting};
 use crate::output::progress::Progress;
 use crate::output::{self, Format, restores};
+use crate::plan::Object;
+use crate::plan::restore::only::Only;
 use crate::plan::restore::{Copies, Request, RestorePlan, Source, Suffix, plan_copies, plan_in_place};
 use crate::pods::PodState;
 use crate::protocol::Abort;
@@ -45,8 +47,10 @@ async fn restore(
     args: &RestoreFromSnapshot,
     progress: Progress,
 ) -> Result<ExitCode, Error> {
+    let objects: Result<_, Error> = args.only.iter().map(|typed| Object::read(typed)).collect();
+    let only = Only { workloads: objects?, claims: args.claim.clone() };
     let clock = Clock::measure(cluster).await?;
-    let source = source(cluster, backup).await?;
+    let source = only.of(&source(cluster, backup).await?).map_err(Error::refusals)?;
     match &args.suffix {
         Some(suffix) if args.claims_only => beside(cluster, args, &source, suffix, &clock, &progress).await,
         _ => in_place(cluster, args, &source, clock, &progress).await,

@@ -18,6 +18,7 @@ mod copy;
 pub mod engine;
 pub mod facts;
 mod in_place;
+pub mod only;
 pub mod protected;
 mod quota;
 mod source;

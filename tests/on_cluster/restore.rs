@@ -319,6 +319,43 @@ fn what_cannot_be_taken_back_is_refused() {
     scene.all_serve(seconds(30));
 }
 
+/// One database of a backup comes back, and the others are not touched; then all but the newest backup go.
+#[test]
+fn a_part_of_a_backup_comes_back() {
+    let scene = Scene::new("part", &[Database::new(Kind::Redis), Database::new(Kind::Postgres)]);
+    let kinds = [Kind::Redis, Kind::Postgres];
+    let first = consistent(&scene, &kinds, &[]);
+    let taken = consistent(&scene, &kinds, &[]);
+    let (volumes_before, uid) = (volumes(&scene, &kinds), scene.uid("pod/postgres-0"));
+    let restore = |more: &[&str]| scene.plugin(&["restore-from-snapshot", &taken.run, "--yes"]).args(more);
+    restore(&["--only", "sts/none"]).run().exits(5).says(&["statefulset/none", "statefulset/redis"]);
+    restore(&["--claim", "none"]).run().exits(5).says(&["data-redis-0"]);
+    restore(&["--only", "none"]).run().exits(2);
+    damage(&scene, &[Kind::Redis]);
+    let began = now();
+    restore(&["--only", "sts/redis"]).run().done().says(&["does not share its instant", "postgres-0"]);
+    scene.all_serve(seconds(30));
+    let of_redis = Taken { kinds: vec![Kind::Redis], ..taken };
+    rows_are_right(&scene, &of_redis, began, &mut GivenUp::default());
+    let after = volumes(&scene, &kinds);
+    assert_eq!(after["data-postgres-0"], volumes_before["data-postgres-0"]);
+    assert_ne!(after["data-redis-0"], volumes_before["data-redis-0"]);
+    assert_eq!(scene.uid("pod/postgres-0"), uid, "it was never stopped");
+
+    let prune = |more: &[&str]| scene.plugin(&["prune"]).args(more);
+    prune(&[]).run().exits(2);
+    let before = state(&scene);
+    let plan = prune(&["--keep-last", "1", "--dry-run", "-o", "json"]).run().done().json();
+    let kept = |run: &str| list(&plan, "/items").iter().find(|item| item["name"] == *run).unwrap()["keep"].clone();
+    assert_eq!((kept(&first.run), kept(&of_redis.run)), (json!(false), json!(true)));
+    prune(&["--keep-last", "1"]).run().exits(5).says(&["--yes"]);
+    assert_eq!(state(&scene), before);
+    prune(&["--keep-last", "1", "--yes"]).run().done();
+    let left: Vec<String> = records(&scene).iter().filter(|r| r["kind"] == "Backup").map(run_of).collect();
+    assert_eq!(left, std::slice::from_ref(&of_redis.run));
+    until_none("nothing that no record names", seconds(60), || unnamed(&scene));
+}
+
 /// The plugin is killed in a restore; the user wants it all the same.
 #[test]
 fn a_restore_that_dies_is_resumed() {

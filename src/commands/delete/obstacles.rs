@@ -14,13 +14,13 @@ use crate::runs::{self, BackupJournal, RunName};
 use crate::typed::Typed;
 
 /// A run that may be deleted, and the old volumes that go with it.
-pub(super) struct Deletable {
+pub(in crate::commands) struct Deletable {
     pub(super) stored: Stored,
     pub(super) volumes: Vec<String>,
 }
 
 /// Why one may not.
-pub(super) enum NotDeletable {
+pub(in crate::commands) enum NotDeletable {
     /// It was not found, or could not be read.
     Unknown(Error),
     /// Something forbids it.
@@ -29,7 +29,7 @@ pub(super) enum NotDeletable {
 
 impl NotDeletable {
     /// As reasons among those of other runs.
-    pub(super) fn refusals(self, run: &RunName) -> Vec<Refusal> {
+    pub(in crate::commands) fn refusals(self, run: &RunName) -> Vec<Refusal> {
         match self {
             Self::Refused(refusals) => refusals,
             Self::Unknown(error) => {
@@ -41,7 +41,7 @@ impl NotDeletable {
 }
 
 /// The run, if it may be deleted; else all reasons why not.
-pub(super) async fn deletable(cluster: &Cluster, run: &RunName) -> Result<Deletable, NotDeletable> {
+pub(in crate::commands) async fn deletable(cluster: &Cluster, run: &RunName) -> Result<Deletable, NotDeletable> {
     let stored = runs::named(cluster, run).await.map_err(NotDeletable::Unknown)?;
     let mut refusals: Vec<Refusal> = unfinished(&stored, &cluster.typed).into_iter().collect();
     if stored.kind == Some(Kind::Backup)

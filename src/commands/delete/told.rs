@@ -9,7 +9,7 @@ use crate::record::API_VERSION;
 
 /// A run that is deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Deleted {
+pub(in crate::commands) struct Deleted {
     pub(super) kind: Kind,
     pub(super) run: String,
     pub(super) namespace: String,
@@ -60,7 +60,7 @@ impl Deleted {
     }
 
     /// As a line for people.
-    pub(super) fn line(&self, format: Format) -> String {
+    pub(in crate::commands) fn line(&self, format: Format) -> String {
         let kind = self.kind.as_str();
         match format {
             Format::Name => format!("{kind}/{}", self.run),

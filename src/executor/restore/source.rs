@@ -37,6 +37,7 @@ async fn read(cluster: &Cluster, run: &RunName) -> Result<Source, Error> {
         outcome: record.status.outcome.clone(),
         proofs,
         pods: backup.pods("pods.before"),
+        notes: Vec::new(),
         plan: backup.plan,
     })
 }

@@ -22,6 +22,8 @@ pub struct Source {
     pub proofs: Vec<Option<Proof>>,
     /// Its pods before the quiesce.
     pub pods: Vec<PodState>,
+    /// What the reader of a plan must know of it.
+    pub notes: Vec<String>,
 }
 
 impl Source {
@@ -32,6 +34,7 @@ impl Source {
 
     /// Why nothing can be restored from it at all. A crash-consistent one can: with a remark.
     pub(super) fn check(&self, typed: &Typed, refusals: &mut Vec<Refusal>, notes: &mut Vec<String>) {
+        notes.extend(self.notes.iter().cloned());
         let run = &self.plan.run;
         let refusal = match self.outcome.as_str() {
             "ApplicationConsistent" => None,

@@ -49,6 +49,7 @@ fn source() -> Source {
         instant: "2026-11-20T10:00:05Z".parse().unwrap(),
         proofs: vec![Some(proof)],
         pods,
+        notes: Vec::new(),
     }
 }
 

@@ -1,0 +1,268 @@
+//! A part of a backup: some of its workloads, or some of its claims. What is left reads like a smaller backup. Pure.
+
+use std::collections::BTreeSet;
+
+use super::Source;
+use crate::error::Refusal;
+use crate::plan::{Claim, Object, Plan, Selection, Target, Workload};
+
+/// What is asked for; nothing = all.
+#[derive(Clone, Debug, Default)]
+pub struct Only {
+    /// Workloads, with all their claims of the backup.
+    pub workloads: Vec<Object>,
+    /// Claims by name.
+    pub claims: Vec<String>,
+}
+
+impl Only {
+    /// Whether the whole backup is asked for.
+    pub fn is_all(&self) -> bool {
+        self.workloads.is_empty() && self.claims.is_empty()
+    }
+
+    /// The part of the backup that is asked for, with a remark on what it is no longer one with; or all reasons why not.
+    pub fn of(&self, source: &Source) -> Result<Source, Vec<Refusal>> {
+        if self.is_all() {
+            return Ok(source.clone());
+        }
+        let plan = &source.plan;
+        let wanted = self.claims_of(plan)?;
+        let torn = torn(plan, &wanted);
+        if !torn.is_empty() {
+            return Err(torn);
+        }
+        let mut part = part(source, &wanted);
+        let left: Vec<String> = plan.targets.iter().filter(|t| !holds(t, &wanted)).map(Target::path).collect();
+        if !part.plan.targets.is_empty() && !left.is_empty() {
+            part.notes.push(format!(
+                "only a part of backup {} is restored: it does not share its instant with {}, which stays as it is now",
+                plan.run,
+                left.join(", ")
+            ));
+        }
+        Ok(part)
+    }
+
+    /// The numbers of the claims that are asked for.
+    fn claims_of(&self, plan: &Plan) -> Result<BTreeSet<usize>, Vec<Refusal>> {
+        let mut refusals = Vec::new();
+        let mut wanted = BTreeSet::new();
+        for object in &self.workloads {
+            let is = |w: &&Workload| w.kind == object.kind.name() && w.name == object.name;
+            let of: Vec<&Workload> = plan.workloads.iter().filter(is).collect();
+            if of.is_empty() {
+                let all: Vec<String> = plan.workloads.iter().map(path).collect();
+                refusals.push(
+                    Refusal::new(object.to_string(), format!("is not in backup {}", plan.run))
+                        .hint(format!("it has {}", all.join(", "))),
+                );
+            }
+            let claims = (0..plan.claims.len()).filter(|&c| of.iter().any(|w| uses(w, &plan.claims[c])));
+            wanted.extend(claims);
+        }
+        for name in &self.claims {
+            let of: Vec<usize> = (0..plan.claims.len()).filter(|&c| plan.claims[c].name == *name).collect();
+            if of.is_empty() {
+                let all: Vec<&str> = plan.claims.iter().map(|c| c.name.as_str()).collect();
+                refusals.push(
+                    Refusal::new(format!("persistentvolumeclaim/{name}"), format!("is not in backup {}", plan.run))
+                        .hint(format!("it has {}", all.join(", "))),
+                );
+            }
+            wanted.extend(of);
+        }
+        if refusals.is_empty() { Ok(wanted) } else { Err(refusals) }
+    }
+}
+
+/// A database of which some claims are old and some restored is neither.
+fn torn(plan: &Plan, wanted: &BTreeSet<usize>) -> Vec<Refusal> {
+    let some = plan.targets.iter().filter(|t| t.claims.iter().any(|c| wanted.contains(c)) && !holds(t, wanted));
+    some.map(|target| {
+        let missing: Vec<&str> = target
+            .claims
+            .iter()
+            .filter(|c| !wanted.contains(c))
+            .filter_map(|&c| plan.claims.get(c))
+            .map(|c| c.name.as_str())
+            .collect();
+        Refusal::new(target.path(), format!("its data lies on claim {} too", missing.join(", ")))
+            .hint("a database is restored whole: name all of its claims, or its workload")
+    })
+    .collect()
+}
+
+/// Whether all of its claims are among these.
+fn holds(target: &Target, wanted: &BTreeSet<usize>) -> bool {
+    !target.claims.is_empty() && target.claims.iter().all(|c| wanted.contains(c))
+}
+
+fn part(source: &Source, wanted: &BTreeSet<usize>) -> Source {
+    let plan = &source.plan;
+    let renumbered = |c: &usize| wanted.iter().position(|w| w == c);
+    let targets = plan
+        .targets
+        .iter()
+        .filter(|t| holds(t, wanted))
+        .map(|t| Target { claims: t.claims.iter().filter_map(renumbered).collect(), ..t.clone() });
+    let claims: Vec<Claim> = wanted.iter().map(|&c| plan.claims[c].clone()).collect();
+    let used = |w: &&Workload| claims.iter().any(|claim| uses(w, claim));
+    let workloads: Vec<Workload> = plan.workloads.iter().filter(used).cloned().collect();
+    let selections = workloads.iter().map(|w| Selection {
+        namespace: w.namespace.clone(),
+        object: path(w),
+        labels: (w.kind != "Pod").then(|| w.labels.clone()),
+        pod: (w.kind == "Pod").then(|| w.name.clone()),
+    });
+    let is_ours = |namespace: &str, pod: &str| workloads.iter().any(|w| w.namespace == namespace && owns(w, pod));
+    Source {
+        proofs: wanted.iter().map(|&c| source.proofs.get(c).cloned().flatten()).collect(),
+        pods: source.pods.iter().filter(|p| is_ours(&p.namespace, &p.name)).cloned().collect(),
+        plan: Plan {
+            targets: targets.collect(),
+            selections: selections.collect(),
+            unheld_claims: {
+                let among = |path: &&String| claims.iter().any(|c| **path == format!("{}/{}", c.namespace, c.name));
+                plan.unheld_claims.iter().filter(among).cloned().collect()
+            },
+            claims,
+            workloads,
+            ..plan.clone()
+        },
+        ..source.clone()
+    }
+}
+
+fn path(of: &Workload) -> String {
+    format!("{}/{}", of.kind.to_lowercase(), of.name)
+}
+
+fn uses(of: &Workload, claim: &Claim) -> bool {
+    of.namespace == claim.namespace && claim.pods.iter().any(|pod| owns(of, pod))
+}
+
+/// Whether a pod of this name is one of the workload's: controllers make the names.
+fn owns(of: &Workload, pod: &str) -> bool {
+    let Some(rest) = pod.strip_prefix(&of.name) else { return false };
+    let parts: Vec<&str> = rest.split('-').collect();
+    match (of.kind.as_str(), parts.as_slice()) {
+        ("Pod", [""]) => true,
+        ("StatefulSet", ["", ordinal]) => ordinal.parse::<u32>().is_ok(),
+        ("ReplicaSet" | "DaemonSet", ["", random]) => !random.is_empty(),
+        ("Deployment", ["", hash, random]) => !hash.is_empty() && !random.is_empty(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn source() -> Source {
+        let claim = |name: &str, pod: &str| {
+            json!({"namespace": "demo", "name": name, "uid": name, "volume": "pv", "storageClass": "fast",
+                "request": "1Gi", "accessModes": [], "volumeMode": "Filesystem", "labels": {}, "driver": "d", "class": "c",
+                "deletionPolicy": "Delete", "pods": [pod]})
+        };
+        let probe = json!({"version": "15", "role": "primary", "stopsCommits": false, "dataDirs": [], "settings": [], "notes": []});
+        let target = |pod: &str, claims: &[usize]| {
+            json!({"namespace": "demo", "pod": pod, "podUid": "u", "container": "db", "adapter": "a", "probe": probe,
+                "wave": 0, "claims": claims})
+        };
+        let workload = |kind: &str, name: &str| {
+            json!({"namespace": "demo", "kind": kind, "name": name, "uid": name, "replicas": 1,
+                "labels": format!("app={name}"), "owner": null})
+        };
+        let pod = |name: &str| {
+            json!({"namespace": "demo", "name": name, "uid": "u", "phase": "Running", "status": "Running", "ready": "1/1",
+                "restarts": 0, "node": "n", "images": [], "containers": [], "created": null})
+        };
+        let from = |value: Value| serde_json::from_value(value).unwrap();
+        let plan: Plan = serde_json::from_value(json!({
+            "run": "b1", "created": "2026-11-20T10:00:00Z", "namespace": "demo", "request": "all", "selections": [],
+            "targets": [target("pg-0", &[0]), target("my-0", &[1, 2]), target("web-5d8f7c-abcde", &[3])],
+            "claims": [claim("data-pg-0", "pg-0"), claim("data-my-0", "my-0"), claim("log-my-0", "my-0"),
+                claim("web", "web-5d8f7c-abcde")],
+            "unheld": [], "unheldClaims": ["demo/web"], "budget": 30_000, "attempts": 1, "cutErrorPatience": 5000,
+            "estimate": 100, "workloads": [workload("StatefulSet", "pg"), workload("StatefulSet", "my"),
+                workload("Deployment", "web")],
+            "contents": {"read": true, "change": true}, "notes": []
+        }))
+        .unwrap();
+        Source {
+            plan,
+            outcome: "ApplicationConsistent".into(),
+            instant: "2026-11-20T10:00:05Z".parse().unwrap(),
+            proofs: vec![None; 4],
+            pods: ["pg-0", "my-0", "web-5d8f7c-abcde"].map(|name| from(pod(name))).into(),
+            notes: Vec::new(),
+        }
+    }
+
+    fn only(workloads: &[&str], claims: &[&str]) -> Only {
+        Only {
+            workloads: workloads.iter().map(|typed| Object::read(typed).unwrap()).collect(),
+            claims: claims.iter().map(|&name| name.to_owned()).collect(),
+        }
+    }
+
+    fn refused(only: &Only) -> Vec<String> {
+        only.of(&source()).unwrap_err().into_iter().map(|r| format!("{} {}", r.object, r.message)).collect()
+    }
+
+    #[test]
+    fn a_workload_comes_with_all_that_is_its_own() {
+        let part = only(&["sts/my"], &[]).of(&source()).unwrap();
+        let names = |claims: &[Claim]| claims.iter().map(|c| c.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&part.plan.claims), ["data-my-0", "log-my-0"]);
+        assert_eq!((part.plan.targets.len(), part.plan.targets[0].claims.clone()), (1, vec![0, 1]));
+        assert_eq!((part.plan.workloads.len(), part.proofs.len(), part.pods[0].name.as_str()), (1, 2, "my-0"));
+        assert_eq!(part.plan.selections[0].object, "statefulset/my");
+        assert_eq!(part.plan.selections[0].labels.as_deref(), Some("app=my"));
+        assert!(part.plan.unheld_claims.is_empty());
+        assert_eq!(
+            part.notes,
+            ["only a part of backup b1 is restored: it does not share its instant with demo/pg-0/db, \
+              demo/web-5d8f7c-abcde/db, which stays as it is now"]
+        );
+        let whole = only(&[], &[]).of(&source()).unwrap();
+        assert_eq!((whole.plan, whole.notes), (source().plan, vec![]));
+        let two = only(&["deploy/web"], &["data-pg-0"]).of(&source()).unwrap();
+        assert_eq!(names(&two.plan.claims), ["data-pg-0", "web"]);
+        assert_eq!(two.plan.targets.iter().map(|t| t.claims.clone()).collect::<Vec<_>>(), [[0], [1]]);
+    }
+
+    #[test]
+    fn a_database_is_not_torn_apart() {
+        assert_eq!(refused(&only(&[], &["log-my-0"])), ["demo/my-0/db its data lies on claim data-my-0 too"]);
+    }
+
+    #[test]
+    fn what_is_not_in_the_backup_is_named_with_what_is() {
+        assert_eq!(
+            refused(&only(&["sts/web", "deploy/pg"], &["data"])),
+            [
+                "statefulset/web is not in backup b1",
+                "deployment/pg is not in backup b1",
+                "persistentvolumeclaim/data is not in backup b1"
+            ]
+        );
+        let hints = only(&["sts/x"], &[]).of(&source()).unwrap_err();
+        assert_eq!(hints[0].hint.as_deref(), Some("it has statefulset/pg, statefulset/my, deployment/web"));
+    }
+
+    #[test]
+    fn pods_are_told_by_the_names_that_controllers_make() {
+        let of = |kind: &str, name: &str| Workload {
+            kind: kind.into(),
+            name: name.into(),
+            ..source().plan.workloads[0].clone()
+        };
+        assert!(owns(&of("StatefulSet", "pg"), "pg-10") && !owns(&of("StatefulSet", "pg"), "pg-a-0"));
+        assert!(owns(&of("Deployment", "web"), "web-5d8-x") && !owns(&of("Deployment", "web"), "web-api-5d8-x"));
+        assert!(owns(&of("Pod", "x-0"), "x-0") && !owns(&of("Pod", "x"), "x-0"));
+        assert!(owns(&of("ReplicaSet", "rs"), "rs-abc") && !owns(&of("ReplicaSet", "rs"), "rs"));
+    }
+}
