@@ -112,7 +112,7 @@ impl Database {
 
     /// All three, with four claims, as busy as a long row of runs needs, and without the work of probes.
     pub fn with_four_claims() -> [Self; 3] {
-        Kind::ALL.map(|kind| match Self::new(kind).every("100ms").unprobed() {
+        Kind::ALL.map(|kind| match Self::new(kind).every("40ms").unprobed() {
             database if kind == Kind::Mariadb => database.with_read_only_claim(),
             database => database,
         })
