@@ -8,7 +8,9 @@ use crate::backend::csi::Csi;
 use crate::cli::Delete;
 use crate::cluster::client::Cluster;
 use crate::error::{Error, ExitCode};
+use crate::executor::restore::RestoreJournal;
 use crate::journal::{self, Kind};
+use crate::lease::{Leases, Take};
 use crate::output::progress::Progress;
 use crate::output::{self, Format};
 use crate::runs::{BackupJournal, RunName};
@@ -86,13 +88,28 @@ pub(super) async fn delete(cluster: &Cluster, run: &RunName, progress: &Progress
         Err(why) => return Err(Error::refusals(why.refusals(run))),
     };
     let tell = |what: &str| progress.step(&format!("deleting {run}: {what}"));
-    let volumes = if stored.kind == Some(Kind::Restore) {
-        crate::executor::restore::delete(cluster, &stored, REMOVAL, tell).await?
-    } else {
-        remove_copies(cluster, &BackupJournal::read(&stored)?, tell).await?;
-        Vec::new()
-    };
+    if stored.kind == Some(Kind::Restore) {
+        // Nobody may take the restore back meanwhile: the volumes that it would go back to are given up here.
+        let pods = RestoreJournal::read(&stored)?.plan.leased();
+        let leases = Leases::take(cluster, &pods, &stored.run, Take::IfFree, &|_| {}).await.map_err(Error::refusals)?;
+        let deleted = delete_restore(cluster, run, tell).await;
+        // What is not given back expires by itself.
+        let _ = leases.release().await;
+        return deleted;
+    }
+    remove_copies(cluster, &BackupJournal::read(&stored)?, tell).await?;
     // The record last: as long as something is left, something names it.
+    journal::delete(cluster, &stored).await?;
+    Ok(Deleted::new(&stored, Vec::new()))
+}
+
+/// The same of a restore that is ours alone now: asked once more, for it may have gone on before.
+async fn delete_restore(cluster: &Cluster, run: &RunName, tell: impl Fn(&str)) -> Result<Deleted, Error> {
+    let stored = match deletable(cluster, run).await {
+        Ok(found) => found.stored,
+        Err(why) => return Err(Error::refusals(why.refusals(run))),
+    };
+    let volumes = crate::executor::restore::delete(cluster, &stored, REMOVAL, tell).await?;
     journal::delete(cluster, &stored).await?;
     Ok(Deleted::new(&stored, volumes))
 }

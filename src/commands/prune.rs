@@ -1,15 +1,19 @@
 //! `prune`: deletes the backups that no rule keeps.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
+use kube::api::{Api, ListParams};
 
 use super::delete::{self, confirm, deletable};
 use crate::cli::Prune;
 use crate::cluster::client::Cluster;
+use crate::cluster::snapshots::VolumeSnapshot;
 use crate::error::{Error, ExitCode};
 use crate::journal::Kind;
 use crate::output::progress::Progress;
 use crate::output::{self, Format};
-use crate::record::backup::Backup;
+use crate::record::backup::{Backup, ClaimStatus};
 use crate::record::item::Item;
 use crate::runs::RunName;
 use crate::runs::retention::{Keep, Verdict, judge};
@@ -21,7 +25,8 @@ pub(super) async fn run(cluster: &Cluster, args: Prune) -> Result<ExitCode, Erro
     progress.step("looking at the backups");
     let (items, damaged) = crate::runs::all(cluster, Some(&cluster.namespace)).await?;
     let backups: Vec<&Backup> = items.iter().filter_map(of_backup).collect();
-    let mut verdicts = judge(&backups, &keep);
+    let unseen = unseen(cluster, &backups).await;
+    let mut verdicts = judge(&backups, &unseen, &keep);
     for verdict in verdicts.iter_mut().filter(|v| !v.keep) {
         if let Err(why) = deletable(cluster, &name(verdict)).await {
             let refusals = why.refusals(&name(verdict));
@@ -55,6 +60,28 @@ fn rules(args: &Prune) -> Result<Keep, Error> {
     Ok(keep)
 }
 
+/// The backups of which not every VolumeSnapshot was found, ready to be restored from: their records are older than what
+/// somebody may have deleted since. No answer counts as not found.
+async fn unseen(cluster: &Cluster, backups: &[&Backup]) -> BTreeSet<String> {
+    let mut there: BTreeSet<(String, String)> = BTreeSet::new();
+    let claims = || backups.iter().flat_map(|backup| &backup.status.claims);
+    let namespaces: BTreeSet<&String> = claims().map(|claim| &claim.namespace).collect();
+    for namespace in namespaces {
+        let api: Api<VolumeSnapshot> = Api::namespaced(cluster.api.clone(), namespace);
+        let Ok(listed) = api.list(&ListParams::default()).await else { continue };
+        let ready = listed.items.into_iter().filter(|snapshot| {
+            snapshot.metadata.deletion_timestamp.is_none()
+                && snapshot.status.as_ref().and_then(|s| s.ready_to_use) == Some(true)
+        });
+        there.extend(ready.filter_map(|snapshot| Some((namespace.clone(), snapshot.metadata.name?))));
+    }
+    let found = |claim: &ClaimStatus| {
+        claim.volume_snapshot.as_ref().is_some_and(|name| there.contains(&(claim.namespace.clone(), name.clone())))
+    };
+    let missing = backups.iter().filter(|backup| !backup.status.claims.iter().all(found));
+    missing.map(|backup| backup.metadata.name.clone()).collect()
+}
+
 fn of_backup(item: &Item) -> Option<&Backup> {
     match item {
         Item::Backup(backup) => Some(backup),
@@ -77,8 +104,11 @@ async fn delete_all(cluster: &Cluster, gone: &[&Verdict], format: Format) -> Res
             Ok(deleted) if !matches!(format, Format::Json | Format::Yaml) => progress.data(&deleted.line(format)),
             Ok(_) => {}
             Err(error) => {
-                if let Some(earlier) = failed.replace(error) {
+                if let Some(earlier) = failed.take() {
                     progress.say(&output::error(&earlier));
+                    failed = Some(Error { code: error.code.worse(earlier.code), ..error });
+                } else {
+                    failed = Some(error);
                 }
             }
         }

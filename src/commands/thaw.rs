@@ -5,11 +5,14 @@ use crate::cli::Thaw;
 use crate::cluster::client::Cluster;
 use crate::cluster::discovery::namespace_refusal;
 use crate::error::{Error, ExitCode};
+use crate::executor::restore::RestoreJournal;
 use crate::executor::signals::Signals;
+use crate::journal::{Kind, Stored};
 use crate::lease::Take;
 use crate::output::progress::Progress;
 use crate::output::{self, Format};
 use crate::record::item::{BackupList, Item};
+use crate::runs::BackupJournal;
 
 /// Finishes one run, or all unfinished ones. 0 when nothing is held, whatever the runs' outcomes.
 pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error> {
@@ -40,7 +43,7 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
     for header in &open {
         if signals.came() {
             progress.say(&format!("{} in {}: left as it is", header.run, header.namespace));
-            code = if code == ExitCode::Held { code } else { ExitCode::Interrupted };
+            code = code.worse(if may_hold(header) { ExitCode::Held } else { ExitCode::Interrupted });
             continue;
         }
         progress.say(&format!("{} in {}: finishing", header.run, header.namespace));
@@ -91,6 +94,14 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
         }
     }
     Ok(code)
+}
+
+/// Whether a run that is not finished may hold something. One that cannot be read may.
+fn may_hold(stored: &Stored) -> bool {
+    match stored.kind {
+        Some(Kind::Restore) => RestoreJournal::read(stored).map_or(true, |found| found.run.may_be_down()),
+        _ => BackupJournal::read(stored).map_or(true, |found| !found.run.may_be_held().is_empty()),
+    }
 }
 
 /// What failed before it was seen what is held: that everything serves, as exit code 1 says, nobody knows then.

@@ -42,6 +42,9 @@ const REPLACING: Duration = Duration::from_secs(180);
 /// How long each part of the way back is tried at least. It is the only way there is.
 const BACK: Duration = Duration::from_secs(600);
 
+/// How long the restored volumes are told to stay before a restore is undone.
+const KEEPING: Duration = Duration::from_secs(60);
+
 /// How long a lease that could not be renewed is given to come back.
 const LEASE: Duration = Duration::from_secs(30);
 
@@ -180,12 +183,9 @@ impl<'a> Restore<'a> {
     async fn claims_back(&mut self, log: &mut Log<Run>, claims: &[usize]) {
         self.progress.step("going back to the old volumes");
         let until = Instant::now() + BACK;
-        while let Err(why) = self.name_kept(log).await {
-            if log.taken_over() || Instant::now() >= until {
-                log.happened(Event::GivenUp, Detail::text(why));
-                return;
-            }
-            sleep(Duration::from_secs(1)).await;
+        if let Err(why) = self.keep_all(log, until).await {
+            log.happened(Event::GivenUp, Detail::text(why));
+            return;
         }
         let results = join_all(claims.iter().map(|&c| self.bring_back(&self.plan.claims[c], until))).await;
         // All that worked first: giving up ends the run.
@@ -247,8 +247,12 @@ impl Hands<Run> for Restore<'_> {
         match step {
             Step::Secure => {
                 self.progress.step("securing the old volumes: reclaim policy Retain");
-                let copies = !log.run.is_undoing();
-                self.forward(log, Event::Secured, self.secure(copies)).await;
+                let undoing = log.run.is_undoing();
+                if undoing && let Err(why) = self.keep_all(log, Instant::now() + KEEPING).await {
+                    log.abort(Abort::Step, why);
+                    return Ok(());
+                }
+                self.forward(log, Event::Secured, self.secure(!undoing)).await;
             }
             Step::ReadBack => {
                 self.progress.step("reading back that nothing can delete the old volumes");
@@ -269,7 +273,11 @@ impl Hands<Run> for Restore<'_> {
             Step::Compare => self.compare(log).await,
             Step::BackStop => {
                 self.progress.step("going back: stopping");
-                Self::back(log, Event::BackStopped, self.stop(BACK).await);
+                let stopped = match self.keep_all(log, Instant::now() + BACK).await {
+                    Ok(()) => self.stop(BACK).await,
+                    Err(why) => Err(why),
+                };
+                Self::back(log, Event::BackStopped, stopped);
             }
             Step::BackClaims(claims) => self.claims_back(log, &claims).await,
             Step::BackStart => {

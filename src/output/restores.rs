@@ -174,7 +174,8 @@ pub fn outcome(restore: &Restore, typed: &Typed) -> String {
             let _ = write!(text, "\ngo back to them with: {undo}");
         }
     }
-    let new = claims("Back").filter_map(|c| Some((c.new_volume.as_deref()?, c.new_reclaim_policy.as_deref())));
+    let kept = status.claims.iter().filter(|c| c.new_reclaim_policy.is_some());
+    let new = kept.filter_map(|c| Some((c.new_volume.as_deref()?, c.new_reclaim_policy.as_deref())));
     text.push_str(&unused("restored", new.collect()));
     if matches!(status.outcome.as_str(), "Running" | "Stuck") || status.policies_pending {
         let _ = write!(text, "\nfinish with: {}", typed.thaw(&metadata.name, &metadata.namespace));

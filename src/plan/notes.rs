@@ -129,7 +129,7 @@ const WRITES: [(&str, &[&str]); 2] = [
     ("", &["insert", "update", "delete", "replace", "create", "truncate", "drop", "merge"]),
 ];
 /// Commands that a held database answers.
-const ASKS: [&str; 5] = ["pg_isready", "ping", "select 1", "select version", "--connect"];
+const ASKS: [&str; 4] = ["pg_isready", "ping", "select 1", "--connect"];
 
 fn effect(probe: &Probe) -> Effect {
     if probe.tcp_socket.is_some() {
@@ -150,22 +150,30 @@ fn effect(probe: &Probe) -> Effect {
 
 /// One command of a chain; nothing of one that only reads what another says.
 fn part(command: &str) -> Option<Effect> {
+    // What another command says of it is not looked into.
+    let nested = command.contains("$(") || command.contains('`');
     let quotes = |c: char| c.is_whitespace() || "'\"`()$".contains(c);
     let words: Vec<&str> = command.split(quotes).filter(|w| !w.is_empty()).collect();
     let has = |wanted: &str| words.contains(&wanted);
     let first =
         words.iter().find(|w| !matches!(**w, "sh" | "bash" | "-c" | "-ec" | "exec" | "/bin/sh" | "/bin/bash"))?;
-    if matches!(*first, "grep" | "exit" | "true" | "false" | "echo" | "test" | "[") {
+    if !nested && matches!(*first, "grep" | "exit" | "true" | "false" | "echo" | "test" | "[") {
         return None;
     }
     let client = |client: &str| client.is_empty() || words.iter().any(|w| w.ends_with(client));
     if WRITES.iter().any(|(of, writes)| client(of) && writes.iter().any(|w| has(w))) {
         return Some(Effect::Writes);
     }
-    let padded = format!(" {} ", words.join(" "));
-    let asks = ASKS
-        .iter()
-        .any(|ask| padded.contains(&format!(" {ask} ")) || words.iter().any(|w| w.ends_with(&format!("/{ask}"))));
+    let padded = format!(" {}", words.join(" "));
+    let says = |ask: &str| {
+        if ask.contains(' ') {
+            // A whole statement, which nothing follows.
+            padded.ends_with(&format!(" {ask}"))
+        } else {
+            has(ask) || first.ends_with(&format!("/{ask}"))
+        }
+    };
+    let asks = !nested && ASKS.iter().any(|ask| says(ask));
     Some(if asks { Effect::Harmless } else { Effect::Unknown })
 }
 
@@ -231,8 +239,15 @@ mod tests {
                 assert!(said.contains("writes to the database"), "{kind} {command}: {said}");
             }
         }
-        let unknown = json!({"exec": {"command": ["sh", "-c", "redis-cli ping && /check.sh"]}});
-        assert!(noted("livenessProbe", &unknown).contains("may depend on writes"));
+        for unknown in [
+            "redis-cli ping && /check.sh",
+            "curl -f http://localhost/ping",
+            "echo $(/check.sh); pg_isready",
+            "psql -c 'select 1 from touch()'",
+        ] {
+            let probe = json!({"exec": {"command": ["sh", "-c", unknown]}});
+            assert!(noted("livenessProbe", &probe).contains("may depend on writes"), "{unknown}");
+        }
     }
 
     #[test]

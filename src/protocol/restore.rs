@@ -203,6 +203,11 @@ impl Run {
         self.undo != Undo::No && self.back == Back::No
     }
 
+    /// Whether it is on its way back to the old volumes, which nothing ends.
+    pub fn is_going_back(&self) -> bool {
+        self.failed && !self.is_undoing()
+    }
+
     /// Whether the workload may have written to the restored volumes: they stay after the way back, too.
     pub fn may_have_started(&self) -> bool {
         self.stage >= Stage::Starting

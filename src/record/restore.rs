@@ -171,7 +171,8 @@ fn claim(plan: &RestorePlan, run: &Run, beside: &Beside, c: usize) -> ClaimStatu
     let old = of.old_volume();
     let phase = run.claim(c);
     let key = format!("{}/{}", of.namespace, of.name);
-    let kept = beside.kept.get(&key).filter(|_| phase == ClaimPhase::Back);
+    // As soon as it is named: its claim may be gone before the old one is back.
+    let kept = beside.kept.get(&key).filter(|_| phase != ClaimPhase::Old && run.outcome() != Some(Outcome::Restored));
     let new = beside.volumes.get(&key).filter(|_| phase == ClaimPhase::New);
     ClaimStatus {
         namespace: of.namespace.clone(),
@@ -202,7 +203,13 @@ fn reason(entries: &[Entry<Event>], outcome: Option<Outcome>) -> String {
         Some(Outcome::RestoredOldVolumes | Outcome::Failed) => entry.event != Event::GivenUp && rank(&entry.event) < 9,
         _ => rank(&entry.event) < 9,
     };
-    let undone = entries.iter().any(|entry| entry.event == Event::UndoIntended);
+    let undoing = entries.iter().rposition(|entry| entry.event == Event::UndoIntended);
+    let undone = undoing.is_some();
+    let broken = undoing.and_then(|at| entries[at..].iter().find(|e| matches!(e.event, Event::Aborted(_))));
+    if let (Some(Outcome::Restored), Some(Entry { event: Event::Aborted(abort), detail, .. })) = (outcome, broken) {
+        let why = detail.text.clone().unwrap_or_else(|| abort_text(*abort).into());
+        return format!("it was to be undone, and that failed before anything was stopped: {why}");
+    }
     if undone && outcome == Some(Outcome::RestoredOldVolumes) {
         return abort_text(Abort::Undone).into();
     }

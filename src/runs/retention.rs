@@ -4,7 +4,7 @@
 //! another's. Only whole backups count; whatever is not understood to be one is kept, and a backup that failed goes once
 //! a later whole one is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -31,14 +31,14 @@ pub struct Verdict {
     pub why: String,
 }
 
-/// Judges all backups; the verdicts are in their order.
-pub fn judge(backups: &[&Backup], keep: &Keep) -> Vec<Verdict> {
+/// Judges all backups; the verdicts are in their order. `unseen` are those whose copies were looked for and not all found.
+pub fn judge(backups: &[&Backup], unseen: &BTreeSet<String>, keep: &Keep) -> Vec<Verdict> {
     let mut groups: BTreeMap<Vec<String>, Vec<usize>> = BTreeMap::new();
     for (n, backup) in backups.iter().enumerate() {
         groups.entry(group(backup)).or_default().push(n);
     }
     let mut verdicts: Vec<(usize, Verdict)> =
-        groups.into_values().flat_map(|members| of_group(backups, &members, keep)).collect();
+        groups.into_values().flat_map(|members| of_group(backups, unseen, &members, keep)).collect();
     verdicts.sort_by_key(|(n, _)| *n);
     verdicts.into_iter().map(|(_, verdict)| verdict).collect()
 }
@@ -50,10 +50,13 @@ fn group(backup: &Backup) -> Vec<String> {
     claims
 }
 
-fn of_group(backups: &[&Backup], members: &[usize], keep: &Keep) -> Vec<(usize, Verdict)> {
+fn of_group(backups: &[&Backup], unseen: &BTreeSet<String>, members: &[usize], keep: &Keep) -> Vec<(usize, Verdict)> {
     let mut newest_first = members.to_vec();
     newest_first.sort_by_key(|&n| std::cmp::Reverse(made(backups[n])));
-    let whole: Vec<usize> = newest_first.iter().copied().filter(|&n| is_whole(backups[n])).collect();
+    let is_unseen = |n: usize| unseen.contains(&backups[n].metadata.name);
+    let whole: Vec<usize> = newest_first.iter().copied().filter(|&n| is_whole(backups[n]) && !is_unseen(n)).collect();
+    // However many lesser ones came after it.
+    let best = whole.iter().copied().find(|&n| backups[n].status.outcome == "ApplicationConsistent");
     let newest = whole.first().map(|&n| made(backups[n]));
     let judged = newest_first.iter().map(|&n| {
         let backup = backups[n];
@@ -66,11 +69,15 @@ fn of_group(backups: &[&Backup], members: &[usize], keep: &Keep) -> Vec<(usize, 
             (Some(_), _) if keep.within.is_some_and(|within| age.is_some_and(|age| age.unsigned_abs() <= within)) => {
                 (true, "within the time that is kept".into())
             }
+            (Some(_), _) if best == Some(n) => (true, "the newest that is application-consistent".into()),
             (Some(_), _) => (false, "no rule keeps it".into()),
             (None, "Failed") if newest.is_some_and(|newest| newest > made(backup)) => {
                 (false, "it failed, and a later backup is there".into())
             }
             (None, "Failed") => (true, "it failed, and no later backup is there".into()),
+            (None, "ApplicationConsistent" | "CrashConsistent") if is_unseen(n) => {
+                (true, "not all of its copies were found in the cluster".into())
+            }
             (None, "ApplicationConsistent" | "CrashConsistent") => (true, "not all of its copies are ready".into()),
             (None, outcome) => (true, format!("its outcome is {outcome}")),
         };
@@ -122,7 +129,7 @@ mod tests {
 
     /// The runs that go.
     fn gone(backups: &[Backup], keep: &Keep) -> Vec<String> {
-        let verdicts = judge(&backups.iter().collect::<Vec<_>>(), keep);
+        let verdicts = judge(&backups.iter().collect::<Vec<_>>(), &BTreeSet::from(["lost".to_owned()]), keep);
         assert_eq!(verdicts.len(), backups.len());
         verdicts.into_iter().filter(|v| !v.keep).map(|v| v.run).collect()
     }
@@ -158,6 +165,18 @@ mod tests {
             backup("stuck", 1, "Stuck", &["a"], false),
         ];
         assert_eq!(gone(&all, &last(1)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_was_not_found_in_the_cluster_does_not_count() {
+        assert_eq!(gone(&[whole("a1", 1), whole("lost", 2)], &last(1)), Vec::<String>::new());
+        assert_eq!(gone(&[whole("a1", 1), whole("a2", 2), whole("lost", 3)], &last(1)), ["a1"]);
+    }
+
+    #[test]
+    fn the_newest_application_consistent_one_stays() {
+        let lesser = |run: &str, hour| backup(run, hour, "CrashConsistent", &["a"], true);
+        assert_eq!(gone(&[whole("a1", 1), whole("a2", 2), lesser("c3", 3), lesser("c4", 4)], &last(1)), ["a1", "c3"]);
     }
 
     #[test]

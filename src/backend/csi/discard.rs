@@ -54,7 +54,7 @@ enum Left {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Seen {
     All,
-    /// Contents may not be listed.
+    /// Contents may not be listed, or there was no time for it.
     Snapshots,
 }
 
@@ -123,18 +123,19 @@ impl Csi<'_> {
             .claims
             .iter()
             .map(|claim| {
-                let mine = removals
-                    .values()
-                    .find(|r| r.claim == claim.name && r.namespace == claim.namespace && r.left.is_some());
+                let of = |r: &Removal| r.claim == claim.name && r.namespace == claim.namespace;
+                let mine = removals.values().find(|r| of(r) && r.left.is_some());
                 match (mine.and_then(|r| r.left.as_ref()), &trouble) {
                     (Some(left), _) => Discard::Pending(left.text().to_owned()),
                     (None, Some(trouble)) => Discard::Pending(trouble.clone()),
                     // An earlier process may have removed the VolumeSnapshot: only the contents would tell of its copy.
-                    (None, None) if seen == Seen::Snapshots && retained(claim) => Discard::Pending(format!(
-                        "volumesnapshotcontents may not be listed, and class {} keeps them: nobody saw whether a copy of \
-                         persistentvolumeclaim/{} is left",
-                        claim.class, claim.name
-                    )),
+                    (None, None) if seen == Seen::Snapshots && retained(claim) && !removals.values().any(of) => {
+                        Discard::Pending(format!(
+                            "not all volumesnapshotcontents were listed, and class {} keeps them: nobody saw whether a copy \
+                             of persistentvolumeclaim/{} is left",
+                            claim.class, claim.name
+                        ))
+                    }
                     (None, None) => Discard::Gone,
                 }
             })
@@ -182,7 +183,7 @@ impl Csi<'_> {
                 }
             }
         }
-        Ok(Seen::All)
+        Ok(if whole { Seen::All } else { Seen::Snapshots })
     }
 
     /// The contents; `None` where they may not be listed, as the plan of the run foresaw. Asked all the same: who finishes

@@ -50,8 +50,8 @@ pub(super) async fn undo(
     progress: Progress,
 ) -> Result<ExitCode, Error> {
     let (stored, journal) = found(cluster, name).await?;
-    // What is on its way has been asked for already, and is judged step by step.
-    if journal.run.is_fixed() {
+    let run = &journal.run;
+    if run.is_fixed() {
         let plan = &journal.plan;
         let mut facts = collect_undo(cluster, plan, Timestamp::now()).await;
         let claims = plan.claims.iter().map(|c| (c.namespace.as_str(), c.name.as_str())).collect();
@@ -60,7 +60,12 @@ pub(super) async fn undo(
         if !refusals.is_empty() {
             return Err(Error::refusals(refusals));
         }
-        let text = restores::undo(plan);
+    }
+    if run.undoing().is_empty() {
+        progress.say(&format!("restore {} is over, and the old volumes are in use: nothing is left to do", stored.run));
+    } else if !run.is_going_back() {
+        // What is on its way back has been asked for already, and nothing ends it.
+        let text = restores::undo(&journal.plan);
         if args.dry_run {
             progress.done();
             output::to_stdout(&text);
@@ -69,13 +74,11 @@ pub(super) async fn undo(
         progress.say(&text);
         if !args.yes {
             progress.done();
-            confirm(&restores::question_undo(plan))?;
+            confirm(&restores::question_undo(&journal.plan))?;
         }
     } else if args.dry_run {
-        return Err(Error::refused(format!("restore {} has not succeeded: there is no plan to undo it", stored.run))
+        return Err(Error::refused(format!("restore {} is on its way back already", stored.run))
             .hint(cluster.typed.command("describe", &stored.run, &stored.namespace)));
-    } else if journal.run.undoing().is_empty() {
-        progress.say(&format!("restore {} is over, and the old volumes are in use: nothing is left to do", stored.run));
     }
     // What moved was taken away for the question.
     ended(cluster, &stored, Way::Back, Take::AfterExpiry, "RestoredOldVolumes", args.output.output, Progress::new())

@@ -153,7 +153,7 @@ impl Backup<'_> {
             ));
             // Somebody else may have finished the run meanwhile; only a write can tell.
             if let Some(why) = self.leases.lost() {
-                let _ = log.keep("woke", &why).await;
+                let _ = self.signals.unless(log.keep("woke", &why)).await;
                 if log.taken_over() {
                     return Err(Stop::TakenOver);
                 }

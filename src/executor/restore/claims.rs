@@ -129,10 +129,20 @@ impl Restore<'_> {
         }
         let phase = now.as_ref().and_then(|n| n.status.as_ref()).and_then(|s| s.phase.as_deref());
         match (whose(now.as_ref(), of, &self.plan.run), &of.old) {
-            (Now::Restored, _) => match self.keep_restored(of).await? {
-                Some(waiting) => Ok(Look::Waiting(waiting)),
-                None => self.delete(of, now.as_ref()).await,
-            },
+            (Now::Restored, _) => {
+                // The last moment at which it can be seen that there is something to go back to.
+                if let Some(volume) = of.old_volume() {
+                    match self.kept(volume).await {
+                        Kept::Yes(_) => {}
+                        Kept::NotSeen(why) => return Ok(Look::Waiting(why)),
+                        Kept::Lost(why) => return Err(why),
+                    }
+                }
+                match self.keep_restored(of).await? {
+                    Some(waiting) => Ok(Look::Waiting(waiting)),
+                    None => self.delete(of, now.as_ref()).await,
+                }
+            }
             // It was lost before the restore: that is how it was found.
             (Now::Nothing, None) => Ok(Look::Done),
             (Now::Nothing, Some(old)) => {

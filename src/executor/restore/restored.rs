@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::api::Api;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Restore;
 use super::secure::Kept;
@@ -54,11 +54,11 @@ impl Restore<'_> {
 
     /// Names, durably, what stays after the way back: what the workload may have written to, and what its class does not
     /// let go with its claim. What was named before stays as it was: its policy may have been changed since.
-    pub(super) async fn name_kept(&mut self, log: &Log<Run>) -> Result<(), String> {
+    async fn name_kept(&mut self, log: &Log<Run>) -> Result<(), String> {
         let api: Api<PersistentVolume> = Api::all(self.cluster.api.clone());
-        let named = self.kept.len();
+        let mut kept = self.kept.clone();
         for (c, of) in self.plan.claims.iter().enumerate() {
-            if log.run.claim(c) == ClaimPhase::Back || self.kept.contains_key(&key(of)) {
+            if log.run.claim(c) == ClaimPhase::Back || kept.contains_key(&key(of)) {
                 continue;
             }
             let Some(name) = self.restored_volume(of).await? else { continue };
@@ -73,10 +73,42 @@ impl Restore<'_> {
                 Err(_) => return Err(format!("persistentvolume/{name}: the API server does not answer")),
             };
             if log.run.may_have_started() || volume.reclaim_policy == "Retain" {
-                self.kept.insert(key(of), volume);
+                kept.insert(key(of), volume);
             }
         }
-        if self.kept.len() == named { Ok(()) } else { log.keep(KEPT, &self.kept).await }
+        if kept.len() > self.kept.len() {
+            log.keep(KEPT, &kept).await?;
+            // Not before: what is not in the journal is not named.
+            self.kept = kept;
+        }
+        Ok(())
+    }
+
+    /// Names what stays and sees that it does, before the workload is stopped: its controller may be told meanwhile to
+    /// delete the claims of what is scaled down. Tries until then.
+    pub(super) async fn keep_all(&mut self, log: &Log<Run>, until: Instant) -> Result<(), String> {
+        loop {
+            let why = match self.kept_once(log).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(why)) | Err(why) => why,
+            };
+            if log.taken_over() || Instant::now() >= until {
+                return Err(why);
+            }
+            sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    async fn kept_once(&mut self, log: &Log<Run>) -> Result<Option<String>, String> {
+        self.name_kept(log).await?;
+        for (c, of) in self.plan.claims.iter().enumerate() {
+            if log.run.claim(c) != ClaimPhase::Back
+                && let Some(waiting) = self.keep_restored(of).await?
+            {
+                return Ok(Some(waiting));
+            }
+        }
+        Ok(None)
     }
 
     /// Sees that the restored volume of a claim outlives it, if it is to; says what it is waiting for.

@@ -172,7 +172,14 @@ impl Restore<'_> {
                 failed.push(why);
             }
         }
-        if log.run.outcome() != Some(Outcome::Restored) {
+        if log.run.outcome() == Some(Outcome::Restored) {
+            // They were told to stay for an undoing that was broken off.
+            for volume in self.kept.values() {
+                if let Err(why) = self.set_reclaim_policy(volume, &volume.reclaim_policy).await {
+                    failed.push(why);
+                }
+            }
+        } else {
             for claim in &self.plan.claims {
                 if let Some(volume) = claim.old_volume()
                     && let Err(why) = self.set_reclaim_policy(volume, &volume.reclaim_policy).await

@@ -135,22 +135,44 @@ pub async fn lead(
     signals: &Signals,
     progress: &Progress,
 ) -> Result<(), Error> {
-    let found = RestoreJournal::read(stored)?;
+    let found = RestoreJournal::read(stored).map_err(unseen)?;
     if way.events(&found).is_empty() {
         return Ok(());
     }
-    let clock = Clock::measure(cluster).await?;
-    let waiting =
-        |w: &Waiting| progress.step(&format!("waiting until the lease of run {} on pod/{} expires", w.run, w.pod));
+    let down = found.run.may_be_down();
+    let ended = take_and_lead(cluster, stored, &found, way, take, signals, progress).await;
+    // Whatever stood in the way: what the journal says is not done yet.
+    ended.map_err(|error| if down { unseen(error) } else { error })
+}
+
+/// A workload may be down, whatever the error is.
+fn unseen(error: Error) -> Error {
+    Error { code: ExitCode::Held, ..error }
+}
+
+async fn take_and_lead(
+    cluster: &Cluster,
+    stored: &Stored,
+    found: &RestoreJournal,
+    way: Way,
+    take: Take,
+    signals: &Signals,
+    progress: &Progress,
+) -> Result<(), Error> {
     let plan = &found.plan;
     // From here on: what a signal says while the leases are waited for must be what the journal says.
     signals.lead(thaw_command(cluster, plan));
     let down = found.run.may_be_down();
     signals.set_held(plan.workloads.iter().filter(|_| down).map(|w| format!("{} is stopped", w.path())).collect());
+    let clock = Clock::measure(cluster).await?;
+    let waiting =
+        |w: &Waiting| progress.step(&format!("waiting until the lease of run {} on pod/{} expires", w.run, w.pod));
     let Some(leases) = signals.unless(Leases::take(cluster, &plan.leased(), &plan.run, take, &waiting)).await else {
-        let error = Error::interrupted(format!("interrupted: restore {} is not finished", plan.run));
-        let error = if down { Error { code: ExitCode::Held, ..error } } else { error };
-        return Err(error.hint(format!("finish it with: {}", thaw_command(cluster, plan))));
+        if !found.is_open() {
+            return Err(Error::interrupted("interrupted: nothing was touched"));
+        }
+        return Err(Error::interrupted(format!("interrupted: restore {} is not finished", plan.run))
+            .hint(format!("finish it with: {}", thaw_command(cluster, plan))));
     };
     let leases = leases.map_err(Error::refusals)?;
     let result = led(cluster, stored, way, &leases, clock, signals, progress).await;

@@ -78,8 +78,9 @@ impl Only {
 
 /// A database of which some claims are old and some restored is neither.
 fn torn(plan: &Plan, wanted: &BTreeSet<usize>) -> Vec<Refusal> {
+    let mut refusals = replicas(plan, wanted);
     let some = plan.targets.iter().filter(|t| t.claims.iter().any(|c| wanted.contains(c)) && !holds(t, wanted));
-    some.map(|target| {
+    refusals.extend(some.map(|target| {
         let missing: Vec<&str> = target
             .claims
             .iter()
@@ -89,8 +90,28 @@ fn torn(plan: &Plan, wanted: &BTreeSet<usize>) -> Vec<Refusal> {
             .collect();
         Refusal::new(target.path(), format!("its data lies on claim {} too", missing.join(", ")))
             .hint("a database is restored whole: name all of its claims, or its workload")
-    })
-    .collect()
+    }));
+    refusals
+}
+
+/// One replica's claims without another's: started together, one would have newer data than the other.
+fn replicas(plan: &Plan, wanted: &BTreeSet<usize>) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    for of in &plan.workloads {
+        let claims: Vec<usize> = (0..plan.claims.len()).filter(|&c| uses(of, &plan.claims[c])).collect();
+        let pods: BTreeSet<&String> =
+            claims.iter().filter(|c| wanted.contains(c)).flat_map(|&c| &plan.claims[c].pods).collect();
+        let others =
+            claims.iter().filter(|&&c| !wanted.contains(&c) && !plan.claims[c].pods.iter().any(|p| pods.contains(p)));
+        let others: Vec<&str> = others.map(|&c| plan.claims[c].name.as_str()).collect();
+        if !pods.is_empty() && !others.is_empty() {
+            refusals.push(
+                Refusal::new(path(of), format!("claim {} of its other pods is not named", others.join(", ")))
+                    .hint(format!("its replicas are restored together: --only {}", path(of))),
+            );
+        }
+    }
+    refusals
 }
 
 /// Whether all of its claims are among these.
@@ -237,6 +258,20 @@ mod tests {
     #[test]
     fn a_database_is_not_torn_apart() {
         assert_eq!(refused(&only(&[], &["log-my-0"])), ["demo/my-0/db its data lies on claim data-my-0 too"]);
+    }
+
+    #[test]
+    fn replicas_are_restored_together() {
+        let mut source = source();
+        source.plan.claims[1].pods = vec!["my-1".into()];
+        source.plan.targets[1].claims = vec![2];
+        let refused = only(&[], &["log-my-0"]).of(&source).unwrap_err();
+        assert_eq!(
+            refused[0],
+            Refusal::new("statefulset/my", "claim data-my-0 of its other pods is not named")
+                .hint("its replicas are restored together: --only statefulset/my")
+        );
+        assert!(only(&["sts/my"], &[]).of(&source).is_ok());
     }
 
     #[test]

@@ -43,7 +43,17 @@ fn workload(of: &Workload, now: Option<&Found<WorkloadNow>>) -> Option<String> {
         Err(why) => Some(why),
         Ok(None) => Some("is gone".into()),
         Ok(Some(now)) if now.uid != of.uid => Some("is another one now: it was deleted and made anew".into()),
-        Ok(Some(now)) => now.deleting.then(|| "is being deleted".into()),
+        Ok(Some(now)) if now.deleting => Some("is being deleted".into()),
+        Ok(Some(now)) if now.owner.is_some() => {
+            let owner = now.owner.as_deref().unwrap_or_default();
+            Some(format!("is managed by {owner} now: its operator would start it again"))
+        }
+        // Replicas that came since have newer data than what it goes back to.
+        Ok(Some(now)) if now.replicas > of.start => Some(format!(
+            "has {} replicas now and had {} after the restore: scale it back first",
+            now.replicas, of.start
+        )),
+        Ok(Some(_)) => None,
     }
 }
 
@@ -75,6 +85,11 @@ fn volume(of: &Volume, claim: &Claim, now: Option<&Found<PersistentVolume>>) -> 
     }
     if now.metadata.deletion_timestamp.is_some() {
         return Some("is being deleted".into());
+    }
+    let policy = now.spec.as_ref().and_then(|s| s.persistent_volume_reclaim_policy.as_deref());
+    if policy != Some("Retain") {
+        let policy = policy.unwrap_or("Delete");
+        return Some(format!("is retained no more: its reclaim policy is {policy}, so somebody has given it up"));
     }
     let bound = now.spec.as_ref().and_then(|s| s.claim_ref.as_ref());
     let ours =
@@ -135,8 +150,11 @@ mod tests {
     #[test]
     fn all_that_stands_in_the_way_is_said_at_once() {
         let ours = json!({"metadata": {"labels": {RESTORED_BY: "r1"}}});
-        let old =
-            json!({"metadata": {"uid": "v"}, "spec": {"claimRef": {"namespace": "demo", "name": "data", "uid": "o"}}});
+        let retained = |claim: &str| {
+            let bound = json!({"namespace": "demo", "name": claim, "uid": "o"});
+            json!({"metadata": {"uid": "v"}, "spec": {"persistentVolumeReclaimPolicy": "Retain", "claimRef": bound}})
+        };
+        let old = retained("data");
         assert_eq!(said(&bound(), &facts(pg("w"), &ours, &old)), Vec::<String>::new());
         let mut crowded = facts(pg("other"), &json!({"metadata": {"labels": {RESTORED_BY: "r2"}}}), &Value::Null);
         crowded.unfinished = vec!["b2".into()];
@@ -149,10 +167,24 @@ mod tests {
                 "persistentvolume/pv is gone, and the old data with it",
             ]
         );
-        let elsewhere = json!({"metadata": {"uid": "v"}, "spec": {"claimRef": {"namespace": "x", "name": "y"}}});
+        let elsewhere = retained("y");
+        let given_up = json!({"metadata": {"uid": "v"}, "spec": {"persistentVolumeReclaimPolicy": "Delete"}});
+        assert_eq!(
+            said(&bound(), &facts(pg("w"), &ours, &given_up)),
+            ["persistentvolume/pv is retained no more: its reclaim policy is Delete, so somebody has given it up"]
+        );
+        let more = Found::Yes(Box::new(WorkloadNow { uid: "w".into(), replicas: 3, ..WorkloadNow::default() }));
+        assert_eq!(
+            said(&bound(), &facts(more, &ours, &old)),
+            ["statefulset/pg has 3 replicas now and had 1 after the restore: scale it back first"]
+        );
         assert_eq!(
             said(&bound(), &facts(Found::No, &Value::Null, &elsewhere)),
-            ["statefulset/pg is gone", "persistentvolumeclaim/data is gone", "persistentvolume/pv is bound to x/y now"]
+            [
+                "statefulset/pg is gone",
+                "persistentvolumeclaim/data is gone",
+                "persistentvolume/pv is bound to demo/y now"
+            ]
         );
         let going = json!({"metadata": {"labels": {RESTORED_BY: "r1"}, "deletionTimestamp": "2026-11-20T11:00:00Z"}});
         let another = json!({"metadata": {"uid": "w"}});

@@ -74,9 +74,11 @@ start_node() {
   rm -rf "$LOGS.old" "$RUN/start" "$PIDS"
   [ ! -e "$LOGS" ] || mv "$LOGS" "$LOGS.old"
   # Objects whose volumes went with the memory of the last boot are of no use.
-  if [ -n "$IN_MEMORY" ]; then
-    fresh_state
+  if [ -n "$IN_MEMORY" ] && [ ! -e "$RUN/in-memory" ] && [ -d "$RUN/etcd" ]; then
+    say "there is a cluster on disk: it stays there (down --purge removes it)"
+  elif [ -n "$IN_MEMORY" ]; then
     touch "$RUN/in-memory"
+    fresh_state
   elif [ -e "$RUN/in-memory" ]; then
     fresh_state
     rm "$RUN/in-memory"

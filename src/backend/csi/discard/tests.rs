@@ -183,7 +183,7 @@ async fn a_copy_whose_snapshot_is_gone_is_not_called_removed_by_who_may_not_look
     let Discard::Pending(why) = discarded(&server, &plan).await else { panic!("nobody has seen it gone") };
     assert_eq!(
         why,
-        "volumesnapshotcontents may not be listed, and class c keeps them: nobody saw whether a copy of \
+        "not all volumesnapshotcontents were listed, and class c keeps them: nobody saw whether a copy of \
          persistentvolumeclaim/data is left"
     );
     // Somebody comes who may do all.

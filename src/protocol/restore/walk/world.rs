@@ -130,7 +130,14 @@ impl World {
             }
             Step::Compare => [true, false].map(|same| self.heard("compare", Event::Compared { same })).into(),
             Step::BackStop => {
-                vec![self.stop("back: stop", Event::BackStopped), self.heard("give up", Event::GivenUp)]
+                let mut told = self.clone();
+                told.new_retained.fill(run.may_have_started());
+                let stop = if told.new_retained == self.new_retained {
+                    self.stop("back: stop", Event::BackStopped)
+                } else {
+                    (("back: retain what was restored", 0), told, None)
+                };
+                vec![stop, self.heard("give up", Event::GivenUp)]
             }
             Step::BackClaims(cs) => {
                 let mut all = self.exchange(cs, Volume::Old, run.may_have_started(), Event::ClaimBack)?;
