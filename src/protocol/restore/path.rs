@@ -120,6 +120,7 @@ fn what_had_succeeded_is_undone() {
     assert_eq!(undoing, [Event::TakenOver, Event::UndoIntended]);
     apply(&mut run, &undoing);
     assert_eq!((run.outcome(), run.is_undoing(), run.may_be_down()), (None, true, false));
+    assert!(!run.is_going_back(), "it may stay as it is");
     let steps = rest(&mut run);
     let outcome = Outcome::RestoredOldVolumes;
     let claims = Step::BackClaims(vec![0, 1]);
@@ -151,6 +152,7 @@ fn what_breaks_an_undoing_off_before_the_stop_leaves_all_as_it_is() {
     until(&mut run, &Step::BackStop);
     apply(&mut run, &[Event::BackIntended, Event::Aborted(Abort::Signal)]);
     assert_eq!(run.next(), Step::BackStop, "nothing interrupts the way back");
+    assert!(run.is_going_back());
 }
 
 #[test]
