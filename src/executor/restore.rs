@@ -180,13 +180,9 @@ impl<'a> Restore<'a> {
         log.attend(async { drop(work.await) }, told, self.broken(), is_last).await;
     }
 
-    async fn claims_back(&mut self, log: &mut Log<Run>, claims: &[usize]) {
+    async fn claims_back(&self, log: &mut Log<Run>, claims: &[usize]) {
         self.progress.step("going back to the old volumes");
         let until = Instant::now() + BACK;
-        if let Err(why) = self.keep_all(log, until).await {
-            log.happened(Event::GivenUp, Detail::text(why));
-            return;
-        }
         let results = join_all(claims.iter().map(|&c| self.bring_back(&self.plan.claims[c], until))).await;
         // All that worked first: giving up ends the run.
         let mut given_up = None;

@@ -118,6 +118,11 @@ impl<F: Fold, W: Clone> State<F, W> {
         Self { run: self.journal().clone(), alive: false, lagging: None, deaths: self.deaths + 1, ..self.clone() }
     }
 
+    /// The same, led by another process.
+    fn another(&self) -> Self {
+        Self { alive: true, deaths: self.deaths + u8::from(self.alive), ..self.clone() }
+    }
+
     /// Another process comes, after a death or after an end, and does nothing before these events are durable.
     pub(super) fn come_back(
         &self,
@@ -125,9 +130,7 @@ impl<F: Fold, W: Clone> State<F, W> {
         rules: &Rules<F>,
         limits: Limits,
     ) -> Result<Vec<Move<Self>>, String> {
-        let mut come = self.clone();
-        come.deaths += u8::from(self.alive);
-        come.alive = true;
+        let come = self.another();
         if events.iter().all(rules.durable) {
             return come.write(("come back", 0), events, rules);
         }
@@ -141,10 +144,7 @@ impl<F: Fold, W: Clone> State<F, W> {
         rules: &Rules<F>,
         limits: Limits,
     ) -> Result<Vec<Move<Self>>, String> {
-        let mut taken = self.clone();
-        taken.deaths += u8::from(self.alive);
-        taken.alive = true;
-        taken.happen(("take over", 0), self.world.clone(), events, rules, limits)
+        self.another().happen(("take over", 0), self.world.clone(), events, rules, limits)
     }
 }
 

@@ -132,8 +132,6 @@ fn generations_aside(lines: &[String]) -> Vec<&str> {
     lines.iter().map(|line| line.rsplit_once(' ').unwrap().0).collect()
 }
 
-/// The workload's own controller deletes the claims of a StatefulSet that is scaled to 0. Without care that is the end
-/// of the old data.
 /// The storage gives out under running databases, which break. What is said of a backup then is true, the damaged ones
 /// are no reason to refuse a restore, and it brings back all that was promised before.
 #[test]
@@ -172,6 +170,8 @@ fn proved_quietly(scene: &Scene, ended: &Ended) -> Taken {
     Taken { run: run_of(&record), record, window, kinds: scene.kinds() }
 }
 
+/// The workload's own controller deletes the claims of a StatefulSet that is scaled to 0. Without care that is the end
+/// of the old data.
 #[test]
 fn where_scaling_down_deletes_the_claims() {
     let deletes = json!({"whenScaled": "Delete", "whenDeleted": "Delete"});

@@ -39,7 +39,7 @@ pub(super) async fn resume(
     if !journal.is_open() {
         progress.say(&format!("restore {} is over: nothing is left to do", stored.run));
     }
-    ended(cluster, &stored, Way::Forward, Take::AfterExpiry, "Restored", format, progress).await
+    ended(cluster, &stored, Way::Forward, "Restored", format, progress).await
 }
 
 /// Brings the old volumes back, also long after the restore had succeeded.
@@ -81,8 +81,7 @@ pub(super) async fn undo(
             .hint(cluster.typed.command("describe", &stored.run, &stored.namespace)));
     }
     // What moved was taken away for the question.
-    ended(cluster, &stored, Way::Back, Take::AfterExpiry, "RestoredOldVolumes", args.output.output, Progress::new())
-        .await
+    ended(cluster, &stored, Way::Back, "RestoredOldVolumes", args.output.output, Progress::new()).await
 }
 
 /// Leads it, and prints what came of it: 0 if that is what was asked for.
@@ -90,14 +89,13 @@ async fn ended(
     cluster: &Cluster,
     stored: &Stored,
     way: Way,
-    take: Take,
     wanted: &str,
     format: Format,
     progress: Progress,
 ) -> Result<ExitCode, Error> {
     let talk = progress.clone();
     let signals = Signals::listen(move |line| talk.say(line))?;
-    let led = lead(cluster, stored, way, take, &signals, &progress).await;
+    let led = lead(cluster, stored, way, Take::AfterExpiry, &signals, &progress).await;
     progress.done();
     led?;
     let outcome = super::print(cluster, &stored.namespace, &stored.run, format).await?;
