@@ -10,9 +10,12 @@ pub enum Kind {
     Postgres,
     Mariadb,
     Redis,
+    /// A server of its own beside `Postgres`, from the same manifests.
+    SecondPostgres,
 }
 
 impl Kind {
+    /// One of each engine.
     pub const ALL: [Self; 3] = [Self::Postgres, Self::Mariadb, Self::Redis];
 
     /// The name of StatefulSet, container, Service and Secret.
@@ -21,6 +24,15 @@ impl Kind {
             Self::Postgres => "postgres",
             Self::Mariadb => "mariadb",
             Self::Redis => "redis",
+            Self::SecondPostgres => "postgres-two",
+        }
+    }
+
+    /// The name of its manifests.
+    const fn manifest(self) -> &'static str {
+        match self {
+            Self::SecondPostgres => Self::Postgres.name(),
+            other => other.name(),
         }
     }
 
@@ -42,7 +54,7 @@ impl Kind {
     /// Where its container has the claim.
     pub const fn folder(self) -> &'static str {
         match self {
-            Self::Postgres => "/var/lib/postgresql/data",
+            Self::Postgres | Self::SecondPostgres => "/var/lib/postgresql/data",
             Self::Mariadb => "/var/lib/mysql",
             Self::Redis => "/data",
         }
@@ -51,21 +63,23 @@ impl Kind {
     /// The name of the server's process.
     pub const fn server(self) -> &'static str {
         match self {
-            Self::Postgres => "postgres",
+            Self::Postgres | Self::SecondPostgres => "postgres",
             Self::Mariadb => "mariadbd",
             Self::Redis => "redis-server",
         }
     }
 
-    /// Whether the plugin's hold stops commits.
+    /// Whether the plugin's hold always stops commits. Of PostgreSQL the plan decides: one of a window may go on.
     pub const fn stops_commits(self) -> bool {
-        !matches!(self, Self::Postgres)
+        matches!(self, Self::Mariadb | Self::Redis)
     }
 
     /// A command in its container that prints all of the writer's rows, `NUMBER TIME` each.
     pub const fn rows(self) -> &'static str {
         match self {
-            Self::Postgres => "psql -X -At -F ' ' -U app -d app -c 'SELECT n, client_time FROM writes'",
+            Self::Postgres | Self::SecondPostgres => {
+                "psql -X -At -F ' ' -U app -d app -c 'SELECT n, client_time FROM writes'"
+            }
             Self::Mariadb => {
                 "MYSQL_PWD=$MARIADB_PASSWORD mariadb -u app -h 127.0.0.1 -N -B app \
                  -e 'SELECT n, client_time FROM writes' | tr '\\t' ' '"
@@ -77,7 +91,9 @@ impl Kind {
     /// A command in its container that runs a statement as its administrator.
     pub fn statement(self, text: &str) -> String {
         match self {
-            Self::Postgres => format!("psql -X -q -v ON_ERROR_STOP=1 -U app -d app -c '{text}'"),
+            Self::Postgres | Self::SecondPostgres => {
+                format!("psql -X -q -v ON_ERROR_STOP=1 -U app -d app -c '{text}'")
+            }
             Self::Mariadb => format!("MYSQL_PWD=$MARIADB_ROOT_PASSWORD mariadb -u root -h 127.0.0.1 app -e '{text}'"),
             Self::Redis => format!("redis-cli {text}"),
         }
@@ -86,7 +102,7 @@ impl Kind {
     /// Loses the writer's rows, as an operator at a wrong prompt does.
     pub const fn damage(self) -> &'static str {
         match self {
-            Self::Postgres | Self::Mariadb => "DROP TABLE writes",
+            Self::Postgres | Self::SecondPostgres | Self::Mariadb => "DROP TABLE writes",
             Self::Redis => "FLUSHALL",
         }
     }
@@ -195,15 +211,48 @@ impl Database {
     /// Its objects, to be applied.
     pub fn objects(&self, kubectl: &Kubectl) -> Vec<Value> {
         let folder = cluster::folder().join("workloads");
-        let mut objects = kubectl.read(&folder.join(format!("{}.yaml", self.kind.name())));
+        let (manifest, name) = (self.kind.manifest(), self.kind.name());
+        let mut objects = kubectl.read(&folder.join(format!("{manifest}.yaml")));
         if self.busy {
-            objects.extend(kubectl.read(&folder.join(format!("writer-{}.yaml", self.kind.name()))));
+            objects.extend(kubectl.read(&folder.join(format!("writer-{manifest}.yaml"))));
         }
         for object in &mut objects {
+            if manifest != name {
+                rename(object, manifest, name);
+                if let Some(env) = object.pointer_mut("/spec/containers/0/env").and_then(Value::as_array_mut) {
+                    // The variables of which Service its writer looks for.
+                    env.push(json!({"name": "SERVICE", "value": name.to_uppercase().replace('-', "_")}));
+                }
+            }
             // The namespace is the test's own.
             object["metadata"].as_object_mut().unwrap().remove("namespace");
             self.edits.iter().for_each(|edit| edit(object));
         }
         objects
     }
+}
+
+/// Gives an object of a manifest, and everything that it names, the names of another database. What is told to a
+/// program (`value`) stays: it is of the same engine.
+fn rename(object: &mut Value, from: &str, to: &str) {
+    match object {
+        Value::String(text) if [from, &format!("{from}-headless"), &format!("writer-{from}")].contains(&&**text) => {
+            *text = text.replace(from, to);
+        }
+        Value::Array(list) => list.iter_mut().for_each(|value| rename(value, from, to)),
+        Value::Object(fields) => {
+            fields.iter_mut().filter(|(key, _)| *key != "value").for_each(|(_, value)| rename(value, from, to));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_second_of_an_engine_shares_no_name_with_the_first() {
+    let mut object = json!({"name": "postgres", "image": "localhost/postgres:15", "of": [{"secret": "postgres-headless"},
+        {"name": "WRITER", "value": "postgres"}]});
+    rename(&mut object, "postgres", Kind::SecondPostgres.name());
+    let renamed = json!({"name": "postgres-two", "image": "localhost/postgres:15", "of": [{"secret": "postgres-two-headless"},
+        {"name": "WRITER", "value": "postgres"}]});
+    assert_eq!(object, renamed);
 }

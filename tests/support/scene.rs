@@ -23,7 +23,7 @@ pub struct Scene {
     /// Each with the number of its claims.
     databases: Vec<(Kind, usize)>,
     /// The uid of each writer's pod.
-    writers: [OnceLock<String>; 3],
+    writers: [OnceLock<String>; 4],
     _turn: Turn,
 }
 
