@@ -16,6 +16,7 @@ mod estimate;
 mod facts;
 #[cfg(test)]
 mod fixture;
+pub mod location;
 mod loose;
 mod notes;
 mod object;
@@ -32,6 +33,7 @@ pub use claims::ROLE;
 pub use detect::{ADAPTER, Detected, Detection, detect};
 pub use estimate::estimate;
 pub use facts::{Facts, Probed, SnapshotClass, claims_of};
+pub use location::Location;
 pub use object::{Kind, Object};
 pub use request::Request;
 pub use selector::selector_text;
@@ -161,6 +163,9 @@ pub struct Claim {
     pub class: String,
     /// That class's deletionPolicy, `Delete` or `Retain`.
     pub deletion_policy: String,
+    /// Where its copy lies.
+    #[serde(default)]
+    pub location: Location,
     /// The pods that mount it.
     pub pods: Vec<String>,
 }

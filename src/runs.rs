@@ -1,13 +1,8 @@
 //! The runs in the cluster, read from their journals.
 
-use std::time::Duration;
-
-use kube::Api;
 use serde::de::DeserializeOwned;
-use tokio::time::timeout;
 
 use crate::cluster::client::Cluster;
-use crate::cluster::snapshots::VolumeSnapshot;
 use crate::error::{Error, ExitCode};
 use crate::journal::{self, Kind, Loaded, Stored};
 use crate::plan::Plan;
@@ -16,6 +11,7 @@ use crate::protocol::backup::{Event, Run};
 use crate::record::backup::{self, Backup, replay};
 use crate::record::item::Item;
 
+mod copies;
 #[cfg(test)]
 mod histories;
 pub mod leader;
@@ -23,9 +19,6 @@ mod name;
 pub mod retention;
 
 pub use name::RunName;
-
-/// How long a copy that was not ready is looked for.
-const LOOK: Duration = Duration::from_secs(5);
 
 /// A backup's journal, understood.
 pub struct BackupJournal {
@@ -126,26 +119,8 @@ pub async fn one(cluster: &Cluster, namespace: &str, run: &str) -> Result<Item, 
 /// What this journal tells, with what has become of its copies since.
 pub async fn as_it_is(cluster: &Cluster, stored: &Stored) -> Result<Item, Error> {
     let mut item = item(stored)?;
-    look_again(cluster, std::slice::from_mut(&mut item)).await;
+    copies::look_again(cluster, std::slice::from_mut(&mut item)).await;
     Ok(item)
-}
-
-/// Copies that were not ready when their run ended may be by now. Without an answer the record says what it knew.
-async fn look_again(cluster: &Cluster, items: &mut [Item]) {
-    let waiting = items.iter_mut().filter_map(|item| match item {
-        Item::Backup(backup) if backup.status.outcome.ends_with("Consistent") => Some(&mut backup.status.claims),
-        _ => None,
-    });
-    let looks = waiting.flatten().filter(|claim| !claim.ready).map(|claim| async {
-        let api: Api<VolumeSnapshot> = Api::namespaced(cluster.api.clone(), &claim.namespace);
-        let Some(name) = &claim.volume_snapshot else { return };
-        let Ok(Ok(found)) = timeout(LOOK, api.get(name)).await else { return };
-        if let Some(status) = found.status.filter(|s| s.ready_to_use == Some(true) && s.error.is_none()) {
-            claim.ready = true;
-            claim.restore_size = status.restore_size.or_else(|| claim.restore_size.take());
-        }
-    });
-    futures::future::join_all(looks).await;
 }
 
 /// One backup's record.
@@ -165,7 +140,7 @@ pub async fn all(cluster: &Cluster, namespace: Option<&str>) -> Result<(Vec<Item
             Err(error) => unread.push(error.to_string()),
         }
     }
-    look_again(cluster, &mut items).await;
+    copies::look_again(cluster, &mut items).await;
     Ok((items, unread))
 }
 

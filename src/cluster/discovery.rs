@@ -13,7 +13,7 @@ pub use super::selection::reselect;
 use super::snapshots::VolumeSnapshotClass;
 use super::{controller, selection, workloads};
 use crate::error::{Error, Refusal};
-use crate::plan::{Facts, Kind, Object, Request, Selection, SnapshotClass, Workload, claims_of};
+use crate::plan::{Facts, Kind, Location, Object, Request, Selection, SnapshotClass, Workload, claims_of};
 
 /// Far more than it takes: a bound for a server that answers each call just in time.
 const WITHIN: Duration = Duration::from_secs(90);
@@ -114,6 +114,7 @@ async fn snapshot_classes(client: &kube::Client) -> Result<Option<Vec<SnapshotCl
                 .into_iter()
                 .map(|class| SnapshotClass {
                     default: class.is_default(),
+                    location: Location::of(&class.driver, &class.parameters),
                     name: class.metadata.name.unwrap_or_default(),
                     driver: class.driver,
                     deletion_policy: class.deletion_policy,

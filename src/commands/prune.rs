@@ -1,19 +1,15 @@
 //! `prune`: deletes the backups that no rule keeps.
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
-use kube::api::{Api, ListParams};
 
 use super::delete::{self, confirm, deletable};
 use crate::cli::Prune;
 use crate::cluster::client::Cluster;
-use crate::cluster::snapshots::VolumeSnapshot;
 use crate::error::{Error, ExitCode};
 use crate::journal::Kind;
 use crate::output::progress::Progress;
 use crate::output::{self, Format};
-use crate::record::backup::{Backup, ClaimStatus};
+use crate::record::backup::Backup;
 use crate::record::item::Item;
 use crate::runs::RunName;
 use crate::runs::retention::{Keep, Verdict, judge};
@@ -25,8 +21,7 @@ pub(super) async fn run(cluster: &Cluster, args: Prune) -> Result<ExitCode, Erro
     progress.step("looking at the backups");
     let (items, damaged) = crate::runs::all(cluster, Some(&cluster.namespace)).await?;
     let backups: Vec<&Backup> = items.iter().filter_map(of_backup).collect();
-    let unseen = unseen(cluster, &backups).await;
-    let mut verdicts = judge(&backups, &unseen, &keep);
+    let mut verdicts = judge(&backups, &keep);
     for verdict in verdicts.iter_mut().filter(|v| !v.keep) {
         if let Err(why) = deletable(cluster, &name(verdict)).await {
             let refusals = why.refusals(&name(verdict));
@@ -58,28 +53,6 @@ fn rules(args: &Prune) -> Result<Keep, Error> {
         return Err(Error::usage("no rule says what is to be kept").hint("add --keep-last N or --keep-within 7d"));
     }
     Ok(keep)
-}
-
-/// The backups of which not every VolumeSnapshot was found, ready to be restored from: their records are older than what
-/// somebody may have deleted since. No answer counts as not found.
-async fn unseen(cluster: &Cluster, backups: &[&Backup]) -> BTreeSet<String> {
-    let mut there: BTreeSet<(String, String)> = BTreeSet::new();
-    let claims = || backups.iter().flat_map(|backup| &backup.status.claims);
-    let namespaces: BTreeSet<&String> = claims().map(|claim| &claim.namespace).collect();
-    for namespace in namespaces {
-        let api: Api<VolumeSnapshot> = Api::namespaced(cluster.api.clone(), namespace);
-        let Ok(listed) = api.list(&ListParams::default()).await else { continue };
-        let ready = listed.items.into_iter().filter(|snapshot| {
-            snapshot.metadata.deletion_timestamp.is_none()
-                && snapshot.status.as_ref().and_then(|s| s.ready_to_use) == Some(true)
-        });
-        there.extend(ready.filter_map(|snapshot| Some((namespace.clone(), snapshot.metadata.name?))));
-    }
-    let found = |claim: &ClaimStatus| {
-        claim.volume_snapshot.as_ref().is_some_and(|name| there.contains(&(claim.namespace.clone(), name.clone())))
-    };
-    let missing = backups.iter().filter(|backup| !backup.status.claims.iter().all(found));
-    missing.map(|backup| backup.metadata.name.clone()).collect()
 }
 
 fn of_backup(item: &Item) -> Option<&Backup> {

@@ -11,7 +11,7 @@ use super::Format;
 use super::pods::pod_table;
 use super::table::Table;
 use crate::error::Error;
-use crate::plan::{Plan, Target};
+use crate::plan::{Plan, Target, location};
 use crate::pods::PodState;
 use crate::record::API_VERSION;
 
@@ -38,6 +38,9 @@ pub fn plan(plan: &Plan, pods: &[PodState], now: Timestamp) -> String {
         plan.attempts,
         if plan.attempts == 1 { "" } else { "s" }
     );
+    for line in location::lines(plan.claims.iter().map(|c| (c.location, c.driver.as_str()))) {
+        let _ = writeln!(text, "{line}");
+    }
     for note in &plan.notes {
         let _ = writeln!(text, "note: {note}");
     }
@@ -214,6 +217,7 @@ mod tests {
                 driver: "csi.example.com".into(),
                 class: "fast".into(),
                 deletion_policy: "Delete".into(),
+                location: crate::plan::Location::Unknown,
                 pods: vec!["redis-0".into()],
             }],
             unheld: Vec::new(),
@@ -250,6 +254,7 @@ mod tests {
              \n\
              only watched: pod/web-0\n\
              budget: 30s an attempt; cuts are estimated to take 570ms; longest hold in all: 1m30s (3 attempts)\n\
+             the copies by csi.example.com may stay in the storage system of the claims: count them as lost with it\n\
              note: pod/redis-0: something\n"
         );
     }

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use super::age::age;
 use super::pods::pod_changes;
 use super::table::Table;
-use crate::record::backup::Backup;
+use crate::plan::{Location, location};
+use crate::record::backup::{Backup, ClaimStatus};
 use crate::record::item::Item;
 use crate::typed::Typed;
 
@@ -159,6 +160,11 @@ pub fn result(backup: &Backup, typed: &Typed, now: Timestamp) -> String {
     text
 }
 
+/// Where a copy lies, and the driver that made it.
+fn made_by(claim: &ClaimStatus) -> (Location, &str) {
+    (claim.location, if claim.driver.is_empty() { "their driver" } else { &claim.driver })
+}
+
 /// All that is known of a backup.
 pub fn describe(backup: &Backup, typed: &Typed, now: Timestamp) -> String {
     let (metadata, status) = (&backup.metadata, &backup.status);
@@ -182,7 +188,13 @@ pub fn describe(backup: &Backup, typed: &Typed, now: Timestamp) -> String {
                 "no, the copies are deleted with their VolumeSnapshots, also with the namespace"
             }
         );
-        let _ = writeln!(text, "Location:    the storage system of the claims; a copy in it is lost when that is lost");
+        for line in location::lines(status.claims.iter().map(made_by)) {
+            let _ = writeln!(text, "Location:    {line}");
+        }
+        let gone: Vec<&str> = status.claims.iter().filter_map(|c| c.gone.as_deref()).collect();
+        if !gone.is_empty() {
+            let _ = writeln!(text, "Gone:        {}", gone.join("; "));
+        }
         let _ = writeln!(text, "Verified:    no: no copy of it was opened");
     }
     let _ = writeln!(text, "\n{}", result(backup, typed, now).trim_end());

@@ -67,6 +67,7 @@ pub(super) fn claim(facts: &Facts, request: &Request, namespace: &str, name: &st
         driver: class.driver.clone(),
         class: class.name.clone(),
         deletion_policy: class.deletion_policy.clone(),
+        location: class.location,
         pods: users(facts, namespace, name),
     })
 }

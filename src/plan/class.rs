@@ -60,9 +60,16 @@ fn there_are(classes: &[SnapshotClass]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Location;
 
     fn class(name: &str, driver: &str, default: bool) -> SnapshotClass {
-        SnapshotClass { name: name.into(), driver: driver.into(), deletion_policy: "Delete".into(), default }
+        SnapshotClass {
+            name: name.into(),
+            driver: driver.into(),
+            deletion_policy: "Delete".into(),
+            default,
+            location: Location::Unknown,
+        }
     }
 
     fn chosen(asked: Option<&str>, classes: &[SnapshotClass]) -> Result<String, (String, String)> {

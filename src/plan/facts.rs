@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 
-use super::{ContentAccess, Selection, Workload};
+use super::{ContentAccess, Location, Selection, Workload};
 use crate::error::Refusal;
 use crate::quiescer::{Probe, Reason};
 
@@ -46,6 +46,8 @@ pub struct SnapshotClass {
     pub deletion_policy: String,
     /// Whether it is marked as its driver's default.
     pub default: bool,
+    /// Where its copies lie.
+    pub location: Location,
 }
 
 /// What came of asking a database: its probe, or every reason why it cannot be held. No reason at all means that it

@@ -131,6 +131,7 @@ pub(super) fn facts(pods: &[Value]) -> Facts {
             driver: "d1".into(),
             deletion_policy: "Delete".into(),
             default: false,
+            location: super::Location::StorageSystem,
         }]),
         contents: ContentAccess { read: true, change: true },
         exec: true,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
 use super::{API_VERSION, Metadata, instant, seconds};
-use crate::plan::Plan;
+use crate::plan::{Location, Plan};
 use crate::pods::{Difference, PodState};
 use crate::protocol::Abort;
 use crate::protocol::backup::{Event, Held, Outcome, Run, Shape};
@@ -158,6 +158,18 @@ pub struct ClaimStatus {
     pub ready: bool,
     /// The smallest claim that can take it, as a Quantity.
     pub restore_size: Option<String>,
+    /// Where it lies, seen from its volume.
+    #[serde(default)]
+    pub location: Location,
+    /// The CSI driver that made it; empty where an older record does not say.
+    #[serde(default)]
+    pub driver: String,
+    /// Why it can not be restored from any more, as far as was seen when this was printed.
+    #[serde(default)]
+    pub gone: Option<String>,
+    /// Whether it was found, and can be restored from, just now; no record says so.
+    #[serde(skip)]
+    pub seen: bool,
 }
 
 /// The pod tables of the last attempt.

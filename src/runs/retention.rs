@@ -4,7 +4,7 @@
 //! another's. Only whole backups count; whatever is not understood to be one is kept, and a backup that failed goes once
 //! a later whole one is there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -31,14 +31,14 @@ pub struct Verdict {
     pub why: String,
 }
 
-/// Judges all backups; the verdicts are in their order. `unseen` are those whose copies were looked for and not all found.
-pub fn judge(backups: &[&Backup], unseen: &BTreeSet<String>, keep: &Keep) -> Vec<Verdict> {
+/// Judges all backups; the verdicts are in their order.
+pub fn judge(backups: &[&Backup], keep: &Keep) -> Vec<Verdict> {
     let mut groups: BTreeMap<Vec<String>, Vec<usize>> = BTreeMap::new();
     for (n, backup) in backups.iter().enumerate() {
         groups.entry(group(backup)).or_default().push(n);
     }
     let mut verdicts: Vec<(usize, Verdict)> =
-        groups.into_values().flat_map(|members| of_group(backups, unseen, &members, keep)).collect();
+        groups.into_values().flat_map(|members| of_group(backups, &members, keep)).collect();
     verdicts.sort_by_key(|(n, _)| *n);
     verdicts.into_iter().map(|(_, verdict)| verdict).collect()
 }
@@ -50,11 +50,10 @@ fn group(backup: &Backup) -> Vec<String> {
     claims
 }
 
-fn of_group(backups: &[&Backup], unseen: &BTreeSet<String>, members: &[usize], keep: &Keep) -> Vec<(usize, Verdict)> {
+fn of_group(backups: &[&Backup], members: &[usize], keep: &Keep) -> Vec<(usize, Verdict)> {
     let mut newest_first = members.to_vec();
     newest_first.sort_by_key(|&n| std::cmp::Reverse(made(backups[n])));
-    let is_unseen = |n: usize| unseen.contains(&backups[n].metadata.name);
-    let whole: Vec<usize> = newest_first.iter().copied().filter(|&n| is_whole(backups[n]) && !is_unseen(n)).collect();
+    let whole: Vec<usize> = newest_first.iter().copied().filter(|&n| is_whole(backups[n])).collect();
     // However many lesser ones came after it.
     let best = whole.iter().copied().find(|&n| backups[n].status.outcome == "ApplicationConsistent");
     let newest = whole.first().map(|&n| made(backups[n]));
@@ -75,7 +74,7 @@ fn of_group(backups: &[&Backup], unseen: &BTreeSet<String>, members: &[usize], k
                 (false, "it failed, and a later backup is there".into())
             }
             (None, "Failed") => (true, "it failed, and no later backup is there".into()),
-            (None, "ApplicationConsistent" | "CrashConsistent") if is_unseen(n) => {
+            (None, "ApplicationConsistent" | "CrashConsistent") if is_unseen(backup) => {
                 (true, "not all of its copies were found in the cluster".into())
             }
             (None, "ApplicationConsistent" | "CrashConsistent") => (true, "not all of its copies are ready".into()),
@@ -90,12 +89,18 @@ fn made(backup: &Backup) -> Timestamp {
     backup.metadata.creation_timestamp
 }
 
-/// Whether it can be restored from, as far as its record tells.
+/// Whether it can be restored from. Records are older than what somebody may have deleted since: no answer counts as not
+/// found.
 fn is_whole(backup: &Backup) -> bool {
     let status = &backup.status;
     matches!(status.outcome.as_str(), "ApplicationConsistent" | "CrashConsistent")
         && !status.claims.is_empty()
-        && status.claims.iter().all(|claim| claim.ready)
+        && status.claims.iter().all(|claim| claim.ready && claim.seen)
+}
+
+/// Whether a copy that was ready once was not found now.
+fn is_unseen(backup: &Backup) -> bool {
+    backup.status.claims.iter().any(|claim| claim.gone.is_some() || (claim.ready && !claim.seen))
 }
 
 #[cfg(test)]
@@ -112,7 +117,7 @@ mod tests {
                     "cutAt": null, "provedAt": null, "ready": ready, "restoreSize": null})
             })
             .collect();
-        serde_json::from_value(json!({
+        let mut backup: Backup = serde_json::from_value(json!({
             "apiVersion": "consistent-backup/v1", "kind": "Backup",
             "metadata": {"name": run, "namespace": "demo", "creationTimestamp": format!("2026-11-20T{hour:02}:00:00Z")},
             "spec": {"request": "x", "quiesceBudgetSeconds": 30.0, "attempts": 3},
@@ -120,7 +125,9 @@ mod tests {
                 "pods": {"before": [], "after": [], "differences": []}, "attempt": 1, "snapshotsRemoved": "notNeeded", "kept": true,
                 "attempts": []}
         }))
-        .unwrap()
+        .unwrap();
+        backup.status.claims.iter_mut().for_each(|claim| claim.seen = ready && run != "lost");
+        backup
     }
 
     fn whole(run: &str, hour: u32) -> Backup {
@@ -129,7 +136,7 @@ mod tests {
 
     /// The runs that go.
     fn gone(backups: &[Backup], keep: &Keep) -> Vec<String> {
-        let verdicts = judge(&backups.iter().collect::<Vec<_>>(), &BTreeSet::from(["lost".to_owned()]), keep);
+        let verdicts = judge(&backups.iter().collect::<Vec<_>>(), keep);
         assert_eq!(verdicts.len(), backups.len());
         verdicts.into_iter().filter(|v| !v.keep).map(|v| v.run).collect()
     }

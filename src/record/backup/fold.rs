@@ -116,6 +116,10 @@ impl<'a> Attempt<'a> {
             restore_size: settled
                 .and_then(|e| e.detail.restore_size.clone())
                 .or_else(|| proof.and_then(|p| p.restore_size).map(|bytes| human(i128::from(bytes)))),
+            location: of.location,
+            driver: of.driver.clone(),
+            gone: None,
+            seen: false,
         }
     }
 
