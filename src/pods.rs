@@ -5,9 +5,11 @@ use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
 use serde::{Deserialize, Serialize};
 
 mod differences;
+mod restart;
 mod status;
 
 pub use differences::{differences, only_readiness, words};
+pub use restart::{brief, improves, restarted};
 
 /// One pod, as it stands in the pod table and in the record (`status.pods.before[]`, `after[]`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
