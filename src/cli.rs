@@ -107,6 +107,7 @@ pub struct QuiesceSnapshot {
 
 /// Arguments of `restore-from-snapshot`.
 #[derive(Debug, Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[command(after_help = "\
 Examples:
   # In place: the workload is stopped, its claims replaced, the old volumes kept
@@ -142,6 +143,12 @@ pub struct RestoreFromSnapshot {
     /// A copy of claim CLAIM is named CLAIM-SUFFIX
     #[arg(long, value_name = "SUFFIX", requires = "claims_only", value_parser = Suffix::new)]
     pub suffix: Option<Suffix>,
+    /// Restore workloads that an operator manages, too: pause it first, else it starts them again while they are down
+    #[arg(long, conflicts_with_all = ["resume", "undo", "claims_only"])]
+    pub force_owner: bool,
+    /// Restore although image or engine are of another major version now than at the backup
+    #[arg(long, conflicts_with_all = ["resume", "undo", "claims_only"])]
+    pub force_version: bool,
     /// Do not ask
     #[arg(short = 'y', long)]
     pub yes: bool,

@@ -54,7 +54,10 @@ const RULES: &[Rule] = &[
     rule("apps", "daemonsets", &["get"], Scope::Namespace, Need::Useful),
     rule("apps", "replicasets", &["get", "list"], Scope::Namespace, Need::Useful),
     rule("", "persistentvolumeclaims", &["create", "delete"], Scope::Namespace, Need::Restore),
+    rule("", "pods", &["create", "delete"], Scope::Namespace, Need::Restore),
     rule("", "resourcequotas", &["list"], Scope::Namespace, Need::Restore),
+    rule("autoscaling", "horizontalpodautoscalers", &["list"], Scope::Namespace, Need::Restore),
+    rule("policy", "poddisruptionbudgets", &["list"], Scope::Namespace, Need::Restore),
     rule("apps", "statefulsets", &["patch"], Scope::Namespace, Need::Restore),
     rule("apps", "deployments", &["patch"], Scope::Namespace, Need::Restore),
     rule("apps", "replicasets", &["patch"], Scope::Namespace, Need::Restore),
@@ -300,7 +303,7 @@ mod tests {
 
     #[test]
     fn roles_hold_all_that_a_restore_asks_for() {
-        let kinds = ["StatefulSet", "Deployment", "ReplicaSet"].map(str::to_owned);
+        let kinds = ["StatefulSet", "Deployment", "ReplicaSet", "Pod"].map(str::to_owned);
         let namespaces = ["demo".to_owned()];
         for needed in in_place(&namespaces.clone().into(), &kinds.into()).into_iter().chain(copies(&namespaces.into()))
         {

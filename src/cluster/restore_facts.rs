@@ -23,7 +23,7 @@ use super::snapshots::VolumeSnapshot;
 use crate::exec::{self, Place};
 use crate::plan::restore::access::{Access, copies, in_place};
 use crate::plan::restore::facts::{Facts, Found, WorkloadNow};
-use crate::plan::restore::{RestorePlan, Source, Suffix, protected};
+use crate::plan::restore::{RestorePlan, Source, Suffix, pod_of, protected};
 use crate::plan::{Probed, Target};
 use crate::platform::workload;
 use crate::quiescer::{Act, by_name};
@@ -91,7 +91,10 @@ pub async fn collect(cluster: &Cluster, source: &Source, wanted: Wanted<'_>, now
         facts.replica_sets = replica_sets(cluster, &namespaces).await;
         let workloads = plan.workloads.iter().map(|of| [&of.namespace, &of.kind, &of.name]);
         facts.workloads = workloads_now(cluster, workloads).await;
-        facts.probes = join_all(plan.targets.iter().map(|target| probe(cluster, target, &facts.pods))).await;
+        (facts.autoscalers, facts.budgets) =
+            (told(cluster, &namespaces, &mut facts.unread).await, told(cluster, &namespaces, &mut facts.unread).await);
+        facts.probes =
+            join_all(plan.targets.iter().map(|target| probe(cluster, target, pod_of(target, plan, &facts)))).await;
     }
     facts
 }
@@ -195,6 +198,31 @@ where
     all
 }
 
+/// The same of what a restore can do without: what could not be read is told.
+async fn told<K>(cluster: &Cluster, namespaces: &BTreeSet<String>, unread: &mut Vec<String>) -> Vec<K>
+where
+    K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    K::DynamicType: Default,
+{
+    let mut all = Vec::new();
+    for namespace in namespaces {
+        let api: Api<K> = Api::namespaced(cluster.api.clone(), namespace);
+        let why = match timeout(ASK, api.list(&ListParams::default())).await {
+            Ok(Ok(found)) => {
+                all.extend(found.items);
+                continue;
+            }
+            Ok(Err(e)) => explain(&e),
+            Err(_) => "the API server did not answer".into(),
+        };
+        let what = K::plural(&K::DynamicType::default()).into_owned();
+        unread.push(format!(
+            "{what} in namespace {namespace} could not be read, so what they do meanwhile is not known: {why}"
+        ));
+    }
+    all
+}
+
 /// The ReplicaSets that belong to Deployments.
 async fn replica_sets(cluster: &Cluster, namespaces: &BTreeSet<String>) -> BTreeMap<String, String> {
     let owner = |set: &ReplicaSet| {
@@ -249,17 +277,11 @@ async fn denied(cluster: &Cluster, needed: Vec<Access>) -> Vec<Access> {
 }
 
 /// What a target of the backup says of itself now, if its pod is ready and answers.
-async fn probe(cluster: &Cluster, target: &Target, pods: &[Pod]) -> Probed {
-    let ready = |pod: &&Pod| {
-        pod.metadata.name.as_ref() == Some(&target.pod)
-            && pod.metadata.namespace.as_ref() == Some(&target.namespace)
-            && workload::is_ready(pod)
-    };
-    let quiescer = by_name(&target.adapter).filter(|_| pods.iter().any(|pod| ready(&pod)));
-    let Some((quiescer, Act::Exec { argv, within })) = quiescer.map(|q| (q, q.probe())) else {
-        return Err(Vec::new());
-    };
-    let answer = exec::run(cluster, &Place::from(target), &argv, within).await;
+async fn probe(cluster: &Cluster, target: &Target, pod: Option<&Pod>) -> Probed {
+    let (Some(pod), Some(quiescer)) = (pod, by_name(&target.adapter)) else { return Err(Vec::new()) };
+    let Act::Exec { argv, within } = quiescer.probe() else { return Err(Vec::new()) };
+    let place = Place { pod: pod.metadata.name.clone().unwrap_or_default(), ..Place::from(target) };
+    let answer = exec::run(cluster, &place, &argv, within).await;
     if answer.ok() { quiescer.read_probe(&answer) } else { Err(Vec::new()) }
 }
 
@@ -270,7 +292,7 @@ mod tests {
 
     #[test]
     fn the_printed_roles_allow_all_that_a_restore_does() {
-        let kinds = ["StatefulSet", "Deployment", "ReplicaSet"].map(str::to_owned).into();
+        let kinds = ["StatefulSet", "Deployment", "ReplicaSet", "Pod"].map(str::to_owned).into();
         let docs: Vec<serde_json::Value> =
             roles(true, None).split("---\n").map(|doc| serde_saphyr::from_str(doc).unwrap()).collect();
         for access in in_place(&BTreeSet::from(["demo".to_owned()]), &kinds) {

@@ -19,7 +19,7 @@ use crate::output::progress::Progress;
 use crate::output::{self, Format, restores};
 use crate::plan::Object;
 use crate::plan::restore::only::Only;
-use crate::plan::restore::{Copies, Request, RestorePlan, Source, Suffix, plan_copies, plan_in_place};
+use crate::plan::restore::{Copies, Force, Request, RestorePlan, Source, Suffix, plan_copies, plan_in_place};
 use crate::pods::PodState;
 use crate::protocol::Abort;
 use crate::protocol::restore::{Outcome, Run};
@@ -111,7 +111,8 @@ async fn in_place(
     clock: Clock,
     progress: &Progress,
 ) -> Result<ExitCode, Error> {
-    let asked = Request { run: run_id(clock.now()), wait: args.wait };
+    let force = Force { owner: args.force_owner, version: args.force_version };
+    let asked = Request { run: run_id(clock.now()), wait: args.wait, force };
     let plan = planned(cluster, source, &asked, clock.now()).await?;
     let pods = pods(cluster, &plan).await?;
     let text = restores::plan(&plan, &pods, clock.now());
@@ -137,7 +138,7 @@ async fn in_place(
     };
     // The signals' task keeps what moves alive: the error would be written onto its line.
     let leases = taken.inspect_err(|_| progress.done())?;
-    let ended = lead(cluster, source, &plan, &leases, signals, clock, progress).await;
+    let ended = lead(cluster, source, (&plan, &asked), &leases, signals, clock, progress).await;
     give_back(leases, progress).await;
     progress.done();
     let (outcome, aborted) = ended?;
@@ -167,15 +168,14 @@ async fn print(cluster: &Cluster, namespace: &str, run: &str, format: Format) ->
 async fn lead(
     cluster: &Cluster,
     source: &Source,
-    shown: &RestorePlan,
+    (shown, asked): (&RestorePlan, &Request),
     leases: &Leases,
     signals: Signals,
     clock: Clock,
     progress: &Progress,
 ) -> Result<(Outcome, Option<Abort>), Error> {
     // A question may stand for an hour, and another run may have ended just before our lease.
-    let asked = Request { run: shown.run.clone(), wait: shown.wait };
-    let plan = planned(cluster, source, &asked, shown.created).await?;
+    let plan = planned(cluster, source, asked, shown.created).await?;
     if (&plan.workloads, &plan.claims) != (&shown.workloads, &shown.claims) {
         return Err(Error::refused("workloads or claims have changed since the plan was shown").hint("run it again"));
     }

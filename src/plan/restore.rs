@@ -6,12 +6,14 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde::{Deserialize, Serialize};
 
 use super::{Selection, Target, millis};
 
 pub mod access;
+mod actors;
+pub mod bare;
 mod claims;
 mod copies;
 mod copy;
@@ -19,6 +21,7 @@ pub mod engine;
 pub mod facts;
 mod in_place;
 pub mod only;
+mod operators;
 pub mod protected;
 mod quota;
 mod source;
@@ -27,13 +30,16 @@ mod tests;
 pub mod undo;
 mod workloads;
 
+pub use actors::GitOps;
 pub use copies::{Copies, CopyOf, Suffix, is_copy, plan_copies};
-pub use in_place::{Request, plan_in_place};
+pub use in_place::{Force, Request, plan_in_place};
 pub use source::Source;
+pub use workloads::pod_of;
 
 /// The label on every claim that a restore made: the backup's id.
 pub const RESTORED_FROM: &str = "consistent-backup/restored-from";
-/// The label on every claim that a restore made in place: the restore's id. Only such a claim is ever deleted again.
+/// The label on every claim that a restore made in place, and the annotation on every bare pod: the restore's id. Only
+/// such a one is ever deleted again.
 pub const RESTORED_BY: &str = "consistent-backup/restored-by";
 
 /// Everything a restore in place decided before it touched anything. Stored in its journal.
@@ -58,6 +64,9 @@ pub struct RestorePlan {
     pub pods: Vec<String>,
     /// The databases that must have recovered.
     pub targets: Vec<Restored>,
+    /// Another version of the engine counts as recovered too: the user forced it.
+    #[serde(default)]
+    pub any_version: bool,
     /// How long starting and recovering may take.
     #[serde(with = "millis")]
     pub wait: Duration,
@@ -78,16 +87,16 @@ pub struct Backup {
 }
 
 /// A workload that is stopped and started.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Workload {
     /// The namespace.
     pub namespace: String,
-    /// `StatefulSet`, `Deployment` or `ReplicaSet`.
+    /// `StatefulSet`, `Deployment`, `ReplicaSet` or `Pod`.
     pub kind: String,
     /// The name.
     pub name: String,
-    /// Its uid: another one of the same name is never scaled.
+    /// Its uid: another one of the same name is never scaled or deleted.
     pub uid: String,
     /// Its pods' label selector.
     pub labels: String,
@@ -102,6 +111,12 @@ pub struct Workload {
     /// The longest time its pods may take to end.
     #[serde(with = "millis")]
     pub grace: Duration,
+    /// What to create to have a pod again that nothing controls: stopped, it is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Box<Pod>>,
+    /// What manages it, `KIND.GROUP/NAME`, where the user forced the restore all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
 }
 
 /// `persistentVolumeClaimRetentionPolicy`.

@@ -1,4 +1,5 @@
-//! Plain workloads: StatefulSet, Deployment and ReplicaSet are stopped by scaling to 0 and started by scaling back.
+//! Plain workloads: StatefulSet, Deployment and ReplicaSet are stopped by scaling to 0 and started by scaling back; a pod
+//! that nothing controls is deleted, and made again from its recorded manifest.
 //!
 //! Every patch carries the uid: a workload that was deleted and made anew under the same name is never scaled.
 
@@ -16,23 +17,29 @@ use crate::cluster::client::{Cluster, Persisted, explain, persist};
 use crate::plan::restore::facts::{WorkloadNow, claims_of, has_ended};
 use crate::plan::restore::{Retention, Workload};
 
+mod pod;
+
 /// How long one request is tried again.
 const REQUEST: Duration = Duration::from_secs(30);
 /// Pause between two looks at pods.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// The API resource of a kind of workload; `None` for kinds that cannot be scaled.
+/// The kind of one that is deleted and made again.
+const POD: &str = "Pod";
+
+/// The API resource of a kind of workload; `None` for kinds that cannot be stopped.
 fn resource(kind: &str) -> Option<ApiResource> {
     match kind {
         "StatefulSet" => Some(ApiResource::erase::<StatefulSet>(&())),
         "Deployment" => Some(ApiResource::erase::<Deployment>(&())),
         "ReplicaSet" => Some(ApiResource::erase::<ReplicaSet>(&())),
+        POD => Some(ApiResource::erase::<Pod>(&())),
         _ => None,
     }
 }
 
 fn api(cluster: &Cluster, kind: &str, namespace: &str) -> Result<Api<DynamicObject>, String> {
-    let resource = resource(kind).ok_or_else(|| format!("a {kind} cannot be scaled"))?;
+    let resource = resource(kind).ok_or_else(|| format!("a {kind} cannot be stopped"))?;
     Ok(Api::namespaced_with(cluster.api.clone(), namespace, &resource))
 }
 
@@ -49,6 +56,7 @@ fn parse(kind: &str, object: DynamicObject) -> Result<WorkloadNow, String> {
     Ok(match kind {
         "StatefulSet" => WorkloadNow::of_stateful_set(&object.try_parse().map_err(unreadable)?),
         "Deployment" => WorkloadNow::of_deployment(&object.try_parse().map_err(unreadable)?),
+        POD => WorkloadNow::of_pod(&object.try_parse().map_err(unreadable)?),
         _ => WorkloadNow::of_replica_set(&object.try_parse().map_err(unreadable)?),
     })
 }
@@ -88,6 +96,9 @@ pub async fn set_retention(cluster: &Cluster, of: &Workload, to: &Retention) -> 
 
 /// Its pods that have not ended, those included that are on their way out.
 pub async fn pods(cluster: &Cluster, of: &Workload) -> Result<Vec<Pod>, String> {
+    if of.kind == POD {
+        return Ok(pod::now(cluster, of).await?.into_iter().filter(|pod| !has_ended(pod)).collect());
+    }
     let api: Api<Pod> = Api::namespaced(cluster.api.clone(), &of.namespace);
     let listed = api.list(&ListParams::default().labels(&of.labels)).await;
     let listed = listed.map_err(|e| format!("pods could not be listed: {}", explain(&e)))?;
@@ -147,12 +158,20 @@ async fn stop_round(
     claims: &BTreeSet<String>,
     volumes: &BTreeSet<String>,
 ) -> Result<Option<String>, String> {
+    let mut left = None;
     for of in workloads {
+        if of.kind == POD {
+            left = left.or(pod::remove(cluster, of).await?);
+            continue;
+        }
         let now = read(cluster, &of.kind, &of.namespace, &of.name).await?;
         let now = now.ok_or_else(|| format!("{} is gone", of.path()))?;
         if now.replicas != 0 {
             scale(cluster, of, 0).await?;
         }
+    }
+    if left.is_some() {
+        return Ok(left);
     }
     for of in workloads {
         if let Some(pod) = pods(cluster, of).await?.first() {
@@ -210,12 +229,20 @@ pub async fn start(
 }
 
 async fn start_round(cluster: &Cluster, wanted: &[(&Workload, i32, i32)]) -> Result<Option<String>, String> {
+    let mut missing = None;
     for (of, replicas, _) in wanted {
+        if of.kind == POD {
+            missing = missing.or(pod::make(cluster, of).await?);
+            continue;
+        }
         let now = read(cluster, &of.kind, &of.namespace, &of.name).await?;
         let now = now.ok_or_else(|| format!("{} is gone", of.path()))?;
         if now.replicas != *replicas {
             scale(cluster, of, *replicas).await?;
         }
+    }
+    if missing.is_some() {
+        return Ok(missing);
     }
     for (of, replicas, ready) in wanted {
         if let Some(waiting) = waiting(&pods(cluster, of).await?, *replicas, *ready) {
@@ -264,6 +291,8 @@ mod tests {
             ready: 1,
             retention: None,
             grace: Duration::ZERO,
+            pod: None,
+            owner: None,
         }
     }
 

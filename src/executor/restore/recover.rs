@@ -81,7 +81,7 @@ impl Restore<'_> {
         let now = quiescer
             .read_probe(&probed)
             .map_err(|reasons| Not::Yet(reasons.into_iter().map(|r| r.message).collect::<Vec<_>>().join("; ")))?;
-        match engine::other_database(&of.target.probe, &now) {
+        match engine::other_database(&of.target.probe, &now, self.plan.any_version) {
             Some(why) => Err(Not::Ever(why)),
             None => Ok(now.version),
         }

@@ -35,6 +35,7 @@ pub const WORKLOADS: &[(&str, Row)] = &[
     ("StatefulSet", ("apps", "statefulsets", &["get", "patch"])),
     ("Deployment", ("apps", "deployments", &["get", "patch"])),
     ("ReplicaSet", ("apps", "replicasets", &["get", "patch"])),
+    ("Pod", ("", "pods", &["create", "delete"])),
 ];
 
 /// What it does to objects without a namespace.

@@ -24,8 +24,14 @@ const IDENTITY: &[&str] = &["system_identifier"];
 /// Refuses engines that run now and would read other files than were backed up, are of another major version, or say
 /// something of their image or configuration for which the restored one would not count as recovered either. One that
 /// does not answer, or is ill for what lies in its data, is perhaps why the restore is asked for: it is judged after the
-/// start, by [`other_database`].
-pub(super) fn check(plan: &Plan, facts: &Facts, refusals: &mut Vec<Refusal>, notes: &mut Vec<String>) {
+/// start, by [`other_database`]. What lies in the version alone, the user may force: that goes to `versions`.
+pub(super) fn check(
+    plan: &Plan,
+    facts: &Facts,
+    versions: &mut Vec<Refusal>,
+    refusals: &mut Vec<Refusal>,
+    notes: &mut Vec<String>,
+) {
     for (target, now) in plan.targets.iter().zip(&facts.probes) {
         let object = format!("pod/{}", target.pod);
         let now = match now {
@@ -45,10 +51,10 @@ pub(super) fn check(plan: &Plan, facts: &Facts, refusals: &mut Vec<Refusal>, not
             refusals
                 .push(Refusal::new(object, why).hint("configure it as it was at the time of the backup, then restore"));
         } else if let Some(why) = other_version(&target.probe, now) {
-            refusals.push(
-                Refusal::new(object, why)
-                    .hint("set the image back, or make copies of the claims: --claims-only --suffix NAME"),
-            );
+            versions.push(Refusal::new(object, why).hint(
+                "set the image back, make copies of the claims (--claims-only --suffix NAME), or take the risk with \
+                 --force-version",
+            ));
         }
     }
 }
@@ -58,9 +64,10 @@ pub fn other_files(then: &Probe, now: &Probe) -> Option<String> {
     differ(FILES, then, now)
 }
 
-/// Why this is not the backed-up database.
-pub fn other_database(then: &Probe, now: &Probe) -> Option<String> {
-    other_files(then, now).or_else(|| differ(IDENTITY, then, now)).or_else(|| other_version(then, now))
+/// Why this is not the backed-up database. Another version of it may be allowed.
+pub fn other_database(then: &Probe, now: &Probe, any_version: bool) -> Option<String> {
+    let version = || other_version(then, now).filter(|_| !any_version);
+    other_files(then, now).or_else(|| differ(IDENTITY, then, now)).or_else(version)
 }
 
 fn differ(names: &[&str], then: &Probe, now: &Probe) -> Option<String> {
@@ -110,9 +117,11 @@ mod tests {
     #[test]
     fn another_cluster_or_major_version_is_another_database() {
         let then = probe("15.18", &[("system_identifier", "1")]);
-        assert_eq!(other_database(&then, &probe("15.19", &[("system_identifier", "1")])), None);
-        assert!(other_database(&then, &probe("15.18", &[("system_identifier", "2")])).is_some());
-        assert!(other_database(&then, &probe("16.1", &[("system_identifier", "1")])).is_some());
-        assert!(other_database(&probe("10.11.1-MariaDB", &[]), &probe("10.2.1", &[])).is_some());
+        assert_eq!(other_database(&then, &probe("15.19", &[("system_identifier", "1")]), false), None);
+        assert!(other_database(&then, &probe("15.18", &[("system_identifier", "2")]), true).is_some());
+        let upgraded = probe("16.1", &[("system_identifier", "1")]);
+        assert!(other_database(&then, &upgraded, false).is_some());
+        assert_eq!(other_database(&then, &upgraded, true), None);
+        assert!(other_database(&probe("10.11.1-MariaDB", &[]), &probe("10.2.1", &[]), false).is_some());
     }
 }

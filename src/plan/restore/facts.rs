@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, PodTemplateSpec, ResourceQuota};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 
-use super::Retention;
 use super::access::Access;
+use super::{GitOps, Retention};
 use crate::cluster::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
 use crate::plan::{Probed, selector_text};
 use crate::typed::Typed;
@@ -64,6 +66,12 @@ pub struct Facts {
     pub probes: Vec<Probed>,
     /// The namespaces' quotas.
     pub quotas: Vec<ResourceQuota>,
+    /// The namespaces' autoscalers.
+    pub autoscalers: Vec<HorizontalPodAutoscaler>,
+    /// The namespaces' disruption budgets.
+    pub budgets: Vec<PodDisruptionBudget>,
+    /// What could not be read of the two, one remark each: a restore can do without.
+    pub unread: Vec<String>,
     /// What the user may not do of all that would be done.
     pub denied: Vec<Access>,
     /// Unfinished runs about the same claims or pods.
@@ -73,7 +81,7 @@ pub struct Facts {
 }
 
 /// A workload as it is now.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct WorkloadNow {
     /// Its uid.
     pub uid: String,
@@ -81,7 +89,8 @@ pub struct WorkloadNow {
     pub replicas: i32,
     /// Its pods' label selector.
     pub labels: String,
-    /// `Kind/name` of what owns it, if that is no built-in kind: an operator would undo what we do.
+    /// `KIND.GROUP/NAME` of what owns it, if that is no built-in kind: an operator would undo what we do. Of a pod,
+    /// whatever owns it.
     pub owner: Option<String>,
     /// A StatefulSet's retention policy.
     pub retention: Option<Retention>,
@@ -91,6 +100,10 @@ pub struct WorkloadNow {
     pub grace: Duration,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// What keeps it as a repository has it.
+    pub gitops: Option<GitOps>,
+    /// The pod itself, if it is one.
+    pub pod: Option<Box<Pod>>,
 }
 
 impl WorkloadNow {
@@ -115,6 +128,18 @@ impl WorkloadNow {
         Self::of(&set.metadata, spec.replicas, &spec.selector, &spec.template.unwrap_or_default())
     }
 
+    /// Reads a pod that stands for itself. One that has ended is there all the same: its name is taken.
+    pub fn of_pod(pod: &Pod) -> Self {
+        let spec = pod.spec.clone();
+        let template = PodTemplateSpec { spec, ..PodTemplateSpec::default() };
+        let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
+        Self {
+            owner: owners.iter().find(|o| o.controller == Some(true)).map(owner_text),
+            pod: Some(Box::new(pod.clone())),
+            ..Self::of(&pod.metadata, Some(1), &LabelSelector::default(), &template)
+        }
+    }
+
     fn of(meta: &ObjectMeta, replicas: Option<i32>, selector: &LabelSelector, template: &PodTemplateSpec) -> Self {
         let pod = template.spec.clone().unwrap_or_default();
         let grace = pod.termination_grace_period_seconds.unwrap_or(30);
@@ -127,6 +152,8 @@ impl WorkloadNow {
             images: pod.containers.into_iter().map(|c| (c.name, c.image.unwrap_or_default())).collect(),
             grace: Duration::from_secs(u64::try_from(grace).unwrap_or(0)),
             deleting: meta.deletion_timestamp.is_some(),
+            gitops: GitOps::of(meta),
+            pod: None,
         }
     }
 }
@@ -137,10 +164,16 @@ fn foreign_owner(owners: &[OwnerReference]) -> Option<String> {
         let group = version.split_once('/').map_or("", |(group, _)| group);
         matches!(group, "" | "apps" | "batch")
     };
-    owners
-        .iter()
-        .find(|o| o.controller == Some(true) && !built_in(&o.api_version))
-        .map(|o| format!("{}/{}", o.kind, o.name))
+    owners.iter().find(|o| o.controller == Some(true) && !built_in(&o.api_version)).map(owner_text)
+}
+
+/// `cluster.postgresql.cnpg.io/pg`, as kubectl takes it.
+fn owner_text(owner: &OwnerReference) -> String {
+    let kind = owner.kind.to_lowercase();
+    match owner.api_version.split_once('/') {
+        Some((group, _)) => format!("{kind}.{group}/{}", owner.name),
+        None => format!("{kind}/{}", owner.name),
+    }
 }
 
 /// The claims that a pod mounts.
@@ -193,7 +226,7 @@ mod tests {
         .unwrap();
         let now = WorkloadNow::of_stateful_set(&set);
         assert_eq!((now.replicas, now.labels.as_str()), (3, "app=pg"));
-        assert_eq!(now.owner.as_deref(), Some("postgresql/pg"));
+        assert_eq!(now.owner.as_deref(), Some("postgresql.acid.zalan.do/pg"));
         let retention = now.retention.unwrap();
         assert_eq!((retention.when_deleted.as_str(), retention.when_scaled.as_str()), ("Retain", "Delete"));
         assert_eq!(now.grace, Duration::from_secs(1800));
@@ -211,7 +244,25 @@ mod tests {
         };
         assert_eq!(foreign_owner(&[owner("apps/v1", true)]), None);
         assert_eq!(foreign_owner(&[owner("acid.zalan.do/v1", false)]), None, "owns, but does not control");
-        assert_eq!(foreign_owner(&[owner("x.io/v1", true)]), Some("K/n".into()));
+        assert_eq!(foreign_owner(&[owner("x.io/v1", true)]), Some("k.x.io/n".into()));
+    }
+
+    #[test]
+    fn whatever_controls_a_pod_would_make_it_again() {
+        let pod = |owner: serde_json::Value| -> Pod {
+            serde_json::from_value(json!({"metadata": {"name": "x", "uid": "u", "ownerReferences": [owner]},
+                "spec": {"terminationGracePeriodSeconds": 5, "containers": [{"name": "c", "image": "i"}]}}))
+            .unwrap()
+        };
+        let owner = |version: &str, kind: &str| json!({"apiVersion": version, "kind": kind, "name": "n", "uid": "o", "controller": true});
+        let now = WorkloadNow::of_pod(&pod(owner("batch/v1", "Job")));
+        assert_eq!((now.owner.as_deref(), now.replicas), (Some("job.batch/n"), 1));
+        assert_eq!(WorkloadNow::of_pod(&pod(owner("v1", "Node"))).owner.as_deref(), Some("node/n"), "a static pod");
+        assert_eq!(
+            WorkloadNow::of_pod(&pod(json!({"apiVersion": "v1", "kind": "X", "name": "n", "uid": "o"}))).owner,
+            None
+        );
+        assert_eq!((now.grace, now.pod.is_some()), (Duration::from_secs(5), true));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::copy::{Wanted, check};
 use super::facts::{Facts, Found, claims_of, has_ended};
 use super::quota::Need;
 use super::source::Source;
-use super::{Claim, Old, RestorePlan, Volume, engine, protected, quota, workloads};
+use super::{Claim, Old, RestorePlan, Volume, actors, engine, protected, quota, workloads};
 use crate::error::Refusal;
 
 /// What is asked for.
@@ -20,6 +20,17 @@ pub struct Request {
     pub run: String,
     /// How long starting and recovering may take.
     pub wait: Duration,
+    /// What is done although it may end badly.
+    pub force: Force,
+}
+
+/// What the user takes upon himself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Force {
+    /// Workloads that something manages which is not built in.
+    pub owner: bool,
+    /// Another major version of image or engine than the backup's.
+    pub version: bool,
 }
 
 /// The plan, or all reasons why not at once.
@@ -29,16 +40,24 @@ pub fn plan_in_place(source: &Source, facts: &Facts, asked: &Request) -> Result<
     source.check(&facts.typed, &mut refusals, &mut notes);
     denied(facts, &mut refusals);
     unfinished(facts, &source.plan.namespace, &mut refusals);
-    let stopped = workloads::workloads(&source.plan, facts, &mut refusals, &mut notes);
+    let stopped = workloads::workloads(&source.plan, facts, asked, &mut refusals, &mut notes);
     workloads::users(&source.plan, facts, &mut refusals, &mut notes);
     let images = source.pods.iter().map(|p| (p.path(), p.images.clone())).collect();
-    workloads::images(&source.plan, &images, facts, &mut refusals, &mut notes);
-    engine::check(&source.plan, facts, &mut refusals, &mut notes);
+    let mut other_version = Vec::new();
+    workloads::images(&source.plan, &images, facts, (&mut other_version, &mut refusals), &mut notes);
+    engine::check(&source.plan, facts, &mut other_version, &mut refusals, &mut notes);
+    if asked.force.version {
+        let note = |r: &Refusal| format!("{}: {}; restored all the same, as --force-version asks", r.object, r.message);
+        notes.extend(other_version.iter().map(note));
+    } else {
+        refusals.extend(other_version);
+    }
     let mut needs: BTreeMap<String, Need> = BTreeMap::new();
     let claims: Vec<Claim> = (0..source.plan.claims.len())
         .filter_map(|c| claim(c, source, facts, asked, &mut needs, &mut refusals, &mut notes))
         .collect();
     quota::check(&needs, &facts.quotas, &mut refusals);
+    notes.extend(actors::notes(&source.plan, &stopped, facts));
     remarks(source, &mut notes);
     if !refusals.is_empty() {
         return Err(refusals);
@@ -53,6 +72,7 @@ pub fn plan_in_place(source: &Source, facts: &Facts, asked: &Request) -> Result<
         targets: workloads::targets(&source.plan, &stopped),
         workloads: stopped,
         claims,
+        any_version: asked.force.version,
         wait: asked.wait,
         notes,
     })

@@ -13,6 +13,8 @@ use crate::plan::Plan;
 use crate::plan::restore::access::Access;
 use crate::quiescer::{Probe, Reason};
 
+mod workloads;
+
 fn from<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
 }
@@ -119,7 +121,7 @@ fn facts() -> Facts {
 }
 
 fn in_place(source: &Source, facts: &Facts) -> Result<RestorePlan, Vec<Refusal>> {
-    plan_in_place(source, facts, &Request { run: "r1".into(), wait: Duration::from_secs(600) })
+    plan_in_place(source, facts, &Request { run: "r1".into(), wait: Duration::from_secs(600), force: Force::default() })
 }
 
 fn refused(source: &Source, facts: &Facts) -> Vec<String> {

@@ -3,6 +3,7 @@
 
 use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim};
 
+use super::bare::restored_by;
 use super::facts::{Facts, Found, WorkloadNow};
 use super::in_place::{denied, unfinished};
 use super::{Claim, RESTORED_BY, RestorePlan, Volume, Workload};
@@ -15,7 +16,7 @@ pub fn refusals(plan: &RestorePlan, facts: &Facts) -> Vec<Refusal> {
     unfinished(facts, &plan.namespace, &mut refusals);
     for of in &plan.workloads {
         let now = facts.workloads.get(&format!("{}/{}/{}", of.namespace, of.kind, of.name));
-        refusals.extend(workload(of, now).map(|why| Refusal::new(of.path(), why)));
+        refusals.extend(workload(of, now, &plan.run).map(|why| Refusal::new(of.path(), why)));
     }
     for of in &plan.claims {
         let now = facts.claims.get(&format!("{}/{}", of.namespace, of.name));
@@ -38,13 +39,16 @@ fn there<T>(now: Option<&Found<T>>) -> Result<Option<&T>, String> {
     }
 }
 
-fn workload(of: &Workload, now: Option<&Found<WorkloadNow>>) -> Option<String> {
+fn workload(of: &Workload, now: Option<&Found<WorkloadNow>>, run: &str) -> Option<String> {
     match there(now) {
         Err(why) => Some(why),
+        // It is made again from its recorded manifest.
+        Ok(None) if of.pod.is_some() => None,
         Ok(None) => Some("is gone".into()),
+        Ok(Some(now)) if now.pod.as_deref().is_some_and(|pod| restored_by(pod) == Some(run)) => None,
         Ok(Some(now)) if now.uid != of.uid => Some("is another one now: it was deleted and made anew".into()),
         Ok(Some(now)) if now.deleting => Some("is being deleted".into()),
-        Ok(Some(now)) if now.owner.is_some() => {
+        Ok(Some(now)) if now.owner.is_some() && now.owner != of.owner => {
             let owner = now.owner.as_deref().unwrap_or_default();
             Some(format!("is managed by {owner} now: its operator would start it again"))
         }

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::facts::{Facts, Found, claims_of, has_ended, owner_of};
-use super::{Restored, Retention, Workload};
+use k8s_openapi::api::core::v1::Pod;
+
+use super::facts::{Facts, Found, WorkloadNow, claims_of, has_ended, owner_of};
+use super::{Request, Restored, Retention, Workload, bare, operators};
 use crate::error::Refusal;
 use crate::plan::{Plan, Target};
 
@@ -13,25 +15,27 @@ const BESIDE: &str = "make copies of the claims beside the old ones: --claims-on
 pub(super) fn workloads(
     plan: &Plan,
     facts: &Facts,
+    asked: &Request,
     refusals: &mut Vec<Refusal>,
     notes: &mut Vec<String>,
 ) -> Vec<Workload> {
     if plan.workloads.is_empty() {
         refusals.push(Refusal::new(format!("backup/{}", plan.run), "it names no workload to stop").hint(BESIDE));
     }
-    plan.workloads.iter().filter_map(|of| workload(of, facts, refusals, notes)).collect()
+    plan.workloads.iter().filter_map(|of| workload(of, facts, asked, refusals, notes)).collect()
 }
 
 fn workload(
     of: &crate::plan::Workload,
     facts: &Facts,
+    asked: &Request,
     refusals: &mut Vec<Refusal>,
     notes: &mut Vec<String>,
 ) -> Option<Workload> {
     let object = format!("{}/{}", of.kind.to_lowercase(), of.name);
     let mut refuse = |message: &str| refusals.push(Refusal::new(object.clone(), message).hint(BESIDE));
-    if !matches!(of.kind.as_str(), "StatefulSet" | "Deployment" | "ReplicaSet") {
-        refuse("it cannot be scaled to 0, so it cannot be restored in place");
+    if !matches!(of.kind.as_str(), "StatefulSet" | "Deployment" | "ReplicaSet" | "Pod") {
+        refuse(&format!("a {} cannot be scaled to 0, so it cannot be stopped and restored in place", of.kind));
         return None;
     }
     let now = match facts.workloads.get(&format!("{}/{}/{}", of.namespace, of.kind, of.name)) {
@@ -48,8 +52,12 @@ fn workload(
     if now.deleting {
         refuse("it is being deleted");
     }
-    if let Some(owner) = &now.owner {
-        refuse(&format!("it is managed by {owner}: its operator would start it again"));
+    managed(&object, &of.namespace, now, asked, refusals, notes);
+    let pod = now.pod.as_deref().map(|pod| bare_pod(pod, asked, refusals));
+    if pod.is_some() {
+        notes.push(format!(
+            "{object}: it is stopped by deleting it, and made again from its manifest, which is recorded"
+        ));
     }
     let start = if now.replicas == 0 { of.replicas.max(1) } else { now.replicas };
     if now.replicas == 0 {
@@ -68,20 +76,65 @@ fn workload(
         ready: ready(of, facts),
         retention: now.retention.clone().filter(Retention::deletes),
         grace: now.grace,
+        pod,
+        owner: now.owner.clone(),
     })
+}
+
+/// What something manages that is not built in is started again by that while it is down.
+fn managed(
+    object: &str,
+    namespace: &str,
+    now: &WorkloadNow,
+    asked: &Request,
+    refusals: &mut Vec<Refusal>,
+    notes: &mut Vec<String>,
+) {
+    let Some(owner) = &now.owner else { return };
+    let why = format!("it is managed by {owner}, which would start it again while it is down");
+    if asked.force.owner {
+        notes.push(format!("{object}: {why}; restored all the same, as --force-owner asks"));
+    } else {
+        let pause = operators::pause(owner, namespace);
+        refusals.push(Refusal::new(object, why).hint(format!("{pause}; then add --force-owner")));
+    }
+}
+
+/// What is recorded of a pod that nothing controls. Its record is no place for credentials.
+fn bare_pod(pod: &Pod, asked: &Request, refusals: &mut Vec<Refusal>) -> Box<Pod> {
+    let spelt = bare::credentials(pod);
+    if !spelt.is_empty() {
+        let object = format!("pod/{}", pod.metadata.name.as_deref().unwrap_or_default());
+        let why = format!(
+            "stopped, it is gone, so its manifest has to be recorded, and that spells credentials out: {}",
+            spelt.join(", ")
+        );
+        refusals.push(Refusal::new(object, why).hint("let it take them from a Secret, or run it by a StatefulSet"));
+    }
+    Box::new(bare::manifest(pod, &asked.run))
 }
 
 /// How many pods of the workload are ready now.
 fn ready(of: &crate::plan::Workload, facts: &Facts) -> i32 {
-    let name = format!("{}/{}", of.kind, of.name);
-    let is = |pod: &&k8s_openapi::api::core::v1::Pod| {
+    let is = |pod: &&Pod| {
         let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
-        pod.metadata.namespace.as_deref() == Some(&of.namespace)
-            && pod.metadata.deletion_timestamp.is_none()
-            && owner_of(pod, &facts.replica_sets) == name
+        pod.metadata.deletion_timestamp.is_none()
+            && owns(of, pod, facts)
             && conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
     };
     i32::try_from(facts.pods.iter().filter(is).count()).unwrap_or(i32::MAX)
+}
+
+/// Whether this is one of the workload's pods.
+pub(super) fn owns(of: &crate::plan::Workload, pod: &Pod, facts: &Facts) -> bool {
+    // A pod that something foreign owns stands for itself.
+    let is = |owner: String| owner == format!("{}/{}", of.kind, of.name);
+    pod.metadata.namespace.as_ref() == Some(&of.namespace)
+        && if of.kind == "Pod" {
+            pod.metadata.name.as_ref() == Some(&of.name)
+        } else {
+            is(owner_of(pod, &facts.replica_sets))
+        }
 }
 
 impl Retention {
@@ -97,9 +150,7 @@ pub(super) fn users(plan: &Plan, facts: &Facts, refusals: &mut Vec<Refusal>, not
     let ours: BTreeSet<String> = plan.claims.iter().map(|c| format!("{}/{}", c.namespace, c.name)).collect();
     for pod in facts.pods.iter().filter(|pod| !has_ended(pod)) {
         let namespace = pod.metadata.namespace.clone().unwrap_or_default();
-        let owner = owner_of(pod, &facts.replica_sets);
-        let restored =
-            plan.workloads.iter().any(|w| w.namespace == namespace && format!("{}/{}", w.kind, w.name) == owner);
+        let restored = plan.workloads.iter().any(|w| owns(w, pod, facts));
         let (copied, other): (Vec<String>, Vec<String>) =
             claims_of(pod).partition(|name| ours.contains(&format!("{namespace}/{name}")));
         let object = format!("pod/{}", pod.metadata.name.as_deref().unwrap_or_default());
@@ -131,14 +182,16 @@ pub(super) fn users(plan: &Plan, facts: &Facts, refusals: &mut Vec<Refusal>, not
 }
 
 /// Refuses a database whose image has another major version now than at the backup: it could refuse the old data,
-/// or change it for good. Another minor version is a remark.
+/// or change it for good. That goes to the first of `refusals`, as the user may force it. Another minor version is a
+/// remark.
 pub(super) fn images(
     plan: &Plan,
     backed_up: &BTreeMap<String, Vec<String>>,
     facts: &Facts,
-    refusals: &mut Vec<Refusal>,
+    refusals: (&mut Vec<Refusal>, &mut Vec<Refusal>),
     notes: &mut Vec<String>,
 ) {
+    let (versions, refusals) = refusals;
     for target in &plan.targets {
         let then = backed_up.get(&format!("{}/{}", target.namespace, target.pod)).map_or(&[][..], Vec::as_slice);
         let Some(of) = workload_of(target, &plan.workloads) else { continue };
@@ -165,7 +218,10 @@ pub(super) fn images(
             notes.push(text);
         } else {
             let object = format!("{}/{}", of.kind.to_lowercase(), of.name);
-            refusals.push(Refusal::new(object, text).hint(format!("set the image back, or {BESIDE}")));
+            versions.push(
+                Refusal::new(object, text)
+                    .hint(format!("set the image back, {BESIDE}, or take the risk with --force-version")),
+            );
         }
     }
 }
@@ -187,6 +243,22 @@ fn major(image: &str) -> Option<u32> {
     tag.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
+/// The ready pod in which this database of the backup runs now: that of its name, or, as a Deployment's pods have new
+/// ones, another of its workload.
+pub fn pod_of<'a>(target: &Target, plan: &Plan, facts: &'a Facts) -> Option<&'a Pod> {
+    let of = &plan.workloads[workload_of(target, &plan.workloads)?];
+    let has = |pod: &&Pod| {
+        let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+        pod.metadata.deletion_timestamp.is_none()
+            && conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
+            && pod.spec.iter().flat_map(|s| &s.containers).any(|c| c.name == target.container)
+            && owns(of, pod, facts)
+    };
+    let mut ready = facts.pods.iter().filter(has);
+    let named = ready.clone().find(|pod| pod.metadata.name.as_ref() == Some(&target.pod));
+    named.or_else(|| ready.next().filter(|_| matches!(of.kind.as_str(), "Deployment" | "ReplicaSet")))
+}
+
 /// The databases that must have recovered, each with its workload.
 pub(super) fn targets(plan: &Plan, workloads: &[Workload]) -> Vec<Restored> {
     let known: Vec<crate::plan::Workload> = plan.workloads.clone();
@@ -205,6 +277,9 @@ pub(super) fn targets(plan: &Plan, workloads: &[Workload]) -> Vec<Restored> {
 /// The workload whose pod this target's was: pods are named after what made them.
 fn workload_of(target: &Target, workloads: &[crate::plan::Workload]) -> Option<usize> {
     let made = |w: &crate::plan::Workload| {
+        if w.kind == "Pod" {
+            return (target.pod == w.name).then_some(w.name.len() + 1);
+        }
         let rest = target.pod.strip_prefix(&w.name)?.strip_prefix('-')?;
         let fits = w.kind != "StatefulSet" || rest.bytes().all(|b| b.is_ascii_digit());
         fits.then_some(w.name.len())
