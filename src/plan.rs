@@ -16,6 +16,7 @@ mod estimate;
 mod facts;
 #[cfg(test)]
 mod fixture;
+mod holds;
 pub mod location;
 mod loose;
 mod notes;

@@ -107,9 +107,32 @@ pub struct Probe {
     pub flush_seconds: u64,
     /// Remarks for the plan, one line each.
     pub notes: Vec<String>,
+    /// The other hold of a database that is held lightly: only the planner asks for it, and decides.
+    #[serde(skip)]
+    pub full: Option<Full>,
+}
+
+/// What a full hold of a database would be that is held lightly unless the plan wants commits to be stopped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Full {
+    /// What stands in its way.
+    pub refused: Vec<Reason>,
+    /// Settings that its scripts need.
+    pub settings: Vec<(String, String)>,
+    /// Remarks for the plan, one line each.
+    pub notes: Vec<String>,
 }
 
 impl Probe {
+    /// From now on a database whose hold stops commits; nothing where there is no such hold.
+    pub fn hold_fully(&mut self) {
+        if let Some(full) = self.full.take() {
+            self.stops_commits = true;
+            self.settings.extend(full.settings);
+            self.notes.extend(full.notes);
+        }
+    }
+
     /// The value of a recorded setting, or the empty text.
     pub fn setting(&self, name: &str) -> &str {
         self.settings.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v.as_str())

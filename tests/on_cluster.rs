@@ -31,6 +31,8 @@ mod refusals;
 mod restore;
 #[path = "on_cluster/sweep.rs"]
 mod sweep;
+#[path = "on_cluster/two_postgres.rs"]
+mod two_postgres;
 #[path = "on_cluster/two_runs.rs"]
 mod two_runs;
 #[path = "on_cluster/without_parts.rs"]

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::facts::{Probed, object};
 use super::targets::{Held, held};
-use super::{Detection, Facts, Plan, Request, Target, claims, estimate, loose, notes, targets, uses};
+use super::{Detection, Facts, Plan, Request, Target, claims, estimate, holds, loose, notes, uses};
 use crate::error::Refusal;
 use crate::pods::PodState;
 
@@ -25,8 +25,8 @@ pub fn plan(
     refusals.extend(detection.refusals.iter().cloned());
     refusals.extend(facts.pods.iter().filter_map(serves));
 
-    let held = held(facts, detection, probes, &mut refusals);
-    refusals.extend(targets::lights(&held));
+    let probes = holds::holds(facts, detection, probes, &mut refusals);
+    let held = held(facts, detection, &probes, &mut refusals);
     let uses = uses::uses(facts, detection, &held, &mut refusals);
     let mut planned = Vec::new();
     for (namespace, name) in &uses.copied {

@@ -1,4 +1,4 @@
-//! Rules about databases: where their directories lie, and which holds go together.
+//! Rules about databases: where their directories lie.
 
 use std::collections::BTreeSet;
 
@@ -126,20 +126,4 @@ fn mounted(facts: &Facts, pod: &Pod, container: &str) -> BTreeSet<String> {
         .map(|(_, claim)| (*claim).to_owned())
         .filter(|claim| claims::left_out(facts, namespace(pod), claim).is_none())
         .collect()
-}
-
-/// Two databases that both go on committing have no common instant: their claims are cut one after the other.
-pub(super) fn lights(held: &[Held]) -> Option<Refusal> {
-    let lights: Vec<&Held> = held.iter().filter(|h| !h.probe.stops_commits).collect();
-    if lights.len() < 2 {
-        return None;
-    }
-    let pods: Vec<String> = lights.iter().map(|h| format!("pod/{}", h.detected.pod)).collect();
-    Some(
-        Refusal::new(
-            pods.join(", "),
-            "are not stopped for their cuts, so the cuts of more than one of them have no common instant",
-        )
-        .hint("take them in runs of their own if no transaction spans them"),
-    )
 }

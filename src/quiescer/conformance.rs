@@ -14,10 +14,25 @@ fn token() -> Token {
     Token { run: "20261120-ab12c".into(), attempt: 1 }
 }
 
-/// A captured probe of each adapter.
-fn probed(quiescer: &dyn Quiescer) -> Probe {
-    let folder = if quiescer.name() == "mysql" { "mariadb" } else { quiescer.name() };
-    fixture::probe(quiescer, &format!("{folder}/probe"))
+/// Each adapter with a captured probe, and with another one for each further hold that it knows.
+fn cases() -> Vec<(&'static dyn Quiescer, Probe)> {
+    let mut cases = Vec::new();
+    for q in QUIESCERS {
+        let file = match q.name() {
+            "mysql" => "mariadb/probe".to_owned(),
+            "postgres" => "postgres/probe-databases".to_owned(),
+            name => format!("{name}/probe"),
+        };
+        let probe = fixture::probe(*q, &file);
+        let mut full = probe.clone();
+        full.hold_fully();
+        let another = full != probe;
+        cases.push((*q, probe));
+        if another {
+            cases.push((*q, full));
+        }
+    }
+    cases
 }
 
 /// All scripts over open channels, in the order in which they run.
@@ -60,8 +75,8 @@ fn names_are_unique_and_found() {
 
 #[test]
 fn commands_run_in_a_plain_shell_and_hold_no_secret() {
-    for q in QUIESCERS {
-        for argv in commands(*q, &probed(*q)) {
+    for (q, p) in cases() {
+        for argv in commands(q, &p) {
             let [sh, c, script] = &argv[..] else { panic!("{argv:?}") };
             assert_eq!((sh.as_str(), c.as_str()), ("sh", "-c"), "{}", q.name());
             // A secret in an argument of a program stands in the process table; in the environment it does not.
@@ -76,8 +91,8 @@ fn commands_run_in_a_plain_shell_and_hold_no_secret() {
 
 #[test]
 fn clients_never_go_on_without_the_session() {
-    for q in QUIESCERS {
-        for argv in commands(*q, &probed(*q)) {
+    for (q, p) in cases() {
+        for argv in commands(q, &p) {
             assert!(!argv[2].contains("--force") && !argv[2].contains(" --reconnect"), "{}", q.name());
         }
     }
@@ -85,13 +100,13 @@ fn clients_never_go_on_without_the_session() {
 
 #[test]
 fn every_command_and_channel_is_limited() {
-    for q in QUIESCERS {
-        for channel in q.channels(&probed(*q), &token(), LEFT) {
+    for (q, p) in cases() {
+        for channel in q.channels(&p, &token(), LEFT) {
             assert!(channel.argv[2].contains("timeout 30"), "{}", q.name());
             assert!(channel.argv[2].contains("exec $limit "), "{}", q.name());
             assert!(channel.end.ends_with('\n'), "{}", q.name());
         }
-        for argv in commands(*q, &probed(*q)) {
+        for argv in commands(q, &p) {
             assert!(argv[2].contains("limit='timeout "), "{}", q.name());
         }
     }
@@ -99,9 +114,8 @@ fn every_command_and_channel_is_limited() {
 
 #[test]
 fn marks_are_unique_and_bear_the_token() {
-    for q in QUIESCERS {
-        let p = probed(*q);
-        let script = conversation(*q, &p);
+    for (q, p) in cases() {
+        let script = conversation(q, &p);
         let mut seen = BTreeSet::new();
         for (on, _, until) in script.iter().filter_map(spoken) {
             let Some(until) = until else { continue };
@@ -116,10 +130,9 @@ fn marks_are_unique_and_bear_the_token() {
 
 #[test]
 fn what_is_sent_is_whole_lines_to_open_channels() {
-    for q in QUIESCERS {
-        let p = probed(*q);
+    for (q, p) in cases() {
         let open: BTreeSet<u8> = q.channels(&p, &token(), LEFT).iter().map(|channel| channel.id).collect();
-        for (on, send, _) in conversation(*q, &p).iter().filter_map(spoken) {
+        for (on, send, _) in conversation(q, &p).iter().filter_map(spoken) {
             assert!(open.contains(&on), "{}", q.name());
             assert!(send.is_empty() || send.ends_with('\n'), "{}: {send:?}", q.name());
         }
@@ -128,8 +141,7 @@ fn what_is_sent_is_whole_lines_to_open_channels() {
 
 #[test]
 fn a_hold_has_a_deadline_and_a_token() {
-    for q in QUIESCERS {
-        let p = probed(*q);
+    for (q, p) in cases() {
         let hold = q.hold(&p, &token(), Duration::from_secs(17));
         let sent: String = hold.iter().filter_map(spoken).map(|s| s.1).collect();
         assert!(sent.contains("17"), "{}: no deadline in {sent}", q.name());
@@ -152,8 +164,8 @@ fn a_hold_has_a_deadline_and_a_token() {
 
 #[test]
 fn a_release_needs_no_channel_and_names_its_token() {
-    for q in QUIESCERS {
-        let release = q.release(&probed(*q), &token());
+    for (q, p) in cases() {
+        let release = q.release(&p, &token());
         assert!(!release.is_empty());
         let last = token().to_string();
         let attempt = last.rsplit('/').next().unwrap();
@@ -167,8 +179,7 @@ fn a_release_needs_no_channel_and_names_its_token() {
 #[test]
 fn no_answer_is_never_success() {
     let ends = [End::Exited(1), End::Exited(0), End::Refused("no".into()), End::Unknown("lost".into()), End::Answered];
-    for q in QUIESCERS {
-        let p = probed(*q);
+    for (q, p) in cases() {
         for end in &ends {
             for out in ["", "no such thing\n", "\n\n"] {
                 let answers = vec![Answer { out: out.into(), err: String::new(), end: end.clone() }; 4];
@@ -201,8 +212,7 @@ fn only_the_exact_word_is_gone() {
 
 #[test]
 fn directories_are_absolute() {
-    for q in QUIESCERS {
-        let p = probed(*q);
+    for (q, p) in cases() {
         assert!(!p.data_dirs.is_empty() && p.data_dirs.iter().all(|dir| dir.starts_with('/')), "{}", q.name());
         assert!(!p.version.is_empty() && !p.role.is_empty());
     }

@@ -1,4 +1,5 @@
 //! PostgreSQL, light: nothing is held, the cut is the instant, and the copy recovers to it like after a power loss.
+//! Where the plan wants commits to be stopped, its tables are locked as well (`full`).
 //!
 //! That needs data directory, WAL and tablespaces cut at one instant, `fsync`, and every acknowledged commit in the
 //! WAL on the device. Sessions may have set `synchronous_commit` off for themselves, so one synchronous commit of ours
@@ -14,6 +15,7 @@ use super::shell::{self, ANSWER, FLUSH, PREPARE, SESSION, mark};
 use super::{Act, Answer, Channel, End, Probe, Quiescer, Reason, RecoveryPoint, Released, Script, Thawed, Token};
 use crate::protocol::Held;
 
+mod full;
 mod probe;
 #[cfg(test)]
 mod tests;
@@ -109,9 +111,10 @@ impl Quiescer for Postgres {
         probe::read(answer)
     }
 
-    fn channels(&self, _probe: &Probe, token: &Token, left: Duration) -> Vec<Channel> {
+    fn channels(&self, probe: &Probe, token: &Token, left: Duration) -> Vec<Channel> {
         let script = with_client(&token.to_string(), "exec $limit \"$@\"\n");
-        vec![Channel { id: SESSION, argv: shell::sh(left, &script), end: "\\q\n" }, shell::shell_channel(left)]
+        let own = Channel { id: SESSION, argv: shell::sh(left, &script), end: "\\q\n" };
+        [vec![own, shell::shell_channel(left)], full::channels(probe, token, left)].concat()
     }
 
     fn prepare(&self, probe: &Probe, token: &Token) -> Script {
@@ -127,10 +130,13 @@ impl Quiescer for Postgres {
         let begin = if idle_deadline(probe) { "" } else { "BEGIN;\n" };
         // statement_timeout: a commit that hangs in the device must not outlive the budget either.
         let limits = format!("SET {deadline} = {ms}; SET statement_timeout = {ms};\n");
-        vec![ask(&(limits + begin + &ask_state(token)), token, "hold", ANSWER)]
+        let mut script = full::hold(probe, token, left);
+        script.push(ask(&(limits + begin + &ask_state(token)), token, "hold", ANSWER));
+        script
     }
 
-    fn read_hold(&self, _probe: &Probe, answers: &[Answer]) -> Result<RecoveryPoint, Reason> {
+    fn read_hold(&self, probe: &Probe, answers: &[Answer]) -> Result<RecoveryPoint, Reason> {
+        full::read_hold(probe, answers)?;
         let Some(answer) = answers.last().filter(|answer| answer.ok()) else {
             let told = shell::told(answers.last());
             return Err(Reason::new(format!("the session did not answer: {told}")));
@@ -165,14 +171,19 @@ impl Quiescer for Postgres {
 
     fn thaw(&self, probe: &Probe, token: &Token) -> Script {
         let end = if idle_deadline(probe) { "" } else { "COMMIT;\n" };
-        vec![ask(&(ask_state(token) + end), token, "thaw", ANSWER)]
+        let mut script = full::thaw(probe, token);
+        script.push(ask(&(ask_state(token) + end), token, "thaw", ANSWER));
+        script
     }
 
-    fn read_thaw(&self, _probe: &Probe, at_hold: &[Answer], answers: &[Answer]) -> Thawed {
-        let answer = answers.last();
+    fn read_thaw(&self, probe: &Probe, at_hold: &[Answer], answers: &[Answer]) -> Thawed {
+        if let (held @ (Held::No | Held::Unknown), released, why) = full::read_thaw(probe, answers) {
+            return shell::thawed(held, released, why);
+        }
+        let answer = answers.get(full::databases(probe).len());
         let then = at_hold.last().and_then(|answer| state(&answer.out));
         let now = answer.and_then(|answer| state(&answer.out));
-        // Nothing is held, so nothing is left once the session is gone or has answered.
+        // This session holds nothing, so nothing is left once it is gone or has answered.
         let released = matches!(answer.map(|answer| &answer.end), Some(End::Answered | End::Exited(_)));
         let (held, why) = match (answer.map(|answer| &answer.end), then, now) {
             (Some(End::Answered), Some([start, timeline, _]), Some([start_now, timeline_now, _])) => {

@@ -136,8 +136,9 @@ impl Backup<'_> {
         let key = |plan: &Plan| {
             let targets: Vec<String> = plan.targets.iter().map(crate::plan::Target::path).collect();
             let claims: Vec<String> = plan.claims.iter().map(|c| format!("{}/{}", c.namespace, c.name)).collect();
-            // What was promised of the outcome was promised by what nothing holds.
-            (targets, claims, plan.unheld.clone(), plan.unheld_claims.clone())
+            // What was promised of the outcome was promised by what nothing holds, and by who stops commits.
+            let stops: Vec<bool> = plan.targets.iter().map(|t| t.probe.stops_commits).collect();
+            (targets, claims, plan.unheld.clone(), plan.unheld_claims.clone(), stops)
         };
         if key(&new) != key(&self.plan) {
             return Err(Unplanned::ForGood(format!(

@@ -89,6 +89,7 @@ pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
             _ => 0,
         },
         notes,
+        full: None,
     })
 }
 

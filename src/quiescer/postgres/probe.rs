@@ -1,8 +1,9 @@
 //! What is asked of PostgreSQL before anything is touched, and what of its answers stands in the way.
 
+use super::full::{DATABASES, NAMES, TABLES};
 use super::{APP, with_client};
-use crate::quiescer::shell::{self, reason};
-use crate::quiescer::{Act, Answer, Probe, Reason};
+use crate::quiescer::shell::{self, Facts, reason};
+use crate::quiescer::{Act, Answer, Full, Probe, Reason};
 
 /// Where credentials are looked for; named in refusals.
 const LOOKED_AT: &str = "POSTGRESQL_POSTGRES_PASSWORD, POSTGRESQL_ADMIN_PASSWORD, POSTGRES_USER, \
@@ -24,6 +25,10 @@ SELECT 'system_identifier', system_identifier FROM pg_control_system();
 SELECT 'checkpoint', EXISTS (SELECT FROM pg_roles WHERE rolname = current_user AND rolsuper)
   OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_checkpoint' AND pg_has_role(current_user, oid, 'USAGE'));
 SELECT 'tablespace', oid FROM pg_tablespace WHERE pg_tablespace_location(oid) <> '';
+SELECT 'locks', current_setting('max_locks_per_transaction')::bigint
+  * (current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint);
+SELECT CASE WHEN datname ~ '[[:cntrl:]]' THEN 'unnamed' ELSE 'database' END, datistemplate, datname
+  FROM pg_database WHERE datallowconn ORDER BY datname;
 END
 ) || exit
 printf '%s\n' "$facts"
@@ -33,13 +38,22 @@ for dir in "$data" "$data/pg_wal" "$data"/pg_tblspc/*; do
   printf 'dir|%s\n' "$(readlink -f "$dir")"
   case $dir in */pg_wal) echo 'wal|yes';; */pg_tblspc/*) echo 'linked|yes';; esac
 done
+printf '%s\n' "$facts" | sed -n 's/^database|[tf]|//p' | while IFS= read -r PGDATABASE; do
+  export PGDATABASE
+  $limit "$@" -c "SELECT 'tables', count(*), count(*) FILTER (WHERE NOT has_schema_privilege(n.oid, 'USAGE')
+    OR NOT has_table_privilege(c.oid, 'UPDATE, DELETE, TRUNCATE')), current_database() FROM TABLES" \
+    -c "SET deadlock_timeout = '100ms'" -c "SELECT 'lockable', current_database()" </dev/null 2>/dev/null
+done
 SYNC
 echo end
 "#;
 
+/// As much of the lock table is taken at most: the rest is the application's.
+const SHARE: u64 = 2;
+
 /// The probe.
 pub(super) fn act() -> Act {
-    let script = PROBE.replace("SYNC\n", &shell::probe_sync('|'));
+    let script = PROBE.replace("SYNC\n", &shell::probe_sync('|')).replace("TABLES", TABLES);
     shell::once(&with_client(APP, &script))
 }
 
@@ -98,5 +112,69 @@ pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
         settings: facts.settings(SETTINGS),
         flush_seconds: 0,
         notes,
+        full: Some(full(&facts)),
     })
+}
+
+/// What a full hold of it would be, and what stands in its way.
+fn full(facts: &Facts) -> Full {
+    let mut refused = Vec::new();
+    let (mut names, mut all): (Vec<&str>, u64) = (Vec::new(), 0);
+    for database in facts.all("database") {
+        let Some((template, name)) = database.split_once('|') else { continue };
+        let row = facts.all("tables").iter().find_map(|row| {
+            let (tables, rest) = row.split_once('|')?;
+            let (denied, of) = rest.split_once('|')?;
+            (of == name).then_some((tables.parse::<u64>().ok()?, denied.parse::<u64>().ok()?))
+        });
+        let Some((tables, denied)) = row else {
+            refused.push(reason(
+                format!("the user may not connect to database {name}"),
+                "its tables are locked by a session of its own: give a superuser's credentials",
+            ));
+            continue;
+        };
+        // A session in it would keep others from making databases of it.
+        if template == "t" && tables == 0 {
+            continue;
+        }
+        names.push(name);
+        all += tables;
+        if denied > 0 {
+            refused.push(reason(
+                format!("the user may not lock {denied} of {tables} tables of database {name}"),
+                "give a superuser's credentials, or grant UPDATE on them to it, and USAGE on their schemas",
+            ));
+        } else if !facts.all("lockable").iter().any(|lockable| lockable == name) {
+            refused.push(reason(
+                format!("the user may not set deadlock_timeout in database {name}, so the application could be a deadlock's victim"),
+                "give a superuser's credentials, or, from version 15 on, grant SET ON PARAMETER deadlock_timeout to it",
+            ));
+        }
+    }
+    if facts.all("database").is_empty() {
+        refused.push(Reason::new("its databases are not known"));
+    }
+    if !facts.all("unnamed").is_empty() {
+        refused.push(reason("the name of a database has a control character", "rename it"));
+    }
+    if names.len() > DATABASES {
+        refused
+            .push(Reason::new(format!("it has {} databases, of which {DATABASES} can be held at most", names.len())));
+    }
+    let locks: u64 = facts.get("locks").parse().unwrap_or_default();
+    if all > locks / SHARE {
+        refused.push(reason(
+            format!("it has {all} tables to be locked, more than half of what its lock table takes ({locks})"),
+            "raise max_locks_per_transaction",
+        ));
+    }
+    let databases = if names.len() == 1 { "database" } else { "databases" };
+    let note = format!(
+        "held fully: its tables ({all} in {} {databases}) are locked against writes; what only sequences, large objects or \
+         materialized views tell is not held, and a table that is created meanwhile spoils the attempt",
+        names.len()
+    );
+    let names = serde_json::to_string(&names).unwrap_or_default();
+    Full { refused, settings: vec![(NAMES.into(), names)], notes: vec![note] }
 }

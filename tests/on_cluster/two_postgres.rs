@@ -1,0 +1,79 @@
+//! Two PostgreSQL servers in one window: one goes on committing, the tables of the other are locked.
+
+use crate::support::acks::now;
+use crate::support::backup::consistent;
+use crate::support::classes::FaultClass;
+use crate::support::database::{Database, Kind};
+use crate::support::leftovers::{backups, unnamed};
+use crate::support::plugin::{list, run_of, text};
+use crate::support::scene::Scene;
+use crate::support::wait::{seconds, until, until_none};
+use crate::times;
+
+const BOTH: [Kind; 2] = [Kind::Postgres, Kind::SecondPostgres];
+
+#[test]
+fn one_light_and_one_full() {
+    let scene = Scene::new("two-postgres", &BOTH.map(Database::new));
+    // A database without a table, whose name must be quoted.
+    scene.statement(Kind::SecondPostgres, "CREATE DATABASE \"odd |name\"");
+    for round in 1..=times(2, 20) {
+        let taken = consistent(&scene, &BOTH, &[]);
+        let full = |pod: String| {
+            let targets = list(&taken.record, "/status/targets");
+            targets.iter().any(|target| target["pod"] == pod && target["stopsCommits"] == true)
+        };
+        assert!(!full(Kind::Postgres.pod()) && full(Kind::SecondPostgres.pod()), "{:#}", taken.record);
+        taken.copies_are_right(&scene);
+        println!("{round}: {} held {:.3} s", taken.run, taken.held_seconds(Kind::SecondPostgres));
+    }
+    // The user's choice.
+    scene.kubectl.ok(&["annotate", "pod", &Kind::SecondPostgres.pod(), "consistent-backup/hold=light"]);
+    let taken = consistent(&scene, &BOTH, &[]);
+    assert!(taken.held_seconds(Kind::Postgres) > 0.0 && taken.held_seconds(Kind::SecondPostgres) == 0.0);
+}
+
+#[test]
+fn killed_while_the_tables_are_locked() {
+    let scene = Scene::new("two-killed", &BOTH.map(Database::new));
+    let class = FaultClass::new(&scene, "cut-delay-5s");
+    let begun = now();
+    let mut running = scene.backup(&["--snapshot-class", &class.name, "--quiesce-budget", "8s"]).start();
+    until("locked tables", seconds(60), || match scene.acks(Kind::SecondPostgres).last() {
+        Some(ack) if now() - ack.acked > 500_000_000 => Ok(()),
+        _ => Err("it takes writes"),
+    });
+    running.kill_hard();
+    assert!(running.end(seconds(5)).was_killed(), "it was over before it was killed");
+    // Budget and five seconds.
+    let bound = seconds(8 + 5);
+    scene.all_serve(bound);
+    for kind in BOTH {
+        let gap = scene.acks(kind).gap_since(begun);
+        println!("{} took no write for {gap:?}", kind.name());
+        assert!(gap < bound, "{} took no write for {gap:?}", kind.name());
+    }
+    let run = backups(&scene).iter().map(run_of).max().expect("a run");
+    scene.plugin(&["thaw", &run]).run().done();
+    until_none("nothing left behind", seconds(30), || unnamed(&scene));
+}
+
+/// A transaction that goes on for longer than it is waited for has one of the tables.
+#[test]
+fn a_table_that_somebody_else_has() {
+    let idle = BOTH.map(|kind| Database::new(kind).idle());
+    let scene = Scene::new("two-busy", &idle);
+    scene.statement(Kind::SecondPostgres, "CREATE TABLE busy (n int)");
+    let long =
+        "psql -X -q -U app -d app -c \"BEGIN; INSERT INTO busy VALUES (1); SELECT pg_sleep(600)\" >/dev/null 2>&1 &";
+    scene.kubectl.exec(&Kind::SecondPostgres.pod(), &["sh", "-c", long]).done();
+    let ended = scene.backup(&[]).run().exits(1);
+    let record = ended.json();
+    let why = text(&record, "/status/reason");
+    assert!(
+        why.contains("the tables of database app could not be locked") && why.contains("pg_prepared_xacts"),
+        "{why}"
+    );
+    assert_eq!(text(&record, "/status/outcome"), "Failed");
+    scene.statement(Kind::Postgres, "CREATE TABLE free (n int)");
+}
