@@ -11,6 +11,8 @@ mod support;
 
 #[path = "on_cluster/as_plugin.rs"]
 mod as_plugin;
+#[path = "on_cluster/bank.rs"]
+mod bank;
 #[path = "on_cluster/consistency.rs"]
 mod consistency;
 #[path = "on_cluster/durability.rs"]

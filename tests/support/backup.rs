@@ -47,6 +47,20 @@ pub fn holding_by(scene: &Scene, more: &[&str], how: impl FnOnce(Plugin) -> Plug
 /// The same of a run that ended with an exit code of its own.
 #[track_caller]
 pub fn proved(scene: &Scene, kinds: &[Kind], ended: &Ended) -> Taken {
+    let taken = recorded(scene, kinds, ended);
+    for target in list(&taken.record, "/status/targets") {
+        let kind = *kinds.iter().find(|kind| target["pod"] == kind.pod()).unwrap_or_else(|| panic!("{target:#}"));
+        let full = target["stopsCommits"] == true;
+        assert!(full || !kind.stops_commits(), "{target:#}");
+        let held = Window::at(&taken.record, text(target, "/quiescedAt"));
+        felt(kind, &scene.acks(kind).all(), held, taken.window, full);
+    }
+    taken
+}
+
+/// The same without asking the writers.
+#[track_caller]
+pub fn recorded(scene: &Scene, kinds: &[Kind], ended: &Ended) -> Taken {
     let record = ended.json();
     outcome_is(&record, "ApplicationConsistent");
     assert_eq!(record["apiVersion"], "consistent-backup/v1");
@@ -69,12 +83,6 @@ pub fn proved(scene: &Scene, kinds: &[Kind], ended: &Ended) -> Taken {
     let before = list(&record, "/status/pods/before");
     assert_eq!(before.len(), list(&record, "/status/pods/after").len());
     assert_eq!(before.len(), kinds.len(), "{record:#}");
-    for target in targets {
-        let kind = *kinds.iter().find(|kind| target["pod"] == kind.pod()).unwrap_or_else(|| panic!("{target:#}"));
-        let full = target["stopsCommits"] == true;
-        assert!(full || !kind.stops_commits(), "{target:#}");
-        felt(kind, &scene.acks(kind).all(), Window::at(&record, text(target, "/quiescedAt")), window, full);
-    }
     Taken { run: run_of(&record), record, window, kinds: kinds.to_vec() }
 }
 

@@ -15,6 +15,11 @@ pub fn rows(scene: &Scene, kind: Kind, suffix: &str) -> Vec<Row> {
 
 /// The same, or why the copy cannot be read.
 pub fn tried(scene: &Scene, kind: Kind, suffix: &str) -> Result<Vec<Row>, String> {
+    asked(scene, kind, suffix, kind.rows()).map(|rows| Row::parse(&rows))
+}
+
+/// What this command prints in the database of the claim `CLAIM-SUFFIX`, or why not.
+pub fn asked(scene: &Scene, kind: Kind, suffix: &str, command: &str) -> Result<String, String> {
     let set = scene.kubectl.get(&kind.object());
     let pod = format!("copy-{}-{suffix}", kind.name());
     scene.kubectl.apply(&[pod_of(&set, &pod, &format!("{}-{suffix}", kind.claim()))]);
@@ -24,11 +29,20 @@ pub fn tried(scene: &Scene, kind: Kind, suffix: &str) -> Result<Vec<Row>, String
         if ready { Ok(()) } else { Err(status["containerStatuses"].to_string()) }
     });
     let read = opened.and_then(|()| {
-        let read = scene.kubectl.exec(&pod, &["sh", "-c", kind.rows()]);
-        if read.status.success() { Ok(Row::parse(&read.stdout)) } else { Err(read.to_string()) }
+        let read = scene.kubectl.exec(&pod, &["sh", "-c", command]);
+        if read.status.success() { Ok(read.stdout) } else { Err(read.to_string()) }
     });
     scene.kubectl.ok(&["delete", "pod", &pod, "--grace-period=0", "--force"]);
     read
+}
+
+/// Makes the claim `CLAIM-SUFFIX` from a VolumeSnapshot of the database's claim.
+pub fn of_snapshot(scene: &Scene, kind: Kind, snapshot: &str, suffix: &str) {
+    let claim = scene.kubectl.get(&format!("pvc/{}", kind.claim()));
+    let name = format!("{}-{suffix}", kind.claim());
+    scene.kubectl.apply(&[json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name},
+        "spec": {"accessModes": claim["spec"]["accessModes"], "resources": claim["spec"]["resources"],
+            "dataSource": {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": snapshot}}})]);
 }
 
 /// Deletes the copies of these databases' claims.

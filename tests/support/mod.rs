@@ -7,6 +7,7 @@
 
 pub mod acks;
 pub mod backup;
+pub mod bank;
 pub mod classes;
 pub mod cluster;
 pub mod copies;

@@ -106,6 +106,11 @@ impl Scene {
     pub fn acks(&self, kind: Kind) -> AckLog {
         // Asked for once: nothing replaces a writer.
         let uid = self.writers[kind as usize].get_or_init(|| self.uid(&format!("pod/writer-{}", kind.name())));
+        Self::log_of(uid)
+    }
+
+    /// What the pod of this uid logs of what it was told.
+    pub fn log_of(uid: &str) -> AckLog {
         let log = format!("kubelet/pods/{uid}/volumes/kubernetes.io~empty-dir/log/acks");
         AckLog::new(cluster::state().join(PathBuf::from(log)))
     }

@@ -41,7 +41,7 @@ pub struct Window {
 }
 
 /// The record rounds its times to a millisecond, and the skew is one more rounded figure.
-const ROUNDING: i128 = 2_000_000;
+pub const ROUNDING: i128 = 2_000_000;
 
 impl Window {
     /// Of a backup's record.

@@ -16,27 +16,44 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// open finds the service's address in the variables that the kubelet gives to
+// serviceAddress finds the service's address in the variables that the kubelet gives to
 // every pod of the namespace: the cluster has no DNS server.
-func open(kind string) (database, error) {
-	prefix := strings.ToUpper(env("SERVICE", kind))
-	address := net.JoinHostPort(os.Getenv(prefix+"_SERVICE_HOST"), os.Getenv(prefix+"_SERVICE_PORT"))
-	user, password, name := os.Getenv("DB_USER"), os.Getenv("DB_PASSWORD"), os.Getenv("DB_NAME")
+func serviceAddress(service string) string {
+	prefix := strings.ReplaceAll(strings.ToUpper(service), "-", "_")
+	return net.JoinHostPort(os.Getenv(prefix+"_SERVICE_HOST"), os.Getenv(prefix+"_SERVICE_PORT"))
+}
+
+// source says how a SQL database of this kind is reached.
+func source(kind, service, password string) (string, error) {
+	user, name := os.Getenv("DB_USER"), os.Getenv("DB_NAME")
 	switch kind {
 	case "postgres":
-		u := url.URL{Scheme: "postgres", User: url.UserPassword(user, password), Host: address, Path: name,
+		u := url.URL{Scheme: "postgres", User: url.UserPassword(user, password), Host: serviceAddress(service), Path: name,
 			RawQuery: "sslmode=disable&connect_timeout=3"}
-		return openSQL("postgres", u.String(), "", "INSERT INTO writes VALUES ($1, $2)")
+		return u.String(), nil
 	case "mariadb":
 		c := mysql.NewConfig()
-		c.User, c.Passwd, c.Net, c.Addr, c.DBName, c.InterpolateParams = user, password, "tcp", address, name, true
+		c.User, c.Passwd, c.Net, c.Addr, c.DBName, c.InterpolateParams = user, password, "tcp", serviceAddress(service), name, true
 		c.Timeout = 3 * time.Second // of a connect: one to a pod that is gone would else hang until the write's deadline
-		return openSQL("mysql", c.FormatDSN(), " ENGINE="+env("TABLE_ENGINE", "InnoDB"), "INSERT INTO writes VALUES (?, ?)")
-	case "redis":
-		return &redisDatabase{redis.NewClient(&redis.Options{Addr: address, Password: password, PoolSize: 1,
+		return c.FormatDSN(), nil
+	}
+	return "", fmt.Errorf("%q is no SQL database: postgres, mariadb", kind)
+}
+
+func open(kind string) (database, error) {
+	service, password := env("SERVICE", kind), os.Getenv("DB_PASSWORD")
+	if kind == "redis" {
+		return &redisDatabase{redis.NewClient(&redis.Options{Addr: serviceAddress(service), Password: password, PoolSize: 1,
 			ContextTimeoutEnabled: true, ReadTimeout: -1, WriteTimeout: -1, MaxRetries: -1})}, nil
 	}
-	return nil, fmt.Errorf("WRITER: %q is none of postgres, mariadb, redis", kind)
+	source, err := source(kind, service, password)
+	if err != nil {
+		return nil, fmt.Errorf("WRITER: %w", err)
+	}
+	if kind == "postgres" {
+		return openSQL("postgres", source, "", "INSERT INTO writes VALUES ($1, $2)")
+	}
+	return openSQL("mysql", source, " ENGINE="+env("TABLE_ENGINE", "InnoDB"), "INSERT INTO writes VALUES (?, ?)")
 }
 
 type sqlDatabase struct {

@@ -1,0 +1,65 @@
+//! No effect without its cause: money is moved between databases while they are backed up, and every copy can have been
+//! true at one moment. The same judgement finds what is wrong with copies that nobody quiesced.
+
+use std::time::Duration;
+
+use crate::support::bank::{Bank, Findings};
+use crate::support::classes::FaultClass;
+use crate::support::database::Kind;
+use crate::times;
+
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// A row of backups of this bank, each verified as a copy.
+fn backed_up_in_a_row(bank: &Bank, times: usize) {
+    let begun = std::time::Instant::now();
+    let mut wrong = 0;
+    for round in 1..=times {
+        let (taken, findings) = bank.backed_up();
+        wrong += usize::from(told(&format!("{round}: {}", taken.run), &findings));
+        bank.scene.plugin(&["delete", &taken.run, "--yes"]).run().done();
+    }
+    let moved = bank.acks().len();
+    println!("{times} backups in {} s, {moved} transfers: {wrong} wrong", begun.elapsed().as_secs());
+    assert_eq!(wrong, 0, "backups that were never true at one moment");
+}
+
+/// Says what was found, and whether anything is wrong.
+fn told(what: &str, findings: &Findings) -> bool {
+    let wrong = findings.wrong();
+    println!("{what}: {} promised, {} in flight {wrong:#?}", findings.promised, findings.in_flight.len());
+    !wrong.is_empty()
+}
+
+/// PostgreSQL is held lightly: the window is that of MariaDB and Redis, and its cut is the instant.
+#[test]
+fn every_copy_can_have_been_true_at_one_moment() {
+    let bank = Bank::open("bank", [Kind::Postgres, Kind::Mariadb], PAUSE);
+    backed_up_in_a_row(&bank, times(2, 50));
+    // The same bank without quiescing: snapshots in a row, as the scripts of the field take them.
+    let mut effects = Vec::new();
+    for trial in 1..=times(1, 10) {
+        bank.moves();
+        let findings = bank.snapshots_in_a_row(&format!("row{trial}"));
+        told(&format!("not quiesced {trial}"), &findings);
+        effects.push(findings.credits_alone.len() + findings.counts_alone.len());
+    }
+    println!("not quiesced: effects without their cause: {effects:?}");
+    assert!(effects.iter().all(|effects| *effects > 0), "a copy that nobody quiesced was right: {effects:?}");
+}
+
+/// Two light holds: each copy recovers to its own cut, and nothing keeps these together. What the plugin refuses.
+#[test]
+fn two_light_holds_are_not_enough() {
+    let bank = Bank::open("bank-light", [Kind::Postgres, Kind::SecondPostgres], PAUSE);
+    let late = FaultClass::with(&bank.scene, "cut-delay-5s", Some(("cutDelay", "2s")));
+    let mut effects = Vec::new();
+    for trial in 1..=times(1, 10) {
+        bank.moves();
+        let findings = bank.snapshots_at_once(&format!("light{trial}"), &late.name);
+        told(&format!("two light holds {trial}"), &findings);
+        effects.push(findings.credits_alone.len());
+    }
+    println!("two light holds: credits without their debit: {effects:?}");
+    assert!(effects.iter().all(|effects| *effects > 0), "two light holds were enough: {effects:?}");
+}
