@@ -113,6 +113,8 @@ pub async fn collect_undo(cluster: &Cluster, plan: &RestorePlan, now: Timestamp)
         claims: namespaced(cluster, claims).await,
         volumes: named(cluster, volumes).await,
         workloads: workloads_now(cluster, workloads).await,
+        pods: listed(cluster, &namespaces).await,
+        replica_sets: replica_sets(cluster, &namespaces).await,
         ..Facts::default()
     }
 }

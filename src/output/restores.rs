@@ -9,6 +9,7 @@ use super::age::age;
 use super::pods::pod_table;
 use super::table::Table;
 use crate::error::Error;
+use crate::plan::restore::undo::UndoPlan;
 use crate::plan::restore::{Claim, Copies, RestorePlan, Workload};
 use crate::pods::PodState;
 use crate::record::restore::Restore;
@@ -74,20 +75,26 @@ pub fn question(plan: &RestorePlan, now: Timestamp) -> String {
 }
 
 /// What is done to take a restore back.
-pub fn undo(plan: &RestorePlan) -> String {
-    let mut text = format!("undoing restore {} of backup {}\n\n", plan.run, plan.backup.run);
+pub fn undo(plan: &UndoPlan) -> String {
+    let mut text = format!("undoing restore {} of backup {}\n\n", plan.run, plan.backup);
     let mut table = Table::new(["STOP", "NAMESPACE", "THEN"]);
     for w in &plan.workloads {
-        table.row([w.path(), w.namespace.clone(), w.replicas.to_string()]);
+        table.row([format!("{}/{}", w.kind.to_lowercase(), w.name), w.namespace.clone(), w.replicas.to_string()]);
     }
     let _ = writeln!(text, "{}\n", table.to_string().trim_end());
     let mut table = Table::new(["CLAIM", "NAMESPACE", "BACK-TO"]);
     for c in &plan.claims {
-        let old = c.old_volume().map(|v| v.name.clone()).unwrap_or_default();
-        table.row([c.name.clone(), c.namespace.clone(), old]);
+        table.row([c.claim.clone(), c.namespace.clone(), c.old_volume.clone().unwrap_or_default()]);
     }
     let _ = write!(text, "{}", table.to_string().trim_end());
     text
+}
+
+/// What `--dry-run` prints of taking a restore back in this format; the plan for people is `text`.
+pub fn dry_run_undo(plan: &UndoPlan, text: String, format: Format) -> Result<String, Error> {
+    let workloads = plan.workloads.iter().map(|w| format!("{}/{}", w.kind.to_lowercase(), w.name));
+    let names = workloads.chain(plan.claims.iter().map(|c| format!("persistentvolumeclaim/{}", c.claim)));
+    super::plan::document("UndoPlan", plan, names, text, format)
 }
 
 /// What is asked before a restore is taken back.

@@ -19,6 +19,8 @@ mod copies;
 mod copy;
 pub mod engine;
 pub mod facts;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod in_place;
 pub mod only;
 mod operators;

@@ -257,22 +257,9 @@ pub fn of_copies(copies: &Copies, name: &str, namespace: &str, now: Timestamp) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::restore::fixture::bound;
     use crate::protocol::Abort;
     use crate::record::entry::Detail;
-    use serde_json::json;
-
-    fn plan() -> RestorePlan {
-        serde_json::from_value(json!({
-            "run": "r1", "created": "2026-11-20T12:00:00Z", "namespace": "demo", "selections": [], "pods": [],
-            "backup": {"run": "b1", "outcome": "ApplicationConsistent", "instant": "2026-11-20T10:00:00Z"},
-            "workloads": [{"namespace": "demo", "kind": "StatefulSet", "name": "pg", "uid": "w", "labels": "", "replicas": 1,
-                "start": 1, "ready": 1, "retention": null, "grace": 30000}],
-            "claims": [{"namespace": "demo", "name": "data", "new": {}, "size": "1Gi", "snapshot": "s", "content": "c",
-                "old": {"uid": "o", "claim": {}, "volume": {"name": "pv", "uid": "v", "reclaimPolicy": "Delete"}}}],
-            "targets": [], "wait": 600_000, "notes": []
-        }))
-        .unwrap()
-    }
 
     fn told(events: &[(Event, &str)]) -> Restore {
         let entry = |(event, text): &(Event, &str)| Entry {
@@ -282,7 +269,7 @@ mod tests {
         };
         let entries: Vec<_> = events.iter().map(entry).collect();
         let volumes = BTreeMap::from([("demo/data".to_owned(), "pv-new".to_owned())]);
-        record(&plan(), &entries, Beside { volumes, ..Beside::default() }).unwrap()
+        record(&bound(), &entries, Beside { volumes, ..Beside::default() }).unwrap()
     }
 
     fn forward() -> Vec<(Event, &'static str)> {
@@ -326,7 +313,7 @@ mod tests {
     #[test]
     fn an_impossible_journal_is_damaged() {
         let entry = Entry { at: Timestamp::UNIX_EPOCH, event: Event::Started, detail: Detail::default() };
-        let damaged = record(&plan(), &[entry], Beside::default()).unwrap_err();
+        let damaged = record(&bound(), &[entry], Beside::default()).unwrap_err();
         assert!(damaged.0.contains("entry 0"), "{}", damaged.0);
     }
 }

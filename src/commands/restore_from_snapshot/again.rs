@@ -5,15 +5,14 @@ use jiff::Timestamp;
 use super::super::delete::confirm;
 use crate::cli::RestoreFromSnapshot;
 use crate::cluster::client::Cluster;
-use crate::cluster::restore_facts::collect_undo;
 use crate::error::{Error, ExitCode};
-use crate::executor::restore::{RestoreJournal, Way, lead, overlapping};
+use crate::executor::restore::{RestoreJournal, Way, lead, undoable};
 use crate::executor::signals::Signals;
 use crate::journal::{Kind, Stored};
 use crate::lease::Take;
 use crate::output::progress::Progress;
 use crate::output::{self, Format, restores};
-use crate::plan::restore::undo::refusals;
+use crate::plan::restore::undo::UndoPlan;
 use crate::runs::{self, RunName};
 
 /// The restore's journal. One that is unknown, or no restore in place, is refused: nothing was touched.
@@ -52,23 +51,17 @@ pub(super) async fn undo(
     let (stored, journal) = found(cluster, name).await?;
     let run = &journal.run;
     if run.is_fixed() {
-        let plan = &journal.plan;
-        let mut facts = collect_undo(cluster, plan, Timestamp::now()).await;
-        let claims = plan.claims.iter().map(|c| (c.namespace.as_str(), c.name.as_str())).collect();
-        facts.unfinished = overlapping(cluster, &plan.namespace, &plan.run, &claims).await?;
-        let refusals = refusals(plan, &facts);
-        if !refusals.is_empty() {
-            return Err(Error::refusals(refusals));
-        }
+        undoable(cluster, &journal.plan, Timestamp::now()).await?;
     }
     if run.undoing().is_empty() {
         progress.say(&format!("restore {} is over, and the old volumes are in use: nothing is left to do", stored.run));
     } else if !run.is_going_back() {
         // What is on its way back has been asked for already, and nothing ends it.
-        let text = restores::undo(&journal.plan);
+        let plan = UndoPlan::of(&journal.plan);
+        let text = restores::undo(&plan);
         if args.dry_run {
             progress.done();
-            output::to_stdout(&text);
+            output::to_stdout(&restores::dry_run_undo(&plan, text, args.output.output)?);
             return Ok(ExitCode::Done);
         }
         progress.say(&text);

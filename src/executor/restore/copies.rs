@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::stream::{StreamExt, iter};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{Api, PostParams};
 
@@ -9,24 +10,34 @@ use crate::cluster::client::{Cluster, Persisted, explain, is_already_exists, per
 use crate::error::Error;
 use crate::plan::restore::{Copies, CopyOf, is_copy};
 
+/// Claims that are made at once.
+const AT_ONCE: usize = 8;
 /// How long one claim is tried.
 const CREATE: Duration = Duration::from_secs(30);
 
 /// Makes what is not there yet. An error names what was made all the same; repeating the command makes the rest.
 pub async fn make_copies(cluster: &Cluster, copies: &Copies) -> Result<(), Error> {
-    let mut made = Vec::new();
-    for copy in copies.claims.iter().filter(|copy| !copy.exists) {
-        if let Err(why) = make(cluster, copy, &copies.backup.run).await {
-            let error = Error::failed(format!("persistentvolumeclaim/{} could not be made", copy.new_name)).cause(why);
-            return Err(if made.is_empty() {
-                error
-            } else {
-                error.hint(format!("made already: {}; the same command makes the rest", made.join(", ")))
-            });
+    let missing: Vec<&CopyOf> = copies.claims.iter().filter(|copy| !copy.exists).collect();
+    let tried = iter(missing.iter().map(|copy| make(cluster, copy, &copies.backup.run)));
+    let tried: Vec<Result<(), String>> = tried.buffered(AT_ONCE).collect().await;
+    let (mut made, mut failed) = (Vec::new(), Vec::new());
+    for (copy, result) in missing.iter().zip(tried) {
+        match result {
+            Ok(()) => made.push(copy.new_name.clone()),
+            Err(why) => failed.push((format!("persistentvolumeclaim/{}", copy.new_name), why)),
         }
-        made.push(copy.new_name.clone());
     }
-    Ok(())
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let (names, mut reasons): (Vec<_>, Vec<_>) = failed.into_iter().unzip();
+    reasons.dedup();
+    let error = Error::failed(format!("{} could not be made", names.join(", "))).cause(reasons.join("; "));
+    Err(if made.is_empty() {
+        error
+    } else {
+        error.hint(format!("made already: {}; the same command makes the rest", made.join(", ")))
+    })
 }
 
 async fn make(cluster: &Cluster, copy: &CopyOf, backup: &str) -> Result<(), String> {

@@ -111,6 +111,20 @@ impl Restore<'_> {
         Ok(None)
     }
 
+    /// Names no volume any more that somebody deleted meanwhile.
+    pub(super) async fn forget_lost(&mut self, log: &Log<Run>) {
+        let mut lost = Vec::new();
+        for (of, volume) in &self.kept {
+            if let Kept::Lost(_) = self.kept(volume).await {
+                lost.push(of.clone());
+            }
+        }
+        if !lost.is_empty() {
+            self.kept.retain(|of, _| !lost.contains(of));
+            log.store(KEPT, &self.kept);
+        }
+    }
+
     /// Sees that the restored volume of a claim outlives it, if it is to; says what it is waiting for.
     pub(super) async fn keep_restored(&self, of: &Claim) -> Result<Option<String>, String> {
         let Some(volume) = self.kept.get(&key(of)) else { return Ok(None) };

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures::stream::{StreamExt, TryStreamExt, iter};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
@@ -13,7 +14,7 @@ use super::{Broken, Restore};
 use crate::cluster::client::{Persisted, explain, is_not_found, persist};
 use crate::cluster::snapshots::VolumeSnapshotContent;
 use crate::executor::Log;
-use crate::plan::restore::{Retention, Volume};
+use crate::plan::restore::{Claim, Retention, Volume};
 use crate::platform::workload;
 use crate::protocol::Abort;
 use crate::protocol::restore::{ClaimPhase, Event, Outcome, Run};
@@ -25,6 +26,16 @@ const CHANGE: Duration = Duration::from_secs(30);
 const REQUEST: Duration = Duration::from_secs(10);
 /// How long the StatefulSet's controller may take to give up its claims.
 const OWNERS: Duration = Duration::from_secs(60);
+
+/// Requests that are under way at once.
+const AT_ONCE: usize = 8;
+
+/// All of these, several at once; the first error.
+pub(super) async fn all<T>(
+    work: impl Iterator<Item = impl Future<Output = Result<T, String>>>,
+) -> Result<Vec<T>, String> {
+    iter(work).buffered(AT_ONCE).try_collect().await
+}
 
 /// What is known of a volume.
 pub(super) enum Kept {
@@ -42,12 +53,10 @@ impl Restore<'_> {
     /// Who takes a restore back needs the old volumes only: the copies may be deleted by then.
     pub(super) async fn secure(&self, copies: bool) -> Result<(), Broken> {
         let step = |why| (Abort::Step, why);
-        for volume in self.plan.old_volumes() {
-            self.set_reclaim_policy(volume, "Retain").await.map_err(step)?;
-        }
-        for claim in self.plan.claims.iter().filter(|_| copies) {
-            self.retain_content(&claim.content).await.map_err(step)?;
-        }
+        let volumes = self.plan.old_volumes().map(|volume| self.set_reclaim_policy(volume, "Retain"));
+        all(volumes).await.map_err(step)?;
+        let contents = self.plan.claims.iter().filter(|_| copies).map(|claim| self.retain_content(&claim.content));
+        all(contents).await.map_err(step)?;
         let retain = Retention { when_deleted: "Retain".into(), when_scaled: "Retain".into() };
         for of in self.plan.workloads.iter().filter(|w| w.retention.is_some()) {
             workload::set_retention(self.cluster, of, &retain).await.map_err(step)?;
@@ -107,35 +116,38 @@ impl Restore<'_> {
                 return Ok(Some(format!("{} still deletes its claims", of.path())));
             }
         }
-        for (c, claim) in self.plan.claims.iter().enumerate() {
-            let restored = run.claim(c) == ClaimPhase::New;
-            if !restored {
-                let api: Api<VolumeSnapshotContent> = Api::all(self.cluster.api.clone());
-                let content = api.get(&claim.content).await.map_err(|e| explain(&e))?;
-                if content.spec.deletion_policy != "Retain" || content.metadata.deletion_timestamp.is_some() {
-                    return Ok(Some(format!("volumesnapshotcontent/{} is not retained", claim.content)));
-                }
-            }
-            if let Some(volume) = claim.old_volume()
-                && let Kept::NotSeen(why) | Kept::Lost(why) = self.kept(volume).await
-            {
-                return Ok(Some(why));
-            }
-            if !restored && claim.old.is_none() {
-                continue;
-            }
-            let api: Api<PersistentVolumeClaim> = Api::namespaced(self.cluster.api.clone(), &claim.namespace);
-            let now = api.get(&claim.name).await.map_err(|e| format!("{}: {}", claim.path(), explain(&e)))?;
-            let expected = if restored { Now::Restored } else { Now::Old };
-            if whose(Some(&now), claim, &self.plan.run) != expected || now.metadata.deletion_timestamp.is_some() {
-                return Ok(Some(format!("{} is another one now, or being deleted", claim.path())));
-            }
-            let owners = now.metadata.owner_references.unwrap_or_default();
-            if let Some(owner) = owners.iter().find(|o| matches!(o.kind.as_str(), "StatefulSet" | "Pod")) {
-                return Ok(Some(format!("{} would be deleted with {}/{}", claim.path(), owner.kind, owner.name)));
+        let claims = self.plan.claims.iter().enumerate();
+        let looked =
+            all(claims.map(|(c, claim)| self.claim_unsafe_yet(claim, run.claim(c) == ClaimPhase::New))).await?;
+        Ok(looked.into_iter().flatten().next())
+    }
+
+    /// The same of one claim.
+    async fn claim_unsafe_yet(&self, claim: &Claim, restored: bool) -> Result<Option<String>, String> {
+        if !restored {
+            let api: Api<VolumeSnapshotContent> = Api::all(self.cluster.api.clone());
+            let content = api.get(&claim.content).await.map_err(|e| explain(&e))?;
+            if content.spec.deletion_policy != "Retain" || content.metadata.deletion_timestamp.is_some() {
+                return Ok(Some(format!("volumesnapshotcontent/{} is not retained", claim.content)));
             }
         }
-        Ok(None)
+        if let Some(volume) = claim.old_volume()
+            && let Kept::NotSeen(why) | Kept::Lost(why) = self.kept(volume).await
+        {
+            return Ok(Some(why));
+        }
+        if !restored && claim.old.is_none() {
+            return Ok(None);
+        }
+        let api: Api<PersistentVolumeClaim> = Api::namespaced(self.cluster.api.clone(), &claim.namespace);
+        let now = api.get(&claim.name).await.map_err(|e| format!("{}: {}", claim.path(), explain(&e)))?;
+        let expected = if restored { Now::Restored } else { Now::Old };
+        if whose(Some(&now), claim, &self.plan.run) != expected || now.metadata.deletion_timestamp.is_some() {
+            return Ok(Some(format!("{} is another one now, or being deleted", claim.path())));
+        }
+        let owners = now.metadata.owner_references.unwrap_or_default();
+        let owner = owners.iter().find(|o| matches!(o.kind.as_str(), "StatefulSet" | "Pod"));
+        Ok(owner.map(|owner| format!("{} would be deleted with {}/{}", claim.path(), owner.kind, owner.name)))
     }
 
     /// Whether this volume outlives its claim.
@@ -162,8 +174,9 @@ impl Restore<'_> {
 
     /// Puts back what securing changed: the retention policies always, the reclaim policies only where the old volumes
     /// are in use again. After a restore they stay Retain until the restore is deleted.
-    pub(super) async fn restate(&self, log: &mut Log<Run>) {
+    pub(super) async fn restate(&mut self, log: &mut Log<Run>) {
         self.progress.step("putting back the policies");
+        self.forget_lost(log).await;
         let mut failed = Vec::new();
         for of in &self.plan.workloads {
             if let Some(was) = &of.retention

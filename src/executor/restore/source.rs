@@ -2,11 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
+
 use super::stored::RestoreJournal;
 use crate::cluster::client::Cluster;
+use crate::cluster::restore_facts::collect_undo;
 use crate::error::{Error, ExitCode};
 use crate::journal::Kind;
-use crate::plan::restore::Source;
+use crate::plan::restore::undo::refusals;
+use crate::plan::restore::{RestorePlan, Source};
 use crate::protocol::backup::Event;
 use crate::record::entry::Entry;
 use crate::runs::{self, BackupJournal, RunName};
@@ -46,6 +50,15 @@ async fn read(cluster: &Cluster, run: &RunName) -> Result<Source, Error> {
 fn proof(entries: &[Entry<Event>], c: usize) -> Option<crate::backend::Proof> {
     let last = entries.iter().rev().take_while(|e| !matches!(e.event, Event::Attempt(_)));
     last.filter(|e| e.event == Event::Cut(c)).find_map(|e| e.detail.proof.clone())
+}
+
+/// Every reason why a restore that had succeeded cannot be taken back now.
+pub async fn undoable(cluster: &Cluster, plan: &RestorePlan, now: Timestamp) -> Result<(), Error> {
+    let mut facts = collect_undo(cluster, plan, now).await;
+    let claims = plan.claims.iter().map(|c| (c.namespace.as_str(), c.name.as_str())).collect();
+    facts.unfinished = overlapping(cluster, &plan.namespace, &plan.run, &claims).await?;
+    let refusals = refusals(plan, &facts);
+    if refusals.is_empty() { Ok(()) } else { Err(Error::refusals(refusals)) }
 }
 
 /// Unfinished runs, other than `run`, about these claims, by namespace and name. One that cannot be read is about

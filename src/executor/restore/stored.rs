@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Restore;
 use super::restored::KEPT;
+use super::{Restore, undoable};
 use crate::clock::Clock;
 use crate::cluster::client::{Cluster, Persisted, explain, is_not_found, persist};
 use crate::error::{Error, ExitCode};
@@ -196,6 +196,10 @@ async fn led(
     let events = way.events(&found);
     if events.is_empty() {
         return Ok(());
+    }
+    if events.contains(&Event::UndoIntended) {
+        // A question may stand for an hour, and another run may have ended just before our lease.
+        undoable(cluster, &found.plan, clock.now()).await?;
     }
     let Beside { before, kept, .. } = found.beside();
     let RestoreJournal { plan, run, loaded } = found;

@@ -1,13 +1,80 @@
 //! Whether a restore that had succeeded can be taken back: its plan and what is there now become every reason why not.
 //! Pure.
 
-use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod};
+use serde::Serialize;
 
 use super::bare::restored_by;
-use super::facts::{Facts, Found, WorkloadNow};
+use super::facts::{Facts, Found, WorkloadNow, claims_of, has_ended, owner_of};
 use super::in_place::{denied, unfinished};
 use super::{Claim, RESTORED_BY, RestorePlan, Volume, Workload};
 use crate::error::Refusal;
+
+/// What taking a restore back does, as it is printed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UndoPlan {
+    /// The restore's id.
+    pub run: String,
+    /// Where its record lies.
+    pub namespace: String,
+    /// The backup that it had restored.
+    pub backup: String,
+    /// What is stopped and started.
+    pub workloads: Vec<Stop>,
+    /// What is bound to its old volume again.
+    pub claims: Vec<BackTo>,
+}
+
+/// A workload that is stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stop {
+    /// The namespace.
+    pub namespace: String,
+    /// `StatefulSet`, `Deployment` or `ReplicaSet`.
+    pub kind: String,
+    /// The name.
+    pub name: String,
+    /// The replicas that it is started with.
+    pub replicas: i32,
+}
+
+/// A claim that goes back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackTo {
+    /// The namespace.
+    pub namespace: String,
+    /// The claim.
+    pub claim: String,
+    /// The volume with the data from before the restore.
+    pub old_volume: Option<String>,
+}
+
+impl UndoPlan {
+    /// What taking this restore back does.
+    pub fn of(plan: &RestorePlan) -> Self {
+        let stop = |of: &Workload| Stop {
+            namespace: of.namespace.clone(),
+            kind: of.kind.clone(),
+            name: of.name.clone(),
+            replicas: of.replicas,
+        };
+        let back = |of: &Claim| BackTo {
+            namespace: of.namespace.clone(),
+            claim: of.name.clone(),
+            old_volume: of.old_volume().map(|old| old.name.clone()),
+        };
+        Self {
+            run: plan.run.clone(),
+            namespace: plan.namespace.clone(),
+            backup: plan.backup.run.clone(),
+            workloads: plan.workloads.iter().map(stop).collect(),
+            claims: plan.claims.iter().map(back).collect(),
+        }
+    }
+}
 
 /// Every reason why this restore cannot be taken back.
 pub fn refusals(plan: &RestorePlan, facts: &Facts) -> Vec<Refusal> {
@@ -26,7 +93,25 @@ pub fn refusals(plan: &RestorePlan, facts: &Facts) -> Vec<Refusal> {
             refusals.extend(why.map(|why| Refusal::new(format!("persistentvolume/{}", old.name), why)));
         }
     }
+    refusals.extend(facts.pods.iter().filter(|pod| !has_ended(pod)).flat_map(|pod| user(pod, plan, facts)));
     refusals
+}
+
+/// The restored claims that a pod of nobody's workload mounts: it would write on while they go, and keep all waiting.
+fn user(pod: &Pod, plan: &RestorePlan, facts: &Facts) -> Vec<Refusal> {
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let owner = owner_of(pod, &facts.replica_sets);
+    if plan.workloads.iter().any(|w| w.namespace == namespace && format!("{}/{}", w.kind, w.name) == owner) {
+        return Vec::new();
+    }
+    let object = format!("pod/{}", pod.metadata.name.as_deref().unwrap_or_default());
+    let used =
+        claims_of(pod).filter_map(|name| plan.claims.iter().find(|c| c.namespace == namespace && c.name == name));
+    let refusal = |of: &Claim| {
+        Refusal::new(of.path(), format!("{object} mounts it, which is not of what was restored"))
+            .hint(format!("stop {object} first"))
+    };
+    used.map(refusal).collect()
 }
 
 /// The object, or why it is not known.
@@ -106,25 +191,9 @@ fn volume(of: &Volume, claim: &Claim, now: Option<&Found<PersistentVolume>>) -> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixture::{bound, plan};
     use super::*;
     use serde_json::{Value, json};
-
-    fn plan(old: &Value) -> RestorePlan {
-        serde_json::from_value(json!({
-            "run": "r1", "created": "2026-11-20T12:00:00Z", "namespace": "demo", "selections": [], "pods": [],
-            "backup": {"run": "b1", "outcome": "ApplicationConsistent", "instant": "2026-11-20T10:00:00Z"},
-            "workloads": [{"namespace": "demo", "kind": "StatefulSet", "name": "pg", "uid": "w", "labels": "", "replicas": 1,
-                "start": 1, "ready": 1, "retention": null, "grace": 30000}],
-            "claims": [{"namespace": "demo", "name": "data", "new": {}, "size": "1Gi", "snapshot": "s", "content": "c",
-                "old": old}],
-            "targets": [], "wait": 600_000, "notes": []
-        }))
-        .unwrap()
-    }
-
-    fn bound() -> RestorePlan {
-        plan(&json!({"uid": "o", "claim": {}, "volume": {"name": "pv", "uid": "v", "reclaimPolicy": "Delete"}}))
-    }
 
     fn facts(workload: Found<WorkloadNow>, claim: &Value, volume: &Value) -> Facts {
         let found = |value: &Value| match value {
@@ -199,6 +268,33 @@ mod tests {
                 "persistentvolumeclaim/data is being deleted",
                 "persistentvolume/pv is another one now: the old data is not there any more",
             ]
+        );
+    }
+
+    #[test]
+    fn a_pod_of_somebody_else_keeps_its_claim() {
+        let ours = json!({"metadata": {"labels": {RESTORED_BY: "r1"}}});
+        let old = json!({"metadata": {"uid": "v"}, "spec": {"persistentVolumeReclaimPolicy": "Retain"}});
+        let pod = |name: &str, owner: Value, claim: &str, phase: &str| -> Pod {
+            serde_json::from_value(json!({
+                "metadata": {"name": name, "namespace": "demo", "ownerReferences": owner}, "status": {"phase": phase},
+                "spec": {"containers": [], "volumes": [{"name": "d", "persistentVolumeClaim": {"claimName": claim}}]}
+            }))
+            .unwrap()
+        };
+        let set =
+            json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "pg", "uid": "w", "controller": true}]);
+        let mut facts = facts(pg("w"), &ours, &old);
+        facts.pods = vec![
+            pod("pg-0", set, "data", "Running"),
+            pod("ended", json!([]), "data", "Succeeded"),
+            pod("other", json!([]), "other", "Running"),
+        ];
+        assert_eq!(said(&bound(), &facts), Vec::<String>::new());
+        facts.pods.push(pod("shell", json!([]), "data", "Running"));
+        assert_eq!(
+            said(&bound(), &facts),
+            ["persistentvolumeclaim/data pod/shell mounts it, which is not of what was restored"]
         );
     }
 
