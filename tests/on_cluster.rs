@@ -31,6 +31,8 @@ mod pods_change;
 mod refusals;
 #[path = "on_cluster/restore.rs"]
 mod restore;
+#[path = "on_cluster/restore_blows.rs"]
+mod restore_blows;
 #[path = "on_cluster/sweep.rs"]
 mod sweep;
 #[path = "on_cluster/two_postgres.rs"]

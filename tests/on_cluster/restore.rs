@@ -17,7 +17,7 @@ use crate::support::wait::{seconds, until, until_none};
 use crate::times;
 
 /// Which volume each database's claim is bound to.
-fn volumes(scene: &Scene, kinds: &[Kind]) -> BTreeMap<String, String> {
+pub(crate) fn volumes(scene: &Scene, kinds: &[Kind]) -> BTreeMap<String, String> {
     let bound = |kind: &Kind| {
         let volume = scene.kubectl.value(&format!("pvc/{}", kind.claim()), "/spec/volumeName");
         (kind.claim(), volume)
@@ -28,7 +28,7 @@ fn volumes(scene: &Scene, kinds: &[Kind]) -> BTreeMap<String, String> {
 /// Rows that an earlier restore of the same scene took away, as it must: what was written after its backup, or to volumes
 /// that were given up. A later backup does not promise them.
 #[derive(Default)]
-struct GivenUp(HashSet<(&'static str, i64)>);
+pub(crate) struct GivenUp(HashSet<(&'static str, i64)>);
 
 impl GivenUp {
     /// What the writer was told, but for these.
@@ -47,7 +47,7 @@ impl GivenUp {
 
 /// Fails unless the rows of every database are those of the backup, up to what was written since.
 #[track_caller]
-fn rows_are_right(scene: &Scene, taken: &Taken, restored_from: i128, given_up: &mut GivenUp) {
+pub(crate) fn rows_are_right(scene: &Scene, taken: &Taken, restored_from: i128, given_up: &mut GivenUp) {
     for kind in &taken.kinds {
         // In this order: a row that is written meanwhile is not missing.
         let acks = given_up.acks(scene, *kind);
@@ -354,70 +354,10 @@ fn a_part_of_a_backup_comes_back() {
     until_none("nothing that no record names", seconds(60), || unnamed(&scene));
 }
 
-/// The plugin is killed in a restore; the user wants it all the same.
-#[test]
-fn a_restore_that_dies_is_resumed() {
-    let scene = Scene::new("resume", &[Database::new(Kind::Redis)]);
-    let mut given_up = GivenUp::default();
-    let moments = if times(0, 1) == 1 { &[1, 4, 7, 9][..] } else { &[4, 9] };
-    for &event in moments {
-        let taken = consistent(&scene, &[Kind::Redis], &[]);
-        let before = volumes(&scene, &[Kind::Redis]);
-        let began = now();
-        let ended = scene.plugin(&["restore-from-snapshot", &taken.run, "--yes"]).dies_at(event).run();
-        assert!(ended.was_killed(), "{ended}");
-        let run = run_of(records(&scene).iter().rfind(|record| record["kind"] == "Restore").unwrap());
-        let ended = scene.plugin(&["restore-from-snapshot", "--resume", &run, "-o", "json"]).run().done();
-        outcome_is(&ended.json(), "Restored");
-        assert_ne!(volumes(&scene, &[Kind::Redis]), before);
-        scene.all_serve(seconds(30));
-        rows_are_right(&scene, &taken, began, &mut given_up);
-    }
-}
-
-/// The plugin is killed in a restore; another process brings it to an end, and either data is whole.
-#[test]
-fn a_restore_that_dies_is_brought_to_its_end() {
-    let scene = Scene::new("restore-dies", &[Database::new(Kind::Redis)]);
-    let kinds = [Kind::Redis];
-    let sample = [2, 5, 8];
-    let moments: Vec<u32> = if times(0, 1) == 1 { (1..40).collect() } else { sample.to_vec() };
-    let mut given_up = GivenUp::default();
-    for event in moments {
-        let taken = consistent(&scene, &kinds, &[]);
-        let before = volumes(&scene, &kinds);
-        let began = now();
-        let ended = scene.plugin(&["restore-from-snapshot", &taken.run, "--yes"]).dies_at(event).run();
-        if !ended.was_killed() {
-            ended.done();
-            assert!(event > 8, "a restore has more than {event} events");
-            break;
-        }
-        let thawed = scene.plugin(&["thaw"]).run().done();
-        scene.all_serve(seconds(30));
-        let all = records(&scene);
-        let record = all.iter().rfind(|record| record["kind"] == "Restore").expect("the restore is listed");
-        let outcome = text(record, "/status/outcome");
-        println!("killed after event {event}: {outcome}");
-        match outcome {
-            "Restored" => rows_are_right(&scene, &taken, began, &mut given_up),
-            "RestoredOldVolumes" | "Failed" => {
-                assert_eq!(volumes(&scene, &kinds), before);
-                rows_are_there(&scene, Kind::Redis, began, &mut given_up);
-            }
-            other => panic!("{other}: {record:#}"),
-        }
-        // After its last event it is over by itself; its Lease expires, and the next run takes it.
-        if !thawed.stderr.contains("nothing to thaw") {
-            assert_eq!(leases(&scene), Vec::<String>::new());
-        }
-    }
-}
-
 /// Fails unless the old data is whole: every row that was acknowledged before the restore began. What a database took
 /// while it ran on the copies went with them.
 #[track_caller]
-fn rows_are_there(scene: &Scene, kind: Kind, began: i128, given_up: &mut GivenUp) {
+pub(crate) fn rows_are_there(scene: &Scene, kind: Kind, began: i128, given_up: &mut GivenUp) {
     let acks = given_up.acks(scene, kind);
     let rows = scene.rows_in(kind, &kind.pod());
     let there: HashSet<i64> = rows.iter().map(|row| row.number).collect();

@@ -20,7 +20,7 @@ use crate::times;
 
 /// Not sent; sent and the answer lost; never answered; answers that the API server did not give; and the process killed
 /// once the request was answered.
-const KINDS: [&str; 7] = ["lost", "die", "hang", "unsent", "500", "409", "429"];
+pub(crate) const KINDS: [&str; 7] = ["lost", "die", "hang", "unsent", "500", "409", "429"];
 
 const BUDGET: u64 = 5;
 const SLACK: u64 = 5;
@@ -97,7 +97,7 @@ fn copies_are_there(record: &Value) {
 }
 
 /// All kinds of faults from the first request on, or those of `CONSISTENT_BACKUP_FAULTS`, apart by commas: `hang,lost@62`.
-fn kinds() -> Vec<(String, u32)> {
+pub(crate) fn kinds() -> Vec<(String, u32)> {
     let wanted = std::env::var("CONSISTENT_BACKUP_FAULTS").unwrap_or_else(|_| KINDS.join(","));
     let read = |one: &str| match one.split_once('@') {
         Some((kind, from)) => (kind.to_owned(), from.parse().unwrap_or_else(|_| panic!("{one} is no fault"))),

@@ -1,0 +1,339 @@
+//! Restores in place, and their undoing, are killed and stopped after every entry of their journal, and each of their
+//! requests is broken in every way. At that moment the old data lies on volumes that nothing deletes and that the record
+//! names; another process brings the run to an end; the workload serves, with the whole of either data; and nothing is
+//! left that no record names.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde_json::{Value, json};
+
+use crate::restore::{GivenUp, rows_are_right, rows_are_there, volumes};
+use crate::support::acks::now;
+use crate::support::backup::{Taken, consistent};
+use crate::support::cluster;
+use crate::support::database::{Database, Kind};
+use crate::support::kubectl::name;
+use crate::support::leftovers::{leases, records, unnamed};
+use crate::support::plugin::{Plugin, list, run_of, text};
+use crate::support::process::Ended;
+use crate::support::random::Seeded;
+use crate::support::scene::Scene;
+use crate::support::user::Colleague;
+use crate::support::wait::{seconds, until_none};
+use crate::sweep::{KINDS, kinds};
+use crate::times;
+
+/// What is struck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    Restore,
+    Undo,
+}
+
+/// With what.
+#[derive(Clone, Debug)]
+enum Blow {
+    /// Killed right after this event of its journal, counted from its own first one.
+    Killed(u32),
+    /// Stopped there while another process ends the run, and then woken.
+    Stopped(u32),
+    /// This fault at this request.
+    Fault(String, u32),
+}
+
+/// Who ends the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Help {
+    Thaw,
+    Resume,
+    Undo,
+}
+
+const HELP: [Help; 3] = [Help::Thaw, Help::Resume, Help::Undo];
+const DATABASES: [Kind; 2] = [Kind::Redis, Kind::Postgres];
+
+/// Two databases that are restored from one backup again and again. The controller of one deletes the claims of what is
+/// scaled down.
+struct Ground {
+    scene: Scene,
+    colleague: Colleague,
+    taken: Taken,
+    given_up: RefCell<GivenUp>,
+}
+
+/// One restore, as far as it must be known to be judged.
+struct Before {
+    /// The claims' volumes before the restore.
+    old: BTreeMap<String, String>,
+    /// When it began.
+    began: i128,
+}
+
+impl Ground {
+    fn new(test: &str) -> Self {
+        let deletes = json!({"whenScaled": "Delete", "whenDeleted": "Delete"});
+        let redis = Database::new(Kind::Redis)
+            .every("20ms")
+            .edit(move |set| set["spec"]["persistentVolumeClaimRetentionPolicy"] = deletes.clone());
+        let scene = Scene::new(test, &[redis, Database::new(Kind::Postgres).every("20ms")]);
+        let colleague = Colleague::of(&scene);
+        let taken = consistent(&scene, &DATABASES, &[]);
+        Self { scene, colleague, taken, given_up: RefCell::default() }
+    }
+
+    fn restore(&self) -> Plugin {
+        self.scene.plugin(&["restore-from-snapshot", &self.taken.run, "--yes", "-o", "json"])
+    }
+
+    fn undo(&self, run: &str) -> Plugin {
+        self.scene.plugin(&["restore-from-snapshot", "--undo", run, "--yes", "-o", "json"])
+    }
+
+    fn help(&self, help: Help, run: &str) -> Ended {
+        let plugin = match help {
+            // Who is sure that the first process is gone need not wait for its lease.
+            Help::Thaw => self.scene.plugin(&["thaw", run, "--force", "-o", "json"]),
+            Help::Resume => self.scene.plugin(&["restore-from-snapshot", "--resume", run, "-o", "json"]),
+            Help::Undo => self.undo(run),
+        };
+        plugin.kubeconfig(&self.colleague.kubeconfig).run()
+    }
+
+    /// The only restore that there is.
+    fn record(&self) -> Option<Value> {
+        let mut restores: Vec<Value> = records(&self.scene).into_iter().filter(|r| r["kind"] == "Restore").collect();
+        assert!(restores.len() <= 1, "{restores:#?}");
+        restores.pop()
+    }
+
+    fn events(&self, run: &str) -> u32 {
+        let journal = self.scene.kubectl.get(&format!("configmap/consistent-backup-{run}"));
+        let keys = journal["data"].as_object().unwrap().keys();
+        let is_entry = |key: &&String| key.strip_prefix('e').is_some_and(|n| n.len() == 4 && n.parse::<u32>().is_ok());
+        u32::try_from(keys.filter(is_entry).count()).unwrap()
+    }
+
+    /// Strikes one run and judges everything after it; whether it was struck before it was over.
+    #[track_caller]
+    fn survived(&self, course: Course, blow: &Blow, help: Help) -> bool {
+        let scene = &self.scene;
+        let before = Before { old: volumes(scene, &DATABASES), began: now() };
+        let (plugin, so_far) = match course {
+            Course::Restore => (self.restore(), 0),
+            Course::Undo => {
+                let run = run_of(&self.restore().run().done().json());
+                scene.all_serve(seconds(60));
+                (self.undo(&run), self.events(&run))
+            }
+        };
+        let at = |what: &dyn std::fmt::Display| format!("{course:?} {blow:?} {help:?}: {what}");
+        let mut helped = None;
+        let ended = match blow {
+            Blow::Killed(event) => plugin.dies_at(so_far + event).run(),
+            Blow::Fault(kind, n) => plugin.env("CONSISTENT_BACKUP_TEST_FAULT", format!("{kind}@{n}")).run(),
+            Blow::Stopped(event) => {
+                let mut running = plugin.stops_at(so_far + event).start();
+                if running.until_stopped(seconds(180)) {
+                    let record = self.record().expect("it is in the journal");
+                    self.old_data_is_safe(&before, Some(&record));
+                    helped = Some(self.help(help, &run_of(&record)));
+                    running.signal("CONT");
+                }
+                running.end(seconds(180))
+            }
+        };
+        let found = self.record();
+        self.old_data_is_safe(&before, found.as_ref());
+        let outcome = found.as_ref().map(|record| text(record, "/status/outcome").to_owned());
+        let undone = course == Course::Undo;
+        let struck = match blow {
+            Blow::Fault(..) => ended.stderr.contains("\ntest: ") || ended.stderr.starts_with("test: "),
+            Blow::Killed(_) => ended.was_killed(),
+            Blow::Stopped(_) => helped.is_some(),
+        };
+        // What the exit code says is true, before anybody helps.
+        match (ended.code(), outcome.as_deref()) {
+            (None, _) if ended.was_killed() => {}
+            _ if helped.is_some() => assert!(matches!(ended.code(), Some(0 | 1 | 4)), "{}", at(&ended)),
+            (Some(0), Some("Restored")) | (Some(1), None | Some("Failed" | "RestoredOldVolumes")) | (Some(5), None)
+                if !undone => {}
+            // Or it was broken off before anything was stopped.
+            (Some(0), Some("RestoredOldVolumes")) | (Some(1 | 5), Some("Restored")) if undone => {}
+            (Some(1 | 4), Some("Running")) | (Some(4), Some("Stuck")) => {}
+            other => panic!("{}\n{other:?}\n{found:#?}", at(&ended)),
+        }
+        if !struck {
+            assert_eq!(ended.code(), Some(0), "nothing was broken, and yet: {}", at(&ended));
+        }
+        let needs_help = matches!(outcome.as_deref(), Some("Running" | "Stuck"));
+        if helped.is_none() && (needs_help || help == Help::Undo) {
+            helped = found.as_ref().map(|record| self.help(help, &run_of(record)));
+        }
+        let last = self.judged(&before, help, helped.is_some(), &at);
+        if let (Some(helped), Some(last)) = (&helped, &last) {
+            // 1 is the truth where it went the other way than this command wanted.
+            let way = (help == Help::Resume && last != "Restored") || (help == Help::Undo && last == "Restored");
+            assert!(helped.code() == Some(i32::from(way)), "{}", at(helped));
+        }
+        let hit = ended.stderr.lines().find(|line| line.starts_with("test: ")).unwrap_or("");
+        let code = ended.code().map_or("killed".to_owned(), |code| code.to_string());
+        let (outcome, last) = (outcome.as_deref().unwrap_or("-"), last.as_deref().unwrap_or("-"));
+        println!(
+            "{course:?} {blow:?} {help:?} in {:.0} s: {code} {outcome}, then {last} {hit}",
+            ended.took.as_secs_f64()
+        );
+        struck
+    }
+
+    /// Fails unless the record names each old volume, and nothing can delete it or the workload was never touched.
+    #[track_caller]
+    fn old_data_is_safe(&self, before: &Before, record: Option<&Value>) {
+        let kubectl = &self.scene.kubectl;
+        for (claim, old) in &before.old {
+            let volume = kubectl.get(&format!("pv/{old}"));
+            assert!(volume["metadata"]["deletionTimestamp"].is_null(), "{volume:#}");
+            let handle = text(&volume, "/spec/csi/volumeHandle");
+            let stored = cluster::state().join(format!("csi/volumes/{handle}.json"));
+            assert!(stored.is_file(), "no {} for {claim}", stored.display());
+            if volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain" {
+                let claims = list(record.expect("who told it to stay has a record"), "/status/claims");
+                let named = claims.iter().find(|of| of["claim"] == **claim).map(|of| text(of, "/oldVolume"));
+                assert_eq!(named, Some(&**old), "{record:#?}");
+                continue;
+            }
+            let bound = kubectl.get(&format!("pvc/{claim}"));
+            assert_eq!(text(&bound, "/spec/volumeName"), old, "its data is not retained: {volume:#}\n{bound:#}");
+            assert!(bound["metadata"]["deletionTimestamp"].is_null(), "{bound:#}");
+        }
+    }
+
+    /// Judges the end: the workload serves the whole of one data, and nothing is left that is not named; then deletes the
+    /// restore, and judges that nothing is left at all. How it ended, if there was anything to end.
+    #[track_caller]
+    fn judged(
+        &self,
+        before: &Before,
+        help: Help,
+        helped: bool,
+        at: &dyn Fn(&dyn std::fmt::Display) -> String,
+    ) -> Option<String> {
+        let scene = &self.scene;
+        let record = self.record();
+        let last = record.as_ref().map(|record| text(record, "/status/outcome").to_owned());
+        scene.all_serve(seconds(60));
+        self.old_data_is_safe(before, record.as_ref());
+        let mut given_up = self.given_up.borrow_mut();
+        match last.as_deref() {
+            Some("Restored") => {
+                assert!(help != Help::Undo || !helped, "{}", at(&format!("{record:#?}")));
+                rows_are_right(scene, &self.taken, before.began, &mut given_up);
+                assert!(volumes(scene, &DATABASES).iter().all(|(claim, now)| before.old[claim] != *now));
+            }
+            Some("RestoredOldVolumes" | "Failed") | None => {
+                for kind in DATABASES {
+                    rows_are_there(scene, kind, before.began, &mut given_up);
+                }
+                assert_eq!(volumes(scene, &DATABASES), before.old, "{}", at(&"other volumes"));
+            }
+            Some(other) => panic!("{}", at(&format!("{other} after help: {record:#?}"))),
+        }
+        until_none("all volumes are in use or named", seconds(30), || self.volumes_without_a_name(record.as_ref()));
+        if let Some(record) = &record {
+            assert_eq!(record["status"]["policiesPending"], false, "{record:#}");
+            // The lease of one that was killed after its last event expires.
+            scene.kubectl.ok(&["delete", "leases", "--all"]);
+            scene.plugin(&["delete", &run_of(record), "--yes"]).run().done();
+        }
+        until_none("all volumes are in use", seconds(60), || self.volumes_without_a_name(None));
+        scene.kubectl.ok(&["delete", "leases", "--all"]);
+        until_none("nothing that no record names", seconds(30), || {
+            unnamed(scene).into_iter().chain(leases(scene)).collect()
+        });
+        let policy = scene.kubectl.get("statefulset/redis")["spec"]["persistentVolumeClaimRetentionPolicy"].clone();
+        assert_eq!(policy, json!({"whenScaled": "Delete", "whenDeleted": "Delete"}), "{}", at(&"the retention policy"));
+        for (claim, volume) in volumes(scene, &DATABASES) {
+            let policy = scene.kubectl.value(&format!("pv/{volume}"), "/spec/persistentVolumeReclaimPolicy");
+            assert_eq!(policy, "Delete", "{}", at(&format!("the volume of {claim}")));
+        }
+        last
+    }
+
+    /// Volumes of the scene that no claim is bound to and that this record does not name.
+    fn volumes_without_a_name(&self, record: Option<&Value>) -> Vec<String> {
+        let mut known: BTreeSet<String> = volumes(&self.scene, &DATABASES).into_values().collect();
+        for claim in record.iter().flat_map(|record| list(record, "/status/claims")) {
+            known.extend(["/oldVolume", "/newVolume"].map(|field| text(claim, field).to_owned()));
+        }
+        let all = self.scene.kubectl.list(&["persistentvolumes"]);
+        let ours = all.iter().filter(|volume| volume["spec"]["claimRef"]["namespace"] == *self.scene.namespace());
+        ours.map(|volume| name(volume).to_owned()).filter(|volume| !known.contains(volume)).collect()
+    }
+
+    /// Strikes with one blow after the other until a run is over before. A run that does not survive fails the test in the
+    /// end; what the others find is worth knowing, too.
+    fn swept(&self, course: Course, blows: impl Iterator<Item = Blow>, what: &str) -> usize {
+        let mut failed = Vec::new();
+        let mut struck = 0;
+        for (nth, blow) in blows.enumerate() {
+            let survived = || self.survived(course, &blow, HELP[nth % HELP.len()]);
+            match catch_unwind(AssertUnwindSafe(survived)) {
+                Ok(true) => struck += 1,
+                Ok(false) => break,
+                // What it left is in the way of all others.
+                Err(_) => {
+                    failed.push(format!("{blow:?}"));
+                    break;
+                }
+            }
+        }
+        println!("{course:?} {what}: {struck} struck, not survived: {failed:?}");
+        assert!(failed.is_empty(), "{course:?} {what}: not survived: {failed:?}");
+        struck
+    }
+}
+
+/// The most events that a course can have.
+const EVENTS: std::ops::Range<u32> = 1..60;
+
+#[test]
+fn a_restore_is_killed_and_stopped() {
+    let ground = Ground::new("restore-killed");
+    if times(0, 1) == 1 {
+        // A restore of two claims and two databases has 18, its undoing 12.
+        assert!(ground.swept(Course::Restore, EVENTS.map(Blow::Killed), "killed") >= 15);
+        assert!(ground.swept(Course::Undo, EVENTS.map(Blow::Killed), "killed") >= 10);
+        assert!(ground.swept(Course::Restore, EVENTS.map(Blow::Stopped), "stopped") >= 15);
+        assert!(ground.swept(Course::Undo, EVENTS.map(Blow::Stopped), "stopped") >= 10);
+        return;
+    }
+    // Stopped, replaced in part, started; its undoing secured, and gone back in part.
+    for (blow, help) in [(5, Help::Resume), (8, Help::Undo), (11, Help::Thaw)] {
+        assert!(ground.survived(Course::Restore, &Blow::Killed(blow), help), "it was over before its event {blow}");
+    }
+    assert!(ground.survived(Course::Undo, &Blow::Killed(7), Help::Undo), "it was over before its event 7");
+    let event = 1 + u32::try_from(Seeded::of_run().below(15)).unwrap();
+    assert!(ground.survived(Course::Restore, &Blow::Stopped(event), HELP[event as usize % HELP.len()]));
+}
+
+#[test]
+fn any_broken_request_of_a_restore_is_survived() {
+    let ground = Ground::new("restore-sweep");
+    if times(0, 1) == 1 {
+        for (kind, from) in kinds() {
+            for course in [Course::Restore, Course::Undo] {
+                let blows = (from..1000).map(|n| Blow::Fault(kind.clone(), n));
+                let struck = ground.swept(course, blows, &format!("{kind} from {from}"));
+                assert!(from > 1 || struck > 40, "only {struck} requests were broken");
+            }
+        }
+        return;
+    }
+    let mut random = Seeded::of_run();
+    for (course, requests) in [(Course::Restore, 80), (Course::Undo, 60), (Course::Restore, 80)] {
+        let kind = KINDS[usize::try_from(random.below(KINDS.len() as u64)).unwrap()];
+        let n = 1 + u32::try_from(random.below(requests)).unwrap();
+        ground.survived(course, &Blow::Fault(kind.to_owned(), n), HELP[n as usize % HELP.len()]);
+    }
+}
