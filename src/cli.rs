@@ -81,9 +81,17 @@ pub struct QuiesceSnapshot {
     /// VolumeSnapshotClass for all claims; else the driver's default, else its only one
     #[arg(long, value_name = "CLASS")]
     pub snapshot_class: Option<String>,
-    /// How long databases may be held at most; they release themselves when it is over
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
-    pub quiesce_budget: Duration,
+    /// Stop the workloads for the cut and start them again, instead of holding their databases; also for databases of
+    /// which no kind is known
+    #[arg(long)]
+    pub cold: bool,
+    /// Stop workloads all the same that an operator manages, which may start them again; pause it first
+    #[arg(long, requires = "cold")]
+    pub force_owner: bool,
+    /// How long databases may be held at most; they release themselves when it is over [default: 30s; with --cold 10m, in
+    /// which the workloads are stopped and cut]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub quiesce_budget: Option<Duration>,
     /// Passes at most: repeated when pods changed or a hold was lost
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=20))]
     pub attempts: u8,

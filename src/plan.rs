@@ -11,6 +11,7 @@ use crate::quiescer::Probe;
 mod build;
 mod claims;
 mod class;
+pub mod cold;
 mod detect;
 mod estimate;
 mod facts;
@@ -31,7 +32,7 @@ mod uses;
 
 pub use build::plan;
 pub use claims::ROLE;
-pub use detect::{ADAPTER, Detected, Detection, detect};
+pub use detect::{ADAPTER, Detected, Detection, NO_ADAPTER, detect};
 pub use estimate::estimate;
 pub use facts::{Facts, Probed, SnapshotClass, claims_of};
 pub use location::Location;
@@ -40,7 +41,7 @@ pub use request::Request;
 pub use selector::selector_text;
 
 /// Everything a run decided before it touched anything. Stored in the journal: a later process needs nothing else.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     /// The run's id, which names everything that it makes.
@@ -66,6 +67,9 @@ pub struct Plan {
     pub unheld_claims: Vec<String>,
     /// The workloads that own the selected pods: what a restore stops and starts.
     pub workloads: Vec<Workload>,
+    /// What is stopped for the cut and started again (`--cold`); empty where databases are held instead.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stopped: Vec<restore::Workload>,
     /// How long databases may be held, from the first quiesce intent.
     #[serde(with = "millis")]
     pub budget: Duration,
@@ -87,6 +91,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether workloads are stopped instead of databases held.
+    pub fn is_cold(&self) -> bool {
+        !self.stopped.is_empty()
+    }
+
     /// How long databases may be held in all if every attempt is needed and none ends before its budget.
     pub fn longest_hold(&self) -> Duration {
         self.budget * u32::from(self.attempts)

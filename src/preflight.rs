@@ -5,9 +5,11 @@ use jiff::Timestamp;
 
 use crate::cluster::client::Cluster;
 use crate::cluster::discovery::facts;
+use crate::cluster::restore_facts;
 use crate::error::Error;
 use crate::exec::{Place, run as exec};
 use crate::lease::holder;
+use crate::plan::cold::plan_cold;
 use crate::plan::{Detected, Plan, Probed, Request, detect, plan};
 use crate::pods::PodState;
 use crate::quiescer::{Act, QUIESCERS, Quiescer, Reason, by_name};
@@ -32,7 +34,13 @@ pub async fn planned(cluster: &Cluster, request: &Request, run: &str, now: Times
         }
     });
     let probes = join_all(asked).await;
-    let plan = plan(&facts, &detection, &probes, request, run, now).map_err(Error::refusals)?;
+    let plan = if request.cold {
+        let workloads = restore_facts::collect_cold(cluster, &facts, now).await;
+        plan_cold(&facts, &detection, &probes, &workloads, request, run, now)
+    } else {
+        plan(&facts, &detection, &probes, request, run, now)
+    };
+    let plan = plan.map_err(Error::refusals)?;
     Ok(Planned { plan, pods: facts.pods.iter().map(|pod| PodState::compared(pod, request.pods_must_match)).collect() })
 }
 

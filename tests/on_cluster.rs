@@ -13,6 +13,8 @@ mod support;
 mod as_plugin;
 #[path = "on_cluster/bank.rs"]
 mod bank;
+#[path = "on_cluster/cold.rs"]
+mod cold;
 #[path = "on_cluster/consistency.rs"]
 mod consistency;
 #[path = "on_cluster/durability.rs"]

@@ -12,7 +12,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, ResourceQuota};
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttachment};
 use kube::Resource;
 use kube::api::{Api, ListParams, PostParams};
 use serde::de::DeserializeOwned;
@@ -21,10 +21,10 @@ use tokio::time::{Instant, sleep, timeout};
 use super::client::{Cluster, explain, is_forbidden, is_not_found};
 use super::snapshots::VolumeSnapshot;
 use crate::exec::{self, Place};
-use crate::plan::restore::access::{Access, copies, in_place};
+use crate::plan::restore::access::{Access, cold, copies, in_place};
 use crate::plan::restore::facts::{Facts, Found, WorkloadNow};
 use crate::plan::restore::{RestorePlan, Source, Suffix, pod_of, protected};
-use crate::plan::{Probed, Target};
+use crate::plan::{self, Probed, Target};
 use crate::platform::workload;
 use crate::quiescer::{Act, by_name};
 
@@ -117,6 +117,36 @@ pub async fn collect_undo(cluster: &Cluster, plan: &RestorePlan, now: Timestamp)
         replica_sets: replica_sets(cluster, &namespaces).await,
         ..Facts::default()
     }
+}
+
+/// What a cold backup is judged by beside what any backup is: the workloads as they are, and what is attached.
+pub async fn collect_cold(cluster: &Cluster, of: &plan::Facts, now: Timestamp) -> Facts {
+    let namespaces: BTreeSet<String> = of.workloads.iter().map(|w| w.namespace.clone()).collect();
+    let kinds: BTreeSet<String> = of.workloads.iter().map(|w| w.kind.clone()).collect();
+    let mut unread = Vec::new();
+    let (autoscalers, budgets) =
+        (told(cluster, &namespaces, &mut unread).await, told(cluster, &namespaces, &mut unread).await);
+    Facts {
+        now,
+        typed: cluster.typed.clone(),
+        autoscalers,
+        budgets,
+        unread,
+        denied: denied(cluster, cold(&namespaces, &kinds)).await,
+        pods: of.pods.iter().chain(&of.others).cloned().collect(),
+        replica_sets: replica_sets(cluster, &namespaces).await,
+        workloads: workloads_now(cluster, of.workloads.iter().map(|w| [&w.namespace, &w.kind, &w.name])).await,
+        attached: attached(cluster).await,
+        ..Facts::default()
+    }
+}
+
+/// The volumes that are attached to a node. Without an answer none counts as such: less is claimed then.
+async fn attached(cluster: &Cluster) -> BTreeSet<String> {
+    let api: Api<VolumeAttachment> = Api::all(cluster.api.clone());
+    let listed = timeout(ASK, api.list(&ListParams::default())).await;
+    let items = listed.ok().and_then(Result::ok).map(|list| list.items).unwrap_or_default();
+    items.into_iter().filter_map(|a| a.spec.source.persistent_volume_name).collect()
 }
 
 /// Workloads as they are now, of these namespaces, kinds and names.

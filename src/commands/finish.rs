@@ -98,7 +98,7 @@ async fn lead(
         let mut hands = Backup::new(cluster, planned, &leases, signals.clone(), progress, Some(Duration::ZERO));
         hands.resume(&log, removal);
         let ended = match log.recover().await {
-            Ok(()) => execute(&mut log, &mut hands).await,
+            Ok(()) => Box::pin(execute(&mut log, &mut hands)).await,
             Err(stop) => Err(stop),
         };
         let _ = log.written().await;

@@ -21,6 +21,11 @@ use crate::preflight;
 use crate::protocol::backup::{Outcome, Run};
 use crate::record::backup::shape;
 
+/// How long databases may be held unless asked otherwise.
+const BUDGET: Duration = Duration::from_secs(30);
+/// How long workloads may be down for a cold backup unless asked otherwise: ending a database takes minutes.
+const COLD_BUDGET: Duration = Duration::from_secs(600);
+
 /// Takes a backup.
 pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<ExitCode, Error> {
     let format = args.output.output;
@@ -111,11 +116,14 @@ async fn report(
                 .hint(format!("finish it with: {}", thaw_command(cluster, plan))));
         }
         Err((Stop::Unwritable(why), true)) => {
-            return Err(Error::held(format!("run {} cannot be recorded any more", plan.run)).cause(why).hint(format!(
-                "what may be held releases itself within {} s; then: {}",
-                plan.budget.as_secs(),
-                thaw_command(cluster, plan)
-            )));
+            let until = if plan.is_cold() {
+                "workloads may be stopped".to_owned()
+            } else {
+                format!("what may be held releases itself within {} s", plan.budget.as_secs())
+            };
+            return Err(Error::held(format!("run {} cannot be recorded any more", plan.run))
+                .cause(why)
+                .hint(format!("{until}; then: {}", thaw_command(cluster, plan))));
         }
     };
     let backup = crate::runs::backup(cluster, &plan.namespace, &plan.run).await?;
@@ -183,13 +191,16 @@ pub(super) fn run_id(now: Timestamp) -> String {
 
 /// What was asked for in this namespace, or what is wrong with it.
 pub(super) fn request(namespace: &str, args: &QuiesceSnapshot) -> Result<Request, Error> {
-    if args.quiesce_budget < Duration::from_secs(1) {
+    let budget = args.quiesce_budget.unwrap_or(if args.cold { COLD_BUDGET } else { BUDGET });
+    if budget < Duration::from_secs(1) {
         return Err(Error::usage("--quiesce-budget must be at least 1s"));
     }
     let request = Request::new(namespace, &args.objects, args.selector.clone())?;
     Ok(Request {
         snapshot_class: args.snapshot_class.clone(),
-        budget: args.quiesce_budget,
+        budget,
+        cold: args.cold,
+        force_owner: args.force_owner,
         attempts: args.attempts,
         pods_must_match: args.pods_must_match,
         cut_error_patience: args.cut_error_patience,

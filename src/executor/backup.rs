@@ -27,6 +27,7 @@ use crate::record::entry::Detail;
 
 mod after;
 mod begin;
+mod cold;
 mod release;
 mod window;
 
@@ -121,7 +122,7 @@ impl<'a> Backup<'a> {
             Some(Outcome::Stuck) => {
                 let held: Vec<String> =
                     log.run.may_be_held().into_iter().map(|t| self.plan.targets[t].path()).collect();
-                let thaw = self.cluster.typed.thaw(run, &self.plan.namespace);
+                let thaw = self.thaw_command();
                 Some((Said::Stuck, format!("{} may still be held; release with: {thaw}", held.join(", "))))
             }
             Some(Outcome::Failed) => Some((Said::Failed, format!("run {run} is no backup"))),
@@ -132,6 +133,10 @@ impl<'a> Backup<'a> {
             self.announcer.say(what, &note);
         }
         self.announcer.done().await;
+    }
+
+    fn thaw_command(&self) -> String {
+        self.cluster.typed.thaw(&self.plan.run, &self.plan.namespace)
     }
 
     fn token(&self, log: &Log<Run>) -> Token {
@@ -274,12 +279,18 @@ impl Hands<Run> for Backup<'_> {
             Step::Attempt(n) => self.begin(log, n).await,
             Step::Prepare(targets) => self.prepare(log, &targets).await,
             Step::Quiesce(targets) => {
-                self.hold(log, &targets).await;
+                if self.plan.is_cold() {
+                    self.stop(log, &targets).await;
+                } else {
+                    self.hold(log, &targets).await;
+                }
                 if matches!(log.run.next(), Step::Flush(_)) {
                     let (run, budget) = (&self.plan.run, self.plan.budget.as_secs());
                     let full = self.plan.targets.iter().filter(|t| t.probe.stops_commits);
                     let full: Vec<String> = full.map(crate::plan::Target::path).collect();
-                    let held = if full.is_empty() {
+                    let held = if self.plan.is_cold() {
+                        format!("stopped until its copies are cut; {} starts it again", self.thaw_command())
+                    } else if full.is_empty() {
                         "no commit is held up".to_owned()
                     } else {
                         format!("commits are held up, for {budget} s at most, in {}", full.join(", "))
@@ -290,11 +301,16 @@ impl Hands<Run> for Backup<'_> {
             Step::Flush(targets) => self.flush(log, &targets).await,
             Step::Cut(claims) => self.cut(log, &claims).await,
             Step::Thaw(targets) => {
-                self.thaw(log, &targets).await;
+                if self.plan.is_cold() {
+                    self.start(log, &targets).await;
+                } else {
+                    self.thaw(log, &targets).await;
+                }
                 if log.run.may_be_held().is_empty() {
                     self.announcer.say(Said::Thawed, &format!("by backup {}", self.plan.run));
                 }
             }
+            Step::Compare if self.plan.is_cold() => self.compare_restarted(log).await,
             Step::Compare => self.compare(log).await,
             Step::Discard(claims) => self.discard(log, &claims).await,
             Step::Keep(claims) => self.keep(log, &claims).await,

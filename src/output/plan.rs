@@ -19,7 +19,8 @@ use crate::record::API_VERSION;
 pub fn plan(plan: &Plan, pods: &[PodState], now: Timestamp) -> String {
     let mut text = format!("plan of run {}: {} in {}\n\n", plan.run, plan.request, plan.namespace);
     if !plan.targets.is_empty() {
-        let _ = writeln!(text, "held:\n{}", targets(plan));
+        let how = if plan.is_cold() { "stopped" } else { "held" };
+        let _ = writeln!(text, "{how}:\n{}", targets(plan));
     }
     if !plan.claims.is_empty() {
         let _ = writeln!(text, "cut:\n{}", claims(plan));
@@ -94,7 +95,11 @@ fn targets(plan: &Plan) -> Table {
     let mut table =
         Table::new(["NAMESPACE", "POD", "CONTAINER", "ADAPTER", "VERSION", "ROLE", "HOLD", "DIRECTORY", "CLAIM"]);
     for target in &plan.targets {
-        let hold = if target.probe.stops_commits { "full" } else { "light" };
+        let hold = match (plan.is_cold(), target.probe.stops_commits) {
+            (true, _) => "stopped",
+            (false, true) => "full",
+            (false, false) => "light",
+        };
         table.row([
             target.namespace.clone(),
             target.pod.clone(),
@@ -222,6 +227,7 @@ mod tests {
             }],
             unheld: Vec::new(),
             unheld_claims: Vec::new(),
+            stopped: Vec::new(),
             workloads: Vec::new(),
             budget: Duration::from_secs(30),
             attempts: 3,

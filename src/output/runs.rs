@@ -64,7 +64,12 @@ fn targets(backup: &Backup) -> String {
             format!("{}/{}/{}", t.namespace, t.pod, t.container),
             t.adapter.clone(),
             t.version.clone(),
-            if t.stops_commits { "full" } else { "light" }.to_owned(),
+            match (t.stopped, t.stops_commits) {
+                (true, _) => "stopped",
+                (false, true) => "full",
+                (false, false) => "light",
+            }
+            .to_owned(),
             match &t.held {
                 serde_json::Value::Bool(true) => "yes".to_owned(),
                 serde_json::Value::Bool(false) => "no".to_owned(),
@@ -153,7 +158,10 @@ pub fn result(backup: &Backup, typed: &Typed, now: Timestamp) -> String {
         let _ = writeln!(text, "{}\n", targets(backup).trim_end());
     }
     let _ = writeln!(text, "{}\n", claims(backup).trim_end());
-    if !status.pods.after.is_empty() {
+    let stopped = status.targets.iter().any(|t| t.stopped);
+    if stopped && !status.pods.after.is_empty() && status.pods.differences.is_empty() {
+        let _ = writeln!(text, "pods: stopped and started again, otherwise unchanged ({})\n", status.pods.after.len());
+    } else if !status.pods.after.is_empty() {
         let _ = writeln!(text, "{}\n", pod_changes(&status.pods.before, &status.pods.after, now).trim_end());
     }
     text.push_str(&outcome(backup, typed));

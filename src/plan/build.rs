@@ -61,6 +61,7 @@ pub fn plan(
         unheld: uses.unheld.into_iter().collect(),
         unheld_claims,
         workloads: facts.workloads.clone(),
+        stopped: Vec::new(),
         budget: request.budget,
         attempts: request.attempts,
         pods_must_match: request.pods_must_match,
@@ -92,7 +93,7 @@ fn target(held: Held, copied: &std::collections::BTreeSet<(String, String)>) -> 
 }
 
 /// A selected pod that does not serve is a reason to stop, never a pod that is skipped: nobody knows what it does next.
-fn serves(pod: &Pod) -> Option<Refusal> {
+pub(super) fn serves(pod: &Pod) -> Option<Refusal> {
     let state = PodState::of(pod);
     let conditions = pod.status.iter().flat_map(|s| s.conditions.iter().flatten());
     let ready = conditions.filter(|c| c.type_ == "Ready").any(|c| c.status == "True");

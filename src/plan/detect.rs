@@ -11,7 +11,7 @@ use crate::quiescer::Quiescer;
 /// The pod annotation that names the adapter; with `.CONTAINER` behind it, that of one container.
 pub const ADAPTER: &str = "consistent-backup/adapter";
 /// Its value for "no database, or none that is to be held".
-const NONE: &str = "none";
+pub const NO_ADAPTER: &str = "none";
 
 /// A container that runs a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ fn judge(
     if let Some(own) = annotation(pod, &of_container(&container.name)) {
         // An unknown value is refused where annotations are read; here it is no database.
         return Ok(match by_name(own) {
-            _ if own == NONE => Judgement::Unheld,
+            _ if own == NO_ADAPTER => Judgement::Unheld,
             Some(q) => Judgement::Database(q.name()),
             None => Judgement::Nothing,
         });
@@ -112,7 +112,7 @@ fn judge(
         let open = all.iter().filter(|c| annotation(pod, &of_container(&c.name)).is_none());
         let alone = open.count() == 1;
         return Ok(match by_name(whole) {
-            _ if whole == NONE => Judgement::Unheld,
+            _ if whole == NO_ADAPTER => Judgement::Unheld,
             Some(q) if alone || q.detects(pod, container) => Judgement::Database(q.name()),
             _ => Judgement::Nothing,
         });
@@ -152,11 +152,11 @@ fn misplaced(pod: &Pod, containers: &[&Container], quiescers: &[&'static dyn Qui
         } else if !rest.is_empty() {
             continue;
         }
-        if value != NONE && !quiescers.iter().any(|q| q.name() == value) {
+        if value != NO_ADAPTER && !quiescers.iter().any(|q| q.name() == value) {
             let names: Vec<&str> = quiescers.iter().map(|q| q.name()).collect();
             refusals.push(
                 Refusal::new(object(pod), format!("annotation {key} names the unknown adapter `{value}`"))
-                    .hint(format!("adapters are {}, or {NONE}", names.join(", "))),
+                    .hint(format!("adapters are {}, or {NO_ADAPTER}", names.join(", "))),
             );
         }
     }

@@ -25,6 +25,10 @@ pub struct Request {
     pub pods_must_match: Match,
     /// How long an error may stand on a content.
     pub cut_error_patience: Duration,
+    /// Workloads are stopped for the cut instead of databases held.
+    pub cold: bool,
+    /// What is stopped may be managed by something that is not built in.
+    pub force_owner: bool,
     /// Nothing may be written, not even the probe that looks for a snapshot-controller.
     pub dry_run: bool,
 }
@@ -68,6 +72,8 @@ impl Request {
             attempts: 3,
             pods_must_match: Match::State,
             cut_error_patience: Duration::from_secs(5),
+            cold: false,
+            force_owner: false,
             dry_run: false,
         })
     }

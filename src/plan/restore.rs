@@ -33,10 +33,13 @@ pub mod undo;
 mod workloads;
 
 pub use actors::GitOps;
+pub(super) use actors::notes as actors_notes;
 pub use copies::{Copies, CopyOf, Suffix, is_copy, plan_copies};
+pub(super) use in_place::denied;
 pub use in_place::{Force, Request, plan_in_place};
 pub use source::Source;
 pub use workloads::pod_of;
+pub(super) use workloads::{BESIDE, stoppable};
 
 /// The label on every claim that a restore made: the backup's id.
 pub const RESTORED_FROM: &str = "consistent-backup/restored-from";

@@ -173,6 +173,16 @@ async fn stop_round(
     if left.is_some() {
         return Ok(left);
     }
+    standing(cluster, workloads, claims, volumes).await
+}
+
+/// What of these workloads, claims (`NAMESPACE/NAME`) and volumes could still write, or is being started; `None` if nothing.
+pub async fn standing(
+    cluster: &Cluster,
+    workloads: &[Workload],
+    claims: &BTreeSet<String>,
+    volumes: &BTreeSet<String>,
+) -> Result<Option<String>, String> {
     for of in workloads {
         if let Some(pod) = pods(cluster, of).await?.first() {
             return Ok(Some(format!("pod/{} is still there", pod.metadata.name.as_deref().unwrap_or_default())));

@@ -115,6 +115,9 @@ pub struct TargetStatus {
     pub version: String,
     /// Whether its hold stops commits.
     pub stops_commits: bool,
+    /// Whether it was stopped for the cut instead of held.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
     /// When it said that it is held.
     #[serde(with = "instant::option")]
     pub quiesced_at: Option<Timestamp>,

@@ -88,7 +88,7 @@ pub fn recorded(scene: &Scene, kinds: &[Kind], ended: &Ended) -> Taken {
 
 /// The storage's own times of the cut, which the plugin never sees, lie in the window that it claims.
 #[track_caller]
-fn cut_inside(claim: &Value, window: Window) {
+pub fn cut_inside(claim: &Value, window: Window) {
     let handle = text(claim, "/handle");
     let stored = cluster::stored_snapshot(handle).unwrap_or_else(|| panic!("no stored snapshot {handle}: {claim:#}"));
     let at = |field: &str| {

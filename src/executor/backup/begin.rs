@@ -76,8 +76,11 @@ impl Backup<'_> {
             ..Detail::default()
         };
         log.happened(Event::Attempt(attempt), detail);
-        let (selections, by) = (self.plan.selections.clone(), self.plan.pods_must_match);
-        self.state.watch = Some(PodWatch::start(self.cluster, selections, self.state.before.clone(), by));
+        // What is stopped on purpose changes.
+        if !self.plan.is_cold() {
+            let (selections, by) = (self.plan.selections.clone(), self.plan.pods_must_match);
+            self.state.watch = Some(PodWatch::start(self.cluster, selections, self.state.before.clone(), by));
+        }
         // What the databases were asked before holds for these very containers only.
         if !strange.is_empty() && !only_readiness(&strange) {
             log.abort(Abort::PodsChanged, format!("pods changed since they were looked at: {}", words(&strange)));

@@ -23,6 +23,12 @@ const PREPARE: Duration = Duration::from_secs(120);
 impl Backup<'_> {
     /// Opens the sessions and does what makes the flush short.
     pub(super) async fn prepare(&self, log: &mut Log<Run>, targets: &[usize]) {
+        if self.plan.is_cold() {
+            for &t in targets {
+                log.happened(Event::Prepared(t), Detail::default());
+            }
+            return;
+        }
         self.progress.step("preparing: sessions, checkpoints, first syncs");
         let token = self.token(log);
         let (tell, told) = mpsc::unbounded_channel();
@@ -96,6 +102,12 @@ impl Backup<'_> {
 
     /// Brings what the held targets acknowledged to the device.
     pub(super) async fn flush(&self, log: &mut Log<Run>, targets: &[usize]) {
+        if self.plan.is_cold() {
+            for &t in targets {
+                log.happened(Event::Flushed(t), Detail::default());
+            }
+            return;
+        }
         self.progress.step("held: flushing");
         let token = self.token(log);
         let deadline = self.deadline();
@@ -124,13 +136,20 @@ impl Backup<'_> {
     /// Asks for all cuts and sees each proved.
     pub(super) async fn cut(&self, log: &mut Log<Run>, claims: &[usize]) {
         self.progress.step(&format!(
-            "held: cutting {} claim{}",
+            "{}: cutting {} claim{}",
+            if self.plan.is_cold() { "stopped" } else { "held" },
             claims.len(),
             if claims.len() == 1 { "" } else { "s" }
         ));
         let token = self.token(log);
         let (tell, told) = mpsc::unbounded_channel();
-        let lost = self.hold_lost(tell.clone());
+        let lost = async {
+            if self.plan.is_cold() {
+                self.started_early(tell.clone()).await;
+            } else {
+                self.hold_lost(tell.clone()).await;
+            }
+        };
         let csi = self.csi();
         let seen = |seen: Seen| {
             let event = match seen {

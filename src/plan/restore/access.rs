@@ -59,6 +59,14 @@ pub fn in_place(namespaces: &BTreeSet<String>, kinds: &BTreeSet<String>) -> Vec<
     all
 }
 
+/// What a cold backup does beside what any backup does.
+pub fn cold(namespaces: &BTreeSet<String>, kinds: &BTreeSet<String>) -> Vec<Access> {
+    let kinds: Vec<&Row> = WORKLOADS.iter().filter(|(kind, _)| kinds.contains(*kind)).map(|(_, row)| row).collect();
+    let mut all: Vec<Access> = namespaces.iter().flat_map(|n| expand(&kinds, Some(n))).collect();
+    all.extend(expand(&[&("storage.k8s.io", "volumeattachments", &["list"])], None));
+    all
+}
+
 /// Everything that `--claims-only` will do.
 pub fn copies(namespaces: &BTreeSet<String>) -> Vec<Access> {
     let rows: Vec<&Row> = COPIES.iter().collect();

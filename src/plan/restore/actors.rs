@@ -12,7 +12,7 @@ use super::workloads::owns;
 use crate::plan::Plan;
 
 /// One line for each that acts on these workloads, or on claims of this backup.
-pub(super) fn notes(plan: &Plan, workloads: &[Workload], facts: &Facts) -> Vec<String> {
+pub(in crate::plan) fn notes(plan: &Plan, workloads: &[Workload], facts: &Facts) -> Vec<String> {
     let mut notes = facts.unread.clone();
     for of in workloads {
         let scales = |hpa: &&HorizontalPodAutoscaler| {
@@ -67,7 +67,7 @@ fn budgets(plan_of: &crate::plan::Workload, of: &Workload, facts: &Facts) -> Vec
     });
     let note = |name: &str| {
         format!(
-            "{}: poddisruptionbudget/{name} limits evictions only: it does not keep the restore from stopping all its pods",
+            "{}: poddisruptionbudget/{name} limits evictions only: it does not keep all its pods from being stopped",
             of.path()
         )
     };

@@ -1,6 +1,6 @@
 //! What the cluster says now about everything that a restore needs. Pure: the types, and how to read an object.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -64,6 +64,8 @@ pub struct Facts {
     /// What the backup's targets that run now say of themselves, in their order; no reason at all = not asked, or no
     /// answer.
     pub probes: Vec<Probed>,
+    /// The volumes that a VolumeAttachment names; only asked for where a cold backup is planned.
+    pub attached: BTreeSet<String>,
     /// The namespaces' quotas.
     pub quotas: Vec<ResourceQuota>,
     /// The namespaces' autoscalers.

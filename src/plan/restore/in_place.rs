@@ -104,7 +104,7 @@ fn pods(source: &Source, facts: &Facts) -> BTreeSet<String> {
 }
 
 /// What the user may not do, one line an object.
-pub(super) fn denied(facts: &Facts, refusals: &mut Vec<Refusal>) {
+pub(in crate::plan) fn denied(facts: &Facts, refusals: &mut Vec<Refusal>) {
     let mut by_resource: BTreeMap<(String, Option<String>), BTreeSet<&str>> = BTreeMap::new();
     for access in &facts.denied {
         let dot = if access.group.is_empty() { "" } else { "." };

@@ -7,9 +7,10 @@ use k8s_openapi::api::core::v1::Pod;
 use super::facts::{Facts, Found, WorkloadNow, claims_of, has_ended, owner_of};
 use super::{Request, Restored, Retention, Workload, bare, operators};
 use crate::error::Refusal;
-use crate::plan::{Plan, Target};
+use crate::plan::{NO_ADAPTER, Plan, Target};
 
-const BESIDE: &str = "make copies of the claims beside the old ones: --claims-only --suffix NAME";
+/// What can be done instead.
+pub(in crate::plan) const BESIDE: &str = "make copies of the claims beside the old ones: --claims-only --suffix NAME";
 
 /// What is stopped and started, from what the backup recorded and what is there now.
 pub(super) fn workloads(
@@ -22,7 +23,18 @@ pub(super) fn workloads(
     if plan.workloads.is_empty() {
         refusals.push(Refusal::new(format!("backup/{}", plan.run), "it names no workload to stop").hint(BESIDE));
     }
-    plan.workloads.iter().filter_map(|of| workload(of, facts, asked, refusals, notes)).collect()
+    stoppable(&plan.workloads, facts, asked, refusals, notes)
+}
+
+/// These workloads as they are stopped and started; every reason why one cannot be is added to `refusals`.
+pub(in crate::plan) fn stoppable(
+    workloads: &[crate::plan::Workload],
+    facts: &Facts,
+    asked: &Request,
+    refusals: &mut Vec<Refusal>,
+    notes: &mut Vec<String>,
+) -> Vec<Workload> {
+    workloads.iter().filter_map(|of| workload(of, facts, asked, refusals, notes)).collect()
 }
 
 fn workload(
@@ -264,6 +276,8 @@ pub(super) fn targets(plan: &Plan, workloads: &[Workload]) -> Vec<Restored> {
     let known: Vec<crate::plan::Workload> = plan.workloads.clone();
     plan.targets
         .iter()
+        // A cold backup copies databases of unknown kinds too: nobody can be asked whether they have recovered.
+        .filter(|target| target.adapter != NO_ADAPTER)
         .filter_map(|target| {
             let of = &known[workload_of(target, &known)?];
             let workload = workloads

@@ -72,6 +72,7 @@ impl<'a> Attempt<'a> {
         let held_seconds = match (sent, thawed) {
             _ if !of.probe.stops_commits => Some(0.0),
             (Some(sent), Some(thawed)) if held == Some(Held::Yes) => Some(seconds(sent, thawed.at)),
+            (Some(sent), Some(thawed)) if plan.is_cold() => Some(seconds(sent, thawed.at)),
             // It was seen released, not how long before it released itself: within the budget, by its own limit.
             (Some(sent), Some(thawed)) => Some(seconds(sent, thawed.at).min(plan.budget.as_secs_f64())),
             (None, _) => Some(0.0),
@@ -88,6 +89,7 @@ impl<'a> Attempt<'a> {
             adapter: of.adapter.clone(),
             version: of.probe.version.clone(),
             stops_commits: of.probe.stops_commits,
+            stopped: plan.is_cold(),
             quiesced_at: quiesced.map(|e| e.at),
             thawed_at: thawed.map(|e| e.at),
             held_seconds,

@@ -70,8 +70,8 @@ fn who_else_acts_on_the_workload_is_told() {
              to 1 first",
             "statefulset/pg: KEDA scales it by scaledobject/busy, also up from 0 while it is down; pause that first: kubectl \
              annotate scaledobject/busy -n demo autoscaling.keda.sh/paused=true",
-            "statefulset/pg: poddisruptionbudget/ours limits evictions only: it does not keep the restore from stopping all \
-             its pods",
+            "statefulset/pg: poddisruptionbudget/ours limits evictions only: it does not keep all its pods from being \
+             stopped",
             "statefulset/pg, persistentvolumeclaim/data-pg-0: managed by Argo CD application shop; where that heals by itself \
              it starts or makes again what is stopped or replaced, so pause it first: argocd app set shop --sync-policy none",
         ]
