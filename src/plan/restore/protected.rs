@@ -1,9 +1,11 @@
-//! Claims that a snapshot is still cut from. The snapshot-controller keeps such a claim, however often it is deleted:
-//! a restore would wait for its absence for ever, with the application down.
+//! Claims that a snapshot is still cut from, or that a pod names which has ended. The cluster keeps such a claim, however
+//! often it is deleted: a restore would wait for its absence for ever, with the application down.
 
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use std::collections::BTreeSet;
 
-use super::facts::Facts;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+
+use super::facts::{Facts, claims_of, has_ended};
 use crate::cluster::snapshots::VolumeSnapshot;
 use crate::error::Refusal;
 use crate::labels::RUN;
@@ -24,6 +26,22 @@ pub fn unfinished<'a>(claim: &PersistentVolumeClaim, snapshots: &'a [VolumeSnaps
     };
     let ready = |snapshot: &VolumeSnapshot| snapshot.status.as_ref().is_some_and(|s| s.ready_to_use == Some(true));
     snapshots.iter().filter(of_claim).filter(|snapshot| !ready(snapshot)).collect()
+}
+
+/// Refuses claims (`NAMESPACE/NAME`) that are kept by pods which have ended, such as of jobs. `goes` says of a pod that it
+/// is deleted when the workloads are stopped.
+pub(super) fn by_ended(claims: &BTreeSet<String>, facts: &Facts, goes: impl Fn(&Pod) -> bool) -> Vec<Refusal> {
+    let stays = |pod: &&Pod| has_ended(pod) && pod.metadata.deletion_timestamp.is_none() && !goes(pod);
+    let refusals = facts.pods.iter().filter(stays).flat_map(|pod| {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        let object = format!("pod/{}", pod.metadata.name.as_deref().unwrap_or_default());
+        let kept = claims_of(pod).filter(move |name| claims.contains(&format!("{namespace}/{name}")));
+        kept.map(move |name| {
+            let why = format!("{object} has ended, and keeps it from being replaced for as long as it is there");
+            Refusal::new(format!("persistentvolumeclaim/{name}"), why).hint(format!("delete {object} first"))
+        })
+    });
+    refusals.collect()
 }
 
 /// Refuses a claim that could not go.

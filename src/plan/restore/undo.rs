@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::bare::restored_by;
 use super::facts::{Facts, Found, WorkloadNow, claims_of, has_ended, owner_of};
 use super::in_place::{denied, unfinished};
+use super::protected::by_ended;
 use super::{Claim, RESTORED_BY, RestorePlan, Volume, Workload};
 use crate::error::Refusal;
 
@@ -93,17 +94,32 @@ pub fn refusals(plan: &RestorePlan, facts: &Facts) -> Vec<Refusal> {
             refusals.extend(why.map(|why| Refusal::new(format!("persistentvolume/{}", old.name), why)));
         }
     }
+    let claims = plan.claims.iter().map(|c| format!("{}/{}", c.namespace, c.name)).collect();
+    // A Deployment forgets its pods once they have ended.
+    let deleted = |of: &&Workload| matches!(of.kind.as_str(), "StatefulSet" | "Pod");
+    let goes = |pod: &Pod| plan.workloads.iter().filter(deleted).any(|of| owns(of, pod, facts));
+    refusals.extend(by_ended(&claims, facts, goes));
     refusals.extend(facts.pods.iter().filter(|pod| !has_ended(pod)).flat_map(|pod| user(pod, plan, facts)));
     refusals
 }
 
+/// Whether a pod is of this workload.
+fn owns(of: &Workload, pod: &Pod, facts: &Facts) -> bool {
+    pod.metadata.namespace.as_ref() == Some(&of.namespace)
+        && if of.kind == "Pod" {
+            // Whatever owns it: it was restored as one that stands for itself.
+            pod.metadata.name.as_ref() == Some(&of.name)
+        } else {
+            owner_of(pod, &facts.replica_sets) == format!("{}/{}", of.kind, of.name)
+        }
+}
+
 /// The restored claims that a pod of nobody's workload mounts: it would write on while they go, and keep all waiting.
 fn user(pod: &Pod, plan: &RestorePlan, facts: &Facts) -> Vec<Refusal> {
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    let owner = owner_of(pod, &facts.replica_sets);
-    if plan.workloads.iter().any(|w| w.namespace == namespace && format!("{}/{}", w.kind, w.name) == owner) {
+    if plan.workloads.iter().any(|of| owns(of, pod, facts)) {
         return Vec::new();
     }
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let object = format!("pod/{}", pod.metadata.name.as_deref().unwrap_or_default());
     let used =
         claims_of(pod).filter_map(|name| plan.claims.iter().find(|c| c.namespace == namespace && c.name == name));
@@ -286,15 +302,19 @@ mod tests {
             json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "pg", "uid": "w", "controller": true}]);
         let mut facts = facts(pg("w"), &ours, &old);
         facts.pods = vec![
-            pod("pg-0", set, "data", "Running"),
-            pod("ended", json!([]), "data", "Succeeded"),
+            pod("pg-0", set.clone(), "data", "Running"),
+            pod("pg-0", set, "data", "Failed"),
             pod("other", json!([]), "other", "Running"),
         ];
         assert_eq!(said(&bound(), &facts), Vec::<String>::new());
         facts.pods.push(pod("shell", json!([]), "data", "Running"));
+        facts.pods.push(pod("job", json!([]), "data", "Succeeded"));
         assert_eq!(
             said(&bound(), &facts),
-            ["persistentvolumeclaim/data pod/shell mounts it, which is not of what was restored"]
+            [
+                "persistentvolumeclaim/data pod/job has ended, and keeps it from being replaced for as long as it is there",
+                "persistentvolumeclaim/data pod/shell mounts it, which is not of what was restored"
+            ]
         );
     }
 

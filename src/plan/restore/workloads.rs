@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::facts::{Facts, Found, WorkloadNow, claims_of, has_ended, owner_of};
-use super::{Request, Restored, Retention, Workload, bare, operators};
+use super::{Request, Restored, Retention, Workload, bare, operators, protected};
 use crate::error::Refusal;
 use crate::plan::{NO_ADAPTER, Plan, Target};
 
@@ -160,6 +160,10 @@ impl Retention {
 /// restored workloads whose claims are not in the backup: a replica with newer data than its primary is corrupt.
 pub(super) fn users(plan: &Plan, facts: &Facts, refusals: &mut Vec<Refusal>, notes: &mut Vec<String>) {
     let ours: BTreeSet<String> = plan.claims.iter().map(|c| format!("{}/{}", c.namespace, c.name)).collect();
+    // A Deployment forgets its pods once they have ended.
+    let deleted = |of: &&crate::plan::Workload| matches!(of.kind.as_str(), "StatefulSet" | "Pod");
+    let goes = |pod: &Pod| plan.workloads.iter().filter(deleted).any(|of| owns(of, pod, facts));
+    refusals.extend(protected::by_ended(&ours, facts, goes));
     for pod in facts.pods.iter().filter(|pod| !has_ended(pod)) {
         let namespace = pod.metadata.namespace.clone().unwrap_or_default();
         let restored = plan.workloads.iter().any(|w| owns(w, pod, facts));
