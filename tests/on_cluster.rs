@@ -41,6 +41,8 @@ mod sweep;
 mod two_postgres;
 #[path = "on_cluster/two_runs.rs"]
 mod two_runs;
+#[path = "on_cluster/undo.rs"]
+mod undo;
 #[path = "on_cluster/without_parts.rs"]
 mod without_parts;
 

@@ -13,7 +13,6 @@ use super::backup::{Taken, recorded};
 use super::copies;
 use super::database::{Database, Kind};
 use super::scene::Scene;
-use super::verdict::busy_before;
 use super::wait::{seconds, until};
 
 mod books;
@@ -58,8 +57,9 @@ impl Bank {
     pub fn backed_up(&self) -> (Taken, Findings) {
         let taken = recorded(&self.scene, &self.kinds(), &self.scene.backup_of(&self.kinds(), &[]).run().done());
         let acks = self.acks();
-        let busy = busy_before(&acks, taken.window.start - 1_000_000_000);
-        assert!(busy >= 10, "nothing was moved: {busy} transfers in a second before the hold");
+        let before = taken.window.start - 10_000_000_000..taken.window.start;
+        let busy = acks.iter().filter(|ack| before.contains(&ack.acked)).count();
+        assert!(busy >= 20, "nothing was moved: {busy} transfers in the 10 s before the window");
         let suffix = taken.copied(&self.scene);
         let findings = Findings::of(&self.copy(&suffix), Some((&acks, taken.window)));
         assert!(findings.promised > 50, "only {} transfers before the window", findings.promised);

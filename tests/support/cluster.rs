@@ -73,6 +73,18 @@ pub fn stored_snapshot(handle: &str) -> Option<Value> {
     Some(serde_json::from_str(&text).unwrap())
 }
 
+/// The checksum of all bytes of a volume, once no file system of it is mounted.
+pub fn checksum(volume_handle: &str) -> String {
+    let image = state().join(format!("csi/images/volumes/{volume_handle}.img"));
+    let image = image.to_str().unwrap();
+    until(&format!("{volume_handle} to be mounted nowhere"), seconds(60), || {
+        let attached = run(&mut entering(&["losetup", "--associated", image])).done().stdout;
+        if attached.trim().is_empty() { Ok(()) } else { Err(attached) }
+    });
+    let sum = run(&mut entering(&["sha256sum", image])).done().stdout;
+    sum.split(' ').next().unwrap().to_owned()
+}
+
 /// A kubeconfig of a user who has only the rights that are bound to this name.
 pub fn kubeconfig_of(user: &str, into: &Path) -> PathBuf {
     let printed = run(Command::new(folder().join("kubeconfig")).arg(user)).done();
@@ -142,7 +154,13 @@ fn pid(component: &str) -> String {
 }
 
 fn enter(argv: &[&str]) -> bool {
-    run(Command::new(folder().join("enter")).args(argv)).status.success()
+    run(&mut entering(argv)).status.success()
+}
+
+fn entering(argv: &[&str]) -> Command {
+    let mut command = Command::new(folder().join("enter"));
+    command.args(argv);
+    command
 }
 
 /// The processes of a pod's containers with this name, as the machine numbers them.
