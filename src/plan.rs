@@ -24,6 +24,7 @@ mod notes;
 mod object;
 mod place;
 pub mod quantity;
+mod replicas;
 mod request;
 pub mod restore;
 mod selector;
@@ -37,6 +38,7 @@ pub use estimate::estimate;
 pub use facts::{Facts, Probed, SnapshotClass, claims_of};
 pub use location::Location;
 pub use object::{Kind, Object};
+pub use replicas::Replica;
 pub use request::Request;
 pub use selector::selector_text;
 
@@ -56,6 +58,9 @@ pub struct Plan {
     pub selections: Vec<Selection>,
     /// The databases that are held.
     pub targets: Vec<Target>,
+    /// Read replicas of these: neither held nor cut.
+    #[serde(default)]
+    pub replicas: Vec<Replica>,
     /// The claims that are cut.
     pub claims: Vec<Claim>,
     /// Pods whose claims are cut although nothing quiesces them (annotated `none`), as `NAMESPACE/POD`: with one of

@@ -43,7 +43,8 @@ pub trait Quiescer: Sync {
     /// A one-shot command that asks for version, role, privileges, directories and settings. Changes nothing.
     fn probe(&self) -> Act;
 
-    /// Reads the probe's answer, or says every reason why this database cannot be held.
+    /// Reads the probe's answer, or says every reason why this database cannot be held. A read replica never is: of one
+    /// only role and directories are told ([`Probe::is_replica`]).
     fn read_probe(&self, answer: &Answer) -> Result<Probe, Vec<Reason>>;
 
     /// The sessions and shells to open while preparing: an exec costs 0.1 s, a line in an open one 1 to 4 ms.
@@ -84,6 +85,11 @@ pub trait Quiescer: Sync {
     fn recovered(&self, probe: &Probe) -> Act;
 }
 
+/// The role of a server that follows another one.
+pub const REPLICA: &str = "replica";
+/// The same of one that should, and does not.
+pub const LOST_REPLICA: &str = "lost replica";
+
 /// What the answer to `recovered` is once the database serves.
 pub const SERVES: &str = "serves";
 
@@ -93,8 +99,11 @@ pub const SERVES: &str = "serves";
 pub struct Probe {
     /// The engine's own version text, such as `10.11.14-MariaDB`.
     pub version: String,
-    /// `primary`, `replica`, `standalone` …
+    /// `primary`, `master`, `replica`; of a replica that does not follow its primary now: `lost replica`.
     pub role: String,
+    /// What a primary has in common with its replicas; empty where it is not told.
+    #[serde(default)]
+    pub replication: String,
     /// Whether the hold stops commits (full) or not (light).
     pub stops_commits: bool,
     /// Every directory that belongs to the database, links resolved: each must lie on one claim.
@@ -124,6 +133,11 @@ pub struct Full {
 }
 
 impl Probe {
+    /// Whether it only follows another server.
+    pub fn is_replica(&self) -> bool {
+        self.role == REPLICA || self.role == LOST_REPLICA
+    }
+
     /// From now on a database whose hold stops commits; nothing where there is no such hold.
     pub fn hold_fully(&mut self) {
         if let Some(full) = self.full.take() {

@@ -60,6 +60,10 @@ pub async fn collect(cluster: &Cluster, source: &Source, wanted: Wanted<'_>, now
         plan.claims.iter().map(|c| (c.namespace.clone(), c.name.clone())).collect();
     if let Wanted::Copies(suffix) = wanted {
         names.extend(plan.claims.iter().map(|c| (c.namespace.clone(), suffix.name(&c.name))));
+    } else {
+        let of_replica =
+            plan.replicas.iter().flat_map(|r| r.claims.iter().map(|name| (r.target.namespace.clone(), name.clone())));
+        names.extend(of_replica);
     }
     facts.claims = namespaced::<PersistentVolumeClaim>(cluster, names.clone()).await;
     if matches!(wanted, Wanted::InPlace) {

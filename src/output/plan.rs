@@ -209,6 +209,7 @@ mod tests {
                 wave: 0,
                 claims: vec![0],
             }],
+            replicas: Vec::new(),
             claims: vec![Claim {
                 namespace: "demo".into(),
                 name: "data-redis-0".into(),

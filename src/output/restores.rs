@@ -15,6 +15,9 @@ use crate::pods::PodState;
 use crate::record::restore::Restore;
 use crate::typed::Typed;
 
+/// What stands for the snapshot of a claim that starts empty.
+const EMPTY: &str = "<empty>";
+
 /// The plan of a restore in place.
 pub fn plan(plan: &RestorePlan, pods: &[PodState], now: Timestamp) -> String {
     let mut text = format!(
@@ -36,7 +39,7 @@ pub fn plan(plan: &RestorePlan, pods: &[PodState], now: Timestamp) -> String {
             c.name.clone(),
             c.namespace.clone(),
             c.size.clone(),
-            c.snapshot.clone(),
+            if c.empty { EMPTY.to_owned() } else { c.snapshot.clone() },
             old.map(|v| v.name.clone()).unwrap_or_default(),
             old.map(|v| retained(&v.reclaim_policy)).unwrap_or_default(),
         ]);
@@ -133,7 +136,7 @@ pub fn result(restore: &Restore, typed: &Typed, now: Timestamp) -> String {
             c.new_volume.clone().unwrap_or_default(),
             c.old_volume.clone().unwrap_or_default(),
             c.size.clone(),
-            c.volume_snapshot.clone(),
+            if c.empty { EMPTY.to_owned() } else { c.volume_snapshot.clone() },
         ]);
     }
     let _ = writeln!(text, "{}\n", table.to_string().trim_end());

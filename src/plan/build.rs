@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::facts::{Probed, object};
 use super::targets::{Held, held};
-use super::{Detection, Facts, Plan, Request, Target, claims, estimate, holds, loose, notes, uses};
+use super::{Detection, Facts, Plan, Replica, Request, Target, claims, estimate, holds, loose, notes, replicas, uses};
 use crate::error::Refusal;
 use crate::pods::PodState;
 
@@ -27,7 +27,8 @@ pub fn plan(
 
     let probes = holds::holds(facts, detection, probes, &mut refusals);
     let held = held(facts, detection, &probes, &mut refusals);
-    let uses = uses::uses(facts, detection, &held, &mut refusals);
+    let replicas = replicas::replicas(facts, detection, &probes, &held, &mut refusals);
+    let uses = uses::uses(facts, detection, (&held, &replicas), &mut refusals);
     let mut planned = Vec::new();
     for (namespace, name) in &uses.copied {
         match claims::claim(facts, request, namespace, name) {
@@ -46,7 +47,8 @@ pub fn plan(
     }
 
     let loose = loose::loose(facts, &held, &uses, &planned);
-    let notes = notes::notes(facts, &held, &uses, &loose, &planned, request);
+    let mut notes = notes::notes(facts, &held, &uses, &loose, &planned, request);
+    notes.extend(replicas.iter().map(Replica::note));
     let mut unheld_claims: Vec<String> = loose.into_iter().map(|l| l.claim).collect();
     unheld_claims.dedup();
     let targets: Vec<Target> = held.into_iter().map(|h| target(h, &uses.copied)).collect();
@@ -57,6 +59,7 @@ pub fn plan(
         request: request.text(),
         selections: facts.selections.clone(),
         targets,
+        replicas,
         claims: planned,
         unheld: uses.unheld.into_iter().collect(),
         unheld_claims,

@@ -62,6 +62,7 @@ pub fn plan_cold(
         selections: facts.selections.clone(),
         estimate: super::estimate(planned.len(), facts.contents),
         targets,
+        replicas: Vec::new(),
         claims: planned,
         stopped,
         unheld: Vec::new(),

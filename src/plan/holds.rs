@@ -30,7 +30,7 @@ pub(super) fn holds(
     let wishes: Vec<Wish> =
         detection.targets.iter().zip(probes).map(|(t, p)| wish(facts, t, p.as_ref().ok(), refusals)).collect();
     let mut probes = probes.to_vec();
-    let light = |probe: &Probed| probe.as_ref().is_ok_and(|probe| !probe.stops_commits);
+    let light = |probe: &Probed| probe.as_ref().is_ok_and(is_light);
     let possible = |probe: &Probed| {
         let full = probe.as_ref().ok().and_then(|probe| probe.full.as_ref());
         full.is_some_and(|full| full.refused.is_empty())
@@ -53,11 +53,18 @@ pub(super) fn holds(
     probes
 }
 
+/// Whether it is held, and goes on committing meanwhile. A read replica is not held at all.
+fn is_light(probe: &Probe) -> bool {
+    !probe.stops_commits && !probe.is_replica()
+}
+
 /// What the annotation of its pod asks for; what cannot be followed is refused.
 fn wish(facts: &Facts, target: &Detected, probe: Option<&Probe>, refusals: &mut Vec<Refusal>) -> Wish {
     let is_of = |pod: &&Pod| namespace(pod) == target.namespace && name(pod) == target.pod;
     let Some(pod) = facts.pods.iter().find(is_of) else { return Wish::None };
-    let Some(asked) = annotation(pod, HOLD) else { return Wish::None };
+    let Some(asked) = annotation(pod, HOLD).filter(|_| !probe.is_some_and(Probe::is_replica)) else {
+        return Wish::None;
+    };
     let full = probe.is_some_and(|probe| probe.stops_commits);
     match asked {
         "full" if full || probe.is_none_or(|probe| probe.full.is_some()) => return Wish::Full,
@@ -78,7 +85,7 @@ fn wish(facts: &Facts, target: &Detected, probe: Option<&Probe>, refusals: &mut 
 fn several(detection: &Detection, probes: &[Probed]) -> Option<Refusal> {
     let of = detection.targets.iter().zip(probes);
     let lights: Vec<String> = of
-        .filter(|(_, probe)| probe.as_ref().is_ok_and(|probe| !probe.stops_commits))
+        .filter(|(_, probe)| probe.as_ref().is_ok_and(is_light))
         .map(|(target, _)| format!("pod/{}", target.pod))
         .collect();
     (lights.len() > 1).then(|| {

@@ -26,6 +26,7 @@ pub mod only;
 mod operators;
 pub mod protected;
 mod quota;
+mod replicas;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -148,10 +149,13 @@ pub struct Claim {
     pub new: PersistentVolumeClaim,
     /// What the new one asks for, as a Quantity.
     pub size: String,
-    /// The VolumeSnapshot.
+    /// The VolumeSnapshot; empty for a claim that starts empty.
     pub snapshot: String,
     /// Its content.
     pub content: String,
+    /// Whether it starts empty: a read replica's, which copies its restored primary.
+    #[serde(default)]
+    pub empty: bool,
 }
 
 /// A claim as it was before the restore, and its volume.
@@ -186,6 +190,9 @@ pub struct Restored {
     pub target: Target,
     /// Index of its workload.
     pub workload: usize,
+    /// Whether it has to be a read replica again, instead of what was backed up.
+    #[serde(default)]
+    pub replica: bool,
 }
 
 impl Workload {

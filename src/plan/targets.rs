@@ -34,6 +34,8 @@ pub(super) fn held(facts: &Facts, detection: &Detection, probes: &[Probed], refu
             continue;
         };
         match probed {
+            // Judged once its primary is known.
+            Ok(probe) if probe.is_replica() => {}
             Ok(probe) => {
                 let claims = directories(facts, pod, detected, probe, refusals);
                 all.push(Held { detected: detected.clone(), probe: probe.clone(), claims });

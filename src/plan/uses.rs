@@ -8,7 +8,7 @@ use super::facts::{claims_of, name, namespace, object};
 use super::loose::can_write;
 use super::place::mounts;
 use super::targets::Held;
-use super::{ADAPTER, Detection, Facts, claims};
+use super::{ADAPTER, Detection, Facts, Replica, claims};
 use crate::error::Refusal;
 use crate::pods::running_containers;
 
@@ -25,7 +25,14 @@ pub(super) struct Uses {
     pub(super) beside: BTreeSet<(String, String, String)>,
 }
 
-pub(super) fn uses(facts: &Facts, detection: &Detection, held: &[Held], refusals: &mut Vec<Refusal>) -> Uses {
+/// `known` are the databases that are held, and the read replicas.
+pub(super) fn uses(
+    facts: &Facts,
+    detection: &Detection,
+    known: (&[Held], &[Replica]),
+    refusals: &mut Vec<Refusal>,
+) -> Uses {
+    let (held, replicas) = known;
     let mut uses = Uses::default();
     for pod in &facts.pods {
         let mut open = BTreeSet::new();
@@ -34,13 +41,22 @@ pub(super) fn uses(facts: &Facts, detection: &Detection, held: &[Held], refusals
                 uses.left_out.insert((claim.into(), why));
                 continue;
             }
-            uses.copied.insert((namespace(pod).into(), claim.into()));
             let is_held = |h: &Held| h.detected.namespace == namespace(pod) && h.claims.contains(claim);
-            if !held.iter().any(is_held) {
-                open.insert((volume, claim));
+            if held.iter().any(is_held) {
+                uses.copied.insert((namespace(pod).into(), claim.into()));
+                continue;
             }
+            if replicas.iter().any(|r| r.keeps(namespace(pod), claim)) {
+                continue;
+            }
+            if replicas.iter().any(|r| r.mounts(pod, claim)) {
+                uses.left_out.insert((claim.into(), "mounted by a read replica"));
+                continue;
+            }
+            uses.copied.insert((namespace(pod).into(), claim.into()));
+            open.insert((volume, claim));
         }
-        judge(pod, &open, detection, held, &mut uses, refusals);
+        judge(pod, &open, detection, known, &mut uses, refusals);
     }
     uses
 }
@@ -50,14 +66,15 @@ fn judge(
     pod: &Pod,
     open: &BTreeSet<(&str, &str)>,
     detection: &Detection,
-    held: &[Held],
+    (held, replicas): (&[Held], &[Replica]),
     uses: &mut Uses,
     refusals: &mut Vec<Refusal>,
 ) {
     let is_of = |ns: &str, p: &str| ns == namespace(pod) && p == name(pod);
     let detected = detection.targets.iter().filter(|t| is_of(&t.namespace, &t.pod));
     let targets: BTreeSet<&str> = detected.map(|t| t.container.as_str()).collect();
-    if held.iter().filter(|h| h.is_of(pod)).count() < targets.len() {
+    let answered = held.iter().filter(|h| h.is_of(pod)).count() + replicas.iter().filter(|r| r.is_in(pod)).count();
+    if answered < targets.len() {
         // One of its databases did not answer, which is refused already: nobody knows what lies on which claim.
         return;
     }

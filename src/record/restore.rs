@@ -77,6 +77,9 @@ pub struct ClaimStatus {
     pub volume_snapshot: String,
     /// What the new claim asks for.
     pub size: String,
+    /// Whether it was made empty: a read replica's, which copies its restored primary.
+    #[serde(default)]
+    pub empty: bool,
     /// The volume with the data from before the restore; kept until the restore is deleted.
     pub old_volume: Option<String>,
     /// Its reclaim policy before the restore.
@@ -180,6 +183,7 @@ fn claim(plan: &RestorePlan, run: &Run, beside: &Beside, c: usize) -> ClaimStatu
         new_claim: of.name.clone(),
         volume_snapshot: of.snapshot.clone(),
         size: of.size.clone(),
+        empty: of.empty,
         old_volume: old.map(|v| v.name.clone()),
         old_reclaim_policy: old.map(|v| v.reclaim_policy.clone()),
         new_volume: kept.map(|v| v.name.clone()).or(new.cloned()),
@@ -231,6 +235,7 @@ pub fn of_copies(copies: &Copies, name: &str, namespace: &str, now: Timestamp) -
         new_claim: c.new_name.clone(),
         volume_snapshot: c.snapshot.clone(),
         size: c.size.clone(),
+        empty: false,
         old_volume: None,
         old_reclaim_policy: None,
         new_volume: None,

@@ -290,6 +290,7 @@ mod tests {
             size: "1Gi".into(),
             snapshot: "s".into(),
             content: "c".into(),
+            empty: false,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::plan::restore::{Restored, engine};
 use crate::platform::workload::{self, is_ready};
 use crate::protocol::Abort;
 use crate::protocol::restore::{Event, Run};
-use crate::quiescer::{Act, Answer, End, SERVES, by_name};
+use crate::quiescer::{Act, Answer, End, Quiescer, REPLICA, SERVES, by_name};
 use crate::record::entry::Detail;
 
 /// Pause between two questions.
@@ -72,6 +72,10 @@ impl Restore<'_> {
         let adapter = &of.target.adapter;
         let quiescer = by_name(adapter).ok_or_else(|| Not::Ever(format!("this version has no adapter {adapter}")))?;
         let place = self.place(of).await.map_err(Not::Yet)?;
+        // A cold backup copies replicas too.
+        if of.replica || of.target.probe.is_replica() {
+            return self.ask_replica(quiescer, &place).await;
+        }
         let recovered = self.run(&place, quiescer.recovered(&of.target.probe)).await.map_err(Not::Ever)?;
         if !recovered.ok() || recovered.out.trim() != SERVES {
             return Err(Not::Yet(said(&recovered)));
@@ -81,9 +85,24 @@ impl Restore<'_> {
         let now = quiescer
             .read_probe(&probed)
             .map_err(|reasons| Not::Yet(reasons.into_iter().map(|r| r.message).collect::<Vec<_>>().join("; ")))?;
+        if now.is_replica() {
+            return Err(Not::Yet("it is a read replica, but was the primary at the backup".into()));
+        }
         match engine::other_database(&of.target.probe, &now, self.plan.any_version) {
             Some(why) => Err(Not::Ever(why)),
             None => Ok(now.version),
+        }
+    }
+
+    /// Whether it follows a primary again: one that found its volume empty and cannot copy may serve as well, and serve
+    /// nothing.
+    async fn ask_replica(&self, quiescer: &dyn Quiescer, place: &Place) -> Result<String, Not> {
+        let probed = self.run(place, quiescer.probe()).await.map_err(Not::Ever)?;
+        match quiescer.read_probe(&probed) {
+            Ok(now) if now.role == REPLICA => Ok(now.version),
+            Ok(now) if now.is_replica() => Err(Not::Yet("it does not follow its primary yet".into())),
+            Ok(_) => Err(Not::Yet("it is no read replica any more, and serves what is not the restored data".into())),
+            Err(reasons) => Err(Not::Yet(reasons.into_iter().map(|r| r.message).collect::<Vec<_>>().join("; "))),
         }
     }
 
@@ -105,7 +124,9 @@ impl Restore<'_> {
         let name = |pod: &k8s_openapi::api::core::v1::Pod| pod.metadata.name.clone().unwrap_or_default();
         let found = pods.iter().filter(has).map(name);
         let all: Vec<String> = found.collect();
-        let pod = all.iter().find(|n| **n == target.pod).or_else(|| all.first());
+        // Any other pod of a StatefulSet is another database.
+        let renamed = matches!(self.plan.workloads[of.workload].kind.as_str(), "Deployment" | "ReplicaSet");
+        let pod = all.iter().find(|n| **n == target.pod).or_else(|| all.first().filter(|_| renamed));
         let pod = pod.ok_or_else(|| format!("no ready pod has a container {}", target.container))?;
         Ok(Place { namespace: target.namespace.clone(), pod: pod.clone(), container: target.container.clone() })
     }

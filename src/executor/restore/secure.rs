@@ -55,7 +55,12 @@ impl Restore<'_> {
         let step = |why| (Abort::Step, why);
         let volumes = self.plan.old_volumes().map(|volume| self.set_reclaim_policy(volume, "Retain"));
         all(volumes).await.map_err(step)?;
-        let contents = self.plan.claims.iter().filter(|_| copies).map(|claim| self.retain_content(&claim.content));
+        let contents = self
+            .plan
+            .claims
+            .iter()
+            .filter(|claim| copies && !claim.empty)
+            .map(|claim| self.retain_content(&claim.content));
         all(contents).await.map_err(step)?;
         let retain = Retention { when_deleted: "Retain".into(), when_scaled: "Retain".into() };
         for of in self.plan.workloads.iter().filter(|w| w.retention.is_some()) {
@@ -124,7 +129,7 @@ impl Restore<'_> {
 
     /// The same of one claim.
     async fn claim_unsafe_yet(&self, claim: &Claim, restored: bool) -> Result<Option<String>, String> {
-        if !restored {
+        if !restored && !claim.empty {
             let api: Api<VolumeSnapshotContent> = Api::all(self.cluster.api.clone());
             let content = api.get(&claim.content).await.map_err(|e| explain(&e))?;
             if content.spec.deletion_policy != "Retain" || content.metadata.deletion_timestamp.is_some() {

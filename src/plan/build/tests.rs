@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::fixture::{FAKES, facts, full, light, pod};
 use super::super::{Facts, Plan, Probed, Request, detect};
 use super::*;
-use crate::quiescer::Reason;
+use crate::quiescer::{Probe, Reason};
 
 fn request() -> Request {
     Request::new("demo", &["statefulset/db".into()], None).unwrap()
@@ -52,6 +52,61 @@ fn a_plan_of_two_databases() {
     assert!(plan.notes.is_empty() && plan.unheld.is_empty(), "{:?}", plan.notes);
     assert_eq!(plan.longest_hold(), Duration::from_secs(90));
     assert_eq!(plan.targets[0].pod_uid, "uid-a");
+}
+
+/// A pod of a StatefulSet, whose database is a replica or says what its replicas know it by.
+fn member(name: &str, claims: &[&str], role: &str, replication: &str) -> (Value, Probed) {
+    let mut value = pod(name, &["redis"], claims);
+    value["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "redis", "uid": "set", "controller": true}]);
+    let probe = full(&[&format!("/{}", claims[0])]).map(|probe| Probe {
+        role: role.into(),
+        replication: replication.into(),
+        ..probe
+    });
+    (value, probe)
+}
+
+#[test]
+fn a_read_replica_is_left_out_in_one_line() {
+    // Told by what both know; or, where nothing is told, by their workload. Independent ones are all held.
+    for (theirs, ours) in [("7f", "7f"), ("", ""), ("7f", "")] {
+        let (a, of_a) = member("r-0", &["d0"], "master", theirs);
+        let (b, of_b) = member("r-1", &["d1", "log"], "replica", ours);
+        let plan = planned(&facts(&[a, b]), &[of_a, of_b]).unwrap();
+        assert_eq!(
+            (plan.targets.len(), plan.targets[0].pod.as_str(), plan.targets[0].claims.clone()),
+            (1, "r-0", vec![0])
+        );
+        assert_eq!(plan.claims.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["d0"]);
+        let replica = &plan.replicas[0];
+        assert_eq!((replica.of.as_str(), replica.claims.as_slice()), ("demo/r-0/redis", &["d1".to_owned()][..]));
+        assert_eq!(
+            plan.notes,
+            [
+                "persistentvolumeclaim/log: is not cut (mounted by a read replica), and a restore does not replace it",
+                "pod/r-1: a read replica of demo/r-0/redis: it is not held, and persistentvolumeclaim/d1 is not cut; a \
+                 restore replaces that by an empty one, from which the replica has to start by itself"
+            ]
+        );
+    }
+    let (a, of_a) = member("r-0", &["d0"], "master", "1");
+    let (b, of_b) = member("r-1", &["d1"], "master", "2");
+    let plan = planned(&facts(&[a, b]), &[of_a, of_b]).unwrap();
+    assert_eq!((plan.targets.len(), plan.claims.len(), plan.replicas.len()), (2, 2, 0));
+}
+
+#[test]
+fn a_replica_without_its_primary_is_refused() {
+    let (a, of_a) = member("r-0", &["d0"], "master", "7f");
+    let (b, of_b) = member("r-1", &["d1"], "lost replica", "80");
+    let expected = ["pod/r-1: is a replica, and its primary is not among what is to be backed up"];
+    assert_eq!(planned(&facts(&[a, b.clone()]), &[of_a, of_b.clone()]).unwrap_err(), expected);
+    assert_eq!(planned(&facts(&[b]), &[of_b]).unwrap_err(), expected);
+    // Another kind of database, and no workload in common.
+    let (c, of_c) = member("r-1", &["d1"], "replica", "");
+    let other = pod("m-0", &["mysql"], &["my"]);
+    assert_eq!(planned(&facts(&[other, c]), &[full(&["/my"]), of_c]).unwrap_err(), expected);
 }
 
 #[test]

@@ -69,6 +69,35 @@ pub(super) fn from_snapshot(of: &Claim, now: Option<&PersistentVolumeClaim>, mak
     }
 }
 
+/// The same claim with nothing on it.
+pub(super) fn empty(now: &PersistentVolumeClaim, backup: &str, run: &str) -> PersistentVolumeClaim {
+    let mut labels = now.metadata.labels.clone().unwrap_or_default();
+    labels.retain(|key, _| !key.starts_with(OURS));
+    labels.insert(RESTORED_FROM.to_owned(), backup.to_owned());
+    labels.insert(RESTORED_BY.to_owned(), run.to_owned());
+    let spec = now.spec.clone().unwrap_or_default();
+    let requests = spec.resources.and_then(|r| r.requests);
+    PersistentVolumeClaim {
+        metadata: ObjectMeta {
+            name: now.metadata.name.clone(),
+            namespace: now.metadata.namespace.clone(),
+            labels: Some(labels),
+            annotations: Some(annotations(&now.metadata)).filter(|a| !a.is_empty()),
+            ..ObjectMeta::default()
+        },
+        // Neither volume nor source: an earlier restore may have made it from a snapshot.
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: spec.access_modes,
+            storage_class_name: spec.storage_class_name,
+            volume_mode: spec.volume_mode,
+            volume_attributes_class_name: spec.volume_attributes_class_name,
+            resources: Some(VolumeResourceRequirements { requests, ..VolumeResourceRequirements::default() }),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        status: None,
+    }
+}
+
 /// What to create to bring the old claim back: the same, with the volume named, so that nothing is provisioned.
 pub(super) fn bring_back(now: &PersistentVolumeClaim, volume: Option<&str>) -> PersistentVolumeClaim {
     let spec = now.spec.clone().map(|mut spec| {

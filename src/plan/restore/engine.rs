@@ -47,7 +47,12 @@ pub(super) fn check(
                 continue;
             }
         };
-        if let Some(why) = other_files(&target.probe, now) {
+        if now.is_replica() && !target.probe.is_replica() {
+            notes.push(format!(
+                "{object} is a read replica now, but was the primary at the backup: what gives the roles must give it that \
+                 one again, or the restore goes back"
+            ));
+        } else if let Some(why) = other_files(&target.probe, now) {
             refusals
                 .push(Refusal::new(object, why).hint("configure it as it was at the time of the backup, then restore"));
         } else if let Some(why) = other_version(&target.probe, now) {

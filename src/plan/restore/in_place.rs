@@ -10,8 +10,9 @@ use super::copy::{Wanted, check};
 use super::facts::{Facts, Found, claims_of, has_ended};
 use super::quota::Need;
 use super::source::Source;
-use super::{Claim, Old, RestorePlan, Volume, actors, engine, protected, quota, workloads};
+use super::{Claim, Old, RestorePlan, Volume, actors, engine, protected, quota, replicas, workloads};
 use crate::error::Refusal;
+use crate::plan::{Plan, Replica};
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -56,6 +57,8 @@ pub fn plan_in_place(source: &Source, facts: &Facts, asked: &Request) -> Result<
     let claims: Vec<Claim> = (0..source.plan.claims.len())
         .filter_map(|c| claim(c, source, facts, asked, &mut needs, &mut refusals, &mut notes))
         .collect();
+    let mut claims = claims;
+    claims.extend(replicas::claims(&source.plan, facts, asked, &mut needs, &mut refusals));
     quota::check(&needs, &facts.quotas, &mut refusals);
     notes.extend(actors::notes(&source.plan, &stopped, facts));
     remarks(source, &mut notes);
@@ -69,13 +72,23 @@ pub fn plan_in_place(source: &Source, facts: &Facts, asked: &Request) -> Result<
         backup: source.backup(),
         selections: source.plan.selections.clone(),
         pods: pods(source, facts).into_iter().collect(),
-        targets: workloads::targets(&source.plan, &stopped),
+        targets: workloads::targets(&source.plan, &stopped, facts),
         workloads: stopped,
         claims,
         any_version: asked.force.version,
         wait: asked.wait,
         notes,
     })
+}
+
+/// The claims that are replaced, as `NAMESPACE/NAME`: those of the backup, and its replicas'.
+pub(super) fn replaced(plan: &Plan) -> BTreeSet<String> {
+    let copied = plan.claims.iter().map(|c| format!("{}/{}", c.namespace, c.name));
+    let of_replica = |r: &Replica| {
+        let namespace = r.target.namespace.clone();
+        r.claims.iter().map(move |name| format!("{namespace}/{name}")).collect::<Vec<_>>()
+    };
+    copied.chain(plan.replicas.iter().flat_map(of_replica)).collect()
 }
 
 /// Other runs that are in the way.
@@ -91,7 +104,7 @@ pub(super) fn unfinished(facts: &Facts, namespace: &str, refusals: &mut Vec<Refu
 /// The pods of the backup, and those that mount its claims now.
 fn pods(source: &Source, facts: &Facts) -> BTreeSet<String> {
     let plan = &source.plan;
-    let claims: BTreeSet<String> = plan.claims.iter().map(|c| format!("{}/{}", c.namespace, c.name)).collect();
+    let claims = replaced(plan);
     let mut pods: BTreeSet<String> = plan.targets.iter().map(|t| format!("{}/{}", t.namespace, t.pod)).collect();
     pods.extend(plan.claims.iter().flat_map(|c| c.pods.iter().map(|pod| format!("{}/{pod}", c.namespace))));
     for pod in facts.pods.iter().filter(|pod| !has_ended(pod)) {
@@ -161,12 +174,12 @@ fn claim(
         protected::check(now, facts, refusals);
     }
     let old = now.map(|now| old(now, facts, refusals));
-    let (copy, old) = (copy?, old.map_or(Some(None), |old| old.map(Some))?);
     let need = needs.entry(of.namespace.clone()).or_default();
     if now.is_some() {
         need.remove(wanted.class, wanted.request);
     }
-    need.add(wanted.class, &copy.size);
+    need.add(wanted.class, copy.as_ref().map_or(wanted.request, |copy| &copy.size));
+    let (copy, old) = (copy?, old.map_or(Some(None), |old| old.map(Some))?);
     let make = Make { run: Some(&asked.run), backup: &source.plan.run, snapshot: &copy.snapshot, size: &copy.size };
     Some(Claim {
         namespace: of.namespace.clone(),
@@ -176,11 +189,12 @@ fn claim(
         size: copy.size,
         snapshot: copy.snapshot,
         content: copy.content,
+        empty: false,
     })
 }
 
 /// The old claim with its volume. A volume that is bound to another claim, or was lost, is no way back.
-fn old(now: &PersistentVolumeClaim, facts: &Facts, refusals: &mut Vec<Refusal>) -> Option<Old> {
+pub(super) fn old(now: &PersistentVolumeClaim, facts: &Facts, refusals: &mut Vec<Refusal>) -> Option<Old> {
     let object = format!("persistentvolumeclaim/{}", now.metadata.name.as_deref().unwrap_or_default());
     if now.metadata.deletion_timestamp.is_some() {
         refusals.push(
@@ -223,6 +237,13 @@ fn old(now: &PersistentVolumeClaim, facts: &Facts, refusals: &mut Vec<Refusal>) 
 
 /// What one should know beforehand about these databases.
 fn remarks(source: &Source, notes: &mut Vec<String>) {
+    for replica in source.plan.replicas.iter().filter(|r| !r.claims.is_empty()) {
+        notes.push(format!(
+            "pod/{}: a read replica of {}: its claim starts empty, and it has to copy its primary by itself; where it cannot, \
+             the restore goes back",
+            replica.target.pod, replica.of
+        ));
+    }
     for target in &source.plan.targets {
         if matches!(target.probe.setting("archive_mode"), "on" | "always") {
             notes.push(format!(

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Source;
 use crate::error::Refusal;
-use crate::plan::{Claim, Object, Plan, Selection, Target, Workload};
+use crate::plan::{Claim, Object, Plan, Replica, Selection, Target, Workload};
 
 /// What is asked for; nothing = all.
 #[derive(Clone, Debug, Default)]
@@ -58,7 +58,21 @@ impl Only {
                         .hint(format!("it has {}", all.join(", "))),
                 );
             }
-            let claims = (0..plan.claims.len()).filter(|&c| of.iter().any(|w| uses(w, &plan.claims[c])));
+            let claims: Vec<usize> =
+                (0..plan.claims.len()).filter(|&c| of.iter().any(|w| uses(w, &plan.claims[c]))).collect();
+            let replica = plan
+                .replicas
+                .iter()
+                .find(|r| of.iter().any(|w| w.namespace == r.target.namespace && owns(w, &r.target.pod)));
+            if let Some(replica) = replica.filter(|_| claims.is_empty()) {
+                refusals.push(
+                    Refusal::new(
+                        object.to_string(),
+                        format!("is a read replica of {}, and was not copied", replica.of),
+                    )
+                    .hint("restore its primary: the replica is made anew with it"),
+                );
+            }
             wanted.extend(claims);
         }
         for name in &self.claims {
@@ -129,7 +143,13 @@ fn part(source: &Source, wanted: &BTreeSet<usize>) -> Source {
         .map(|t| Target { claims: t.claims.iter().filter_map(renumbered).collect(), ..t.clone() });
     let claims: Vec<Claim> = wanted.iter().map(|&c| plan.claims[c].clone()).collect();
     let used = |w: &&Workload| claims.iter().any(|claim| uses(w, claim));
-    let workloads: Vec<Workload> = plan.workloads.iter().filter(used).cloned().collect();
+    let targets: Vec<Target> = targets.collect();
+    // With data from after the instant to which its primary goes back, a replica would be ahead of it.
+    let follows = |r: &&Replica| targets.iter().any(|t| t.path() == r.of);
+    let replicas: Vec<Replica> = plan.replicas.iter().filter(follows).cloned().collect();
+    let replicated =
+        |w: &&Workload| replicas.iter().any(|r| r.target.namespace == w.namespace && owns(w, &r.target.pod));
+    let workloads: Vec<Workload> = plan.workloads.iter().filter(|w| used(w) || replicated(w)).cloned().collect();
     let selections = workloads.iter().map(|w| Selection {
         namespace: w.namespace.clone(),
         object: path(w),
@@ -141,7 +161,8 @@ fn part(source: &Source, wanted: &BTreeSet<usize>) -> Source {
         proofs: wanted.iter().map(|&c| source.proofs.get(c).cloned().flatten()).collect(),
         pods: source.pods.iter().filter(|p| is_ours(&p.namespace, &p.name)).cloned().collect(),
         plan: Plan {
-            targets: targets.collect(),
+            targets,
+            replicas,
             selections: selections.collect(),
             unheld_claims: {
                 let among = |path: &&String| claims.iter().any(|c| **path == format!("{}/{}", c.namespace, c.name));

@@ -1,10 +1,11 @@
 //! Whether the workloads of the backup can be stopped and started, and whether nobody else uses their claims.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::Pod;
 
 use super::facts::{Facts, Found, WorkloadNow, claims_of, has_ended, owner_of};
+use super::in_place::replaced;
 use super::{Request, Restored, Retention, Workload, bare, operators, protected};
 use crate::error::Refusal;
 use crate::plan::{NO_ADAPTER, Plan, Target};
@@ -159,7 +160,7 @@ impl Retention {
 /// Refuses claims that pods of other workloads mount: they would be pulled away from under them. And pods of the
 /// restored workloads whose claims are not in the backup: a replica with newer data than its primary is corrupt.
 pub(super) fn users(plan: &Plan, facts: &Facts, refusals: &mut Vec<Refusal>, notes: &mut Vec<String>) {
-    let ours: BTreeSet<String> = plan.claims.iter().map(|c| format!("{}/{}", c.namespace, c.name)).collect();
+    let ours = replaced(plan);
     // A Deployment forgets its pods once they have ended.
     let deleted = |of: &&crate::plan::Workload| matches!(of.kind.as_str(), "StatefulSet" | "Pod");
     let goes = |pod: &Pod| plan.workloads.iter().filter(deleted).any(|of| owns(of, pod, facts));
@@ -275,19 +276,33 @@ pub fn pod_of<'a>(target: &Target, plan: &Plan, facts: &'a Facts) -> Option<&'a 
     named.or_else(|| ready.next().filter(|_| matches!(of.kind.as_str(), "Deployment" | "ReplicaSet")))
 }
 
-/// The databases that must have recovered, each with its workload.
-pub(super) fn targets(plan: &Plan, workloads: &[Workload]) -> Vec<Restored> {
+/// The databases that must have recovered, each with its workload; and the replicas that must follow them again.
+pub(super) fn targets(plan: &Plan, workloads: &[Workload], facts: &Facts) -> Vec<Restored> {
     let known: Vec<crate::plan::Workload> = plan.workloads.clone();
+    // A replica that was scaled away since does not come back.
+    let there = |target: &Target| {
+        let is = |pod: &Pod| {
+            pod.metadata.name.as_ref() == Some(&target.pod)
+                && pod.metadata.namespace.as_ref() == Some(&target.namespace)
+        };
+        let of = workload_of(target, &known).map(|w| &known[w]);
+        let stopped =
+            |w: &&Workload| of.is_some_and(|of| (&w.kind, &w.name) == (&of.kind, &of.name)) && w.replicas == 0;
+        facts.pods.iter().any(is) || workloads.iter().any(|w| stopped(&w))
+    };
+    let replicas = plan.replicas.iter().map(|r| &r.target).filter(|target| there(target)).map(|target| (target, true));
     plan.targets
         .iter()
+        .map(|target| (target, false))
+        .chain(replicas)
         // A cold backup copies databases of unknown kinds too: nobody can be asked whether they have recovered.
-        .filter(|target| target.adapter != NO_ADAPTER)
-        .filter_map(|target| {
+        .filter(|(target, _)| target.adapter != NO_ADAPTER)
+        .filter_map(|(target, replica)| {
             let of = &known[workload_of(target, &known)?];
             let workload = workloads
                 .iter()
                 .position(|w| (&w.namespace, &w.kind, &w.name) == (&of.namespace, &of.kind, &of.name))?;
-            Some(Restored { target: target.clone(), workload })
+            Some(Restored { target: target.clone(), workload, replica })
         })
         .collect()
 }

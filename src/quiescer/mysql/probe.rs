@@ -2,7 +2,7 @@
 
 use super::{log_interval, with_client};
 use crate::quiescer::shell::{self, Facts, reason};
-use crate::quiescer::{Act, Answer, Probe, Reason};
+use crate::quiescer::{Act, Answer, LOST_REPLICA, Probe, REPLICA, Reason};
 
 /// Where credentials are looked for; named in refusals.
 const LOOKED_AT: &str = "MARIADB_ROOT_PASSWORD, MYSQL_ROOT_PASSWORD (user: MARIADB_ROOT_USER, MYSQL_ROOT_USER, root)";
@@ -44,6 +44,7 @@ for words in 'ALL SLAVES' 'REPLICA' 'SLAVE'; do
   if status=$($limit "$@" --vertical --column-names -e "SHOW $words STATUS" 2>/dev/null); then
     echo "replication${tab}asked"
     printf '%s\n' "$status" | sed -n "s/^ *[A-Za-z]*_\(IO\|SQL\)_Running: */running$tab/p"
+    printf '%s\n' "$status" | sed -n "s/^ *\(Master\|Source\)_Server_Id: */primary_id$tab/p"
     break
   fi
 done
@@ -61,6 +62,9 @@ pub(super) fn act() -> Act {
 pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
     let facts = shell::facts(answer, '\t', LOOKED_AT).map_err(|reason| vec![reason])?;
     let reasons = obstacles(&facts);
+    if reasons.is_empty() && facts.all("running").iter().any(|running| running != "No") {
+        return Ok(replica(&facts));
+    }
     if !reasons.is_empty() {
         return Err(reasons);
     }
@@ -80,6 +84,7 @@ pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
     Ok(Probe {
         version: facts.get("version").to_owned(),
         role: "primary".into(),
+        replication: facts.get("server_id").to_owned(),
         stops_commits: true,
         data_dirs: facts.dirs(),
         settings: facts.settings(SETTINGS),
@@ -91,6 +96,20 @@ pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
         notes,
         full: None,
     })
+}
+
+/// One that is stopped counts as a primary: it can be written to, and says nothing of what it will do.
+fn replica(facts: &Facts) -> Probe {
+    let follows = facts.all("running").iter().all(|running| running == "Yes");
+    Probe {
+        version: facts.get("version").to_owned(),
+        role: if follows { REPLICA } else { LOST_REPLICA }.into(),
+        // Its primary's: 0 until it was connected once.
+        replication: Some(facts.get("primary_id")).filter(|id| *id != "0").unwrap_or_default().to_owned(),
+        data_dirs: facts.dirs(),
+        settings: facts.settings(SETTINGS),
+        ..Probe::default()
+    }
 }
 
 /// Reasons that lie in the server's role, rights and settings.
@@ -117,8 +136,6 @@ fn obstacles(facts: &Facts) -> Vec<Reason> {
             )
             .in_data(),
         );
-    } else if facts.all("running").iter().any(|running| running != "No") {
-        reasons.push(reason("the server is a running replica", "back up its primary instead").in_data());
     }
     if is("wsrep_on", "ON") {
         reasons.push(reason(

@@ -29,6 +29,17 @@ fn a_primary_is_accepted() {
 }
 
 #[test]
+fn a_running_replica_is_told_with_its_directories() {
+    let replica = probe(&Mysql, "mariadb/probe-replica");
+    assert_eq!((replica.role.as_str(), replica.replication.as_str()), ("lost replica", ""), "it is connecting");
+    assert_eq!(replica.data_dirs, ["/tmp/dbs/my/data"]);
+    let follows = with("mariadb/probe-replica", "running\tConnecting", "primary_id\t7\nrunning\tYes");
+    let follows = Mysql.read_probe(&follows).unwrap();
+    assert_eq!((follows.role.as_str(), follows.replication.as_str()), ("replica", "7"));
+    assert_eq!((good().role.as_str(), good().replication.as_str()), ("primary", "1"));
+}
+
+#[test]
 fn directories_outside_are_reported() {
     let probe = probe(&Mysql, "mariadb/probe-no-binlog");
     let expected = ["data", "elsewhere", "redo", "undo", "undo/app"].map(|dir| format!("/tmp/dbs/my2/{dir}"));
@@ -38,7 +49,6 @@ fn directories_outside_are_reported() {
 #[test]
 fn what_cannot_be_held_is_refused_with_its_reason() {
     for (fixture, words) in [
-        ("mariadb/probe-replica", "a running replica"),
         ("mariadb/probe-unprivileged", "RELOAD"),
         ("mariadb/probe-unprivileged", "does not tell whether it is a replica"),
         ("mariadb/probe-login-refused", "Access denied"),

@@ -3,7 +3,7 @@
 use super::full::{DATABASES, NAMES, TABLES};
 use super::{APP, with_client};
 use crate::quiescer::shell::{self, Facts, reason};
-use crate::quiescer::{Act, Answer, Full, Probe, Reason};
+use crate::quiescer::{Act, Answer, Full, Probe, REPLICA, Reason};
 
 /// Where credentials are looked for; named in refusals.
 const LOOKED_AT: &str = "POSTGRESQL_POSTGRES_PASSWORD, POSTGRESQL_ADMIN_PASSWORD, POSTGRES_USER, \
@@ -65,6 +65,16 @@ pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
     if facts.get("server_version_num").parse::<u32>().unwrap_or(0) < 100_000 {
         reasons.push(Reason::new(format!("PostgreSQL {} is older than 10", facts.get("version"))));
     }
+    if is("recovery", "t") && !facts.get("data_directory").is_empty() {
+        return Ok(Probe {
+            version: facts.get("version").to_owned(),
+            role: REPLICA.into(),
+            replication: facts.get("system_identifier").to_owned(),
+            data_dirs: facts.dirs(),
+            settings: facts.settings(SETTINGS),
+            ..Probe::default()
+        });
+    }
     if !is("recovery", "f") {
         reasons.push(reason("the server is in recovery: a replica", "back up its primary instead").in_data());
     }
@@ -107,6 +117,7 @@ pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
     Ok(Probe {
         version: facts.get("version").to_owned(),
         role: "primary".into(),
+        replication: facts.get("system_identifier").to_owned(),
         stops_commits: false,
         data_dirs: facts.dirs(),
         settings: facts.settings(SETTINGS),

@@ -29,9 +29,17 @@ fn every_tablespace_is_reported_where_it_really_lies() {
 }
 
 #[test]
+fn a_standby_is_told_with_its_directories_and_whom_it_follows() {
+    let standby = probe(&Postgres, "postgres/probe-replica");
+    assert_eq!((standby.role.as_str(), standby.replication.as_str()), ("replica", "7710376134777660746"));
+    assert_eq!(standby.data_dirs, ["/tmp/dbs/pg/standby", "/tmp/dbs/pg/standby/pg_wal"]);
+    let primary = probe(&Postgres, "postgres/probe");
+    assert!(!primary.is_replica() && primary.replication == primary.setting("system_identifier"));
+}
+
+#[test]
 fn what_cannot_be_held_is_refused_with_its_reason() {
     for (fixture, words) in [
-        ("postgres/probe-replica", "a replica"),
         ("postgres/probe-fsync-off", "fsync is off"),
         ("postgres/probe-unprivileged", "may not read data_directory"),
         ("postgres/probe-login-refused", "password authentication failed"),

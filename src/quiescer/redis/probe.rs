@@ -2,7 +2,7 @@
 
 use super::{rdb, with_client};
 use crate::quiescer::shell::{self, reason};
-use crate::quiescer::{Act, Answer, Probe, Reason};
+use crate::quiescer::{Act, Answer, LOST_REPLICA, Probe, REPLICA, Reason};
 
 /// Where credentials are looked for; named in refusals.
 const LOOKED_AT: &str = "REDIS_PASSWORD, REDIS_MASTER_PASSWORD, VALKEY_PASSWORD, REDISCLI_AUTH (the default user)";
@@ -14,7 +14,7 @@ const SETTINGS: &str = "appendonly dir dbfilename appenddirname appendfilename a
 /// The witness tried for two seconds: who does not answer it, but answers INFO, is paused already.
 const PROBE: &str = r#"info=$($limit "$@" INFO | tr -d '\r') || exit
 case $info in *redis_version:*) ;; *) printf '%s\n' "$info" >&2; exit 3;; esac
-printf '%s\n' "$info" | sed -n '/^redis_version:/p; /^valkey_version:/p; /^role:/p; /^loading:/p; /^async_loading:/p; /^aof_/p; /^rdb_/p; /^cluster_enabled:/p; /^connected_slaves:/p; /^redis_mode:/p'
+printf '%s\n' "$info" | sed -n '/^redis_version:/p; /^valkey_version:/p; /^role:/p; /^loading:/p; /^async_loading:/p; /^aof_/p; /^rdb_/p; /^cluster_enabled:/p; /^connected_slaves:/p; /^redis_mode:/p; /^master_replid:/p; /^master_link_status:/p'
 for name in appendonly dir dbfilename appenddirname appendfilename appendfsync save aof-use-rdb-preamble; do
   printf '%s:%s\n' "$name" "$($limit "$@" CONFIG GET "$name" | sed -n 2p)"
 done | sed 's/^aof-use-rdb-preamble:/aof_use_rdb_preamble:/'
@@ -33,6 +33,9 @@ pub(super) fn act() -> Act {
 /// Reads its answer.
 pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
     let facts = shell::facts(answer, ':', LOOKED_AT).map_err(|reason| vec![reason])?;
+    if facts.get("role") == "slave" && !facts.get("dir_real").is_empty() {
+        return Ok(replica(&facts));
+    }
     let reasons = obstacles(&facts);
     if !reasons.is_empty() {
         return Err(reasons);
@@ -57,10 +60,10 @@ pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
     if facts.get("aof_rewrite_in_progress") != "0" || facts.get("aof_rewrite_scheduled") != "0" {
         notes.push("the append-only file is being rewritten; its end is waited for".into());
     }
-    let valkey = facts.get("valkey_version");
     Ok(Probe {
-        version: if valkey.is_empty() { facts.get("redis_version").to_owned() } else { format!("{valkey}-valkey") },
+        version: version(&facts),
         role: "master".into(),
+        replication: facts.get("master_replid").to_owned(),
         stops_commits: true,
         data_dirs: vec![facts.get("dir_real").to_owned()],
         settings: facts.settings(SETTINGS),
@@ -69,6 +72,25 @@ pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
         notes,
         full: None,
     })
+}
+
+fn version(facts: &shell::Facts) -> String {
+    match facts.get("valkey_version") {
+        "" => facts.get("redis_version").to_owned(),
+        valkey => format!("{valkey}-valkey"),
+    }
+}
+
+/// It has its master's id as soon as it followed it once.
+fn replica(facts: &shell::Facts) -> Probe {
+    Probe {
+        version: version(facts),
+        role: if facts.get("master_link_status") == "down" { LOST_REPLICA } else { REPLICA }.into(),
+        replication: facts.get("master_replid").to_owned(),
+        data_dirs: vec![facts.get("dir_real").to_owned()],
+        settings: facts.settings(SETTINGS),
+        ..Probe::default()
+    }
 }
 
 /// Reasons that lie in the server's version, role and persistence.

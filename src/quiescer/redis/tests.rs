@@ -26,9 +26,22 @@ fn a_master_with_its_file_is_accepted() {
 }
 
 #[test]
+fn a_replica_is_told_with_its_directory() {
+    let replica = probe(&Redis, "redis/probe-replica");
+    assert!(replica.is_replica() && !good().is_replica());
+    assert_eq!((replica.role.as_str(), replica.data_dirs.as_slice()), ("replica", &["/tmp/dbs/rd2".to_owned()][..]));
+    let told = with("redis/probe-replica", "role:slave", "role:slave\nmaster_replid:7f\nmaster_link_status:down");
+    let lost = Redis.read_probe(&told).unwrap();
+    assert_eq!((lost.role.as_str(), lost.replication.as_str()), ("lost replica", "7f"));
+    assert_eq!(
+        Redis.read_probe(&with("redis/probe", "role:master", "role:master\nmaster_replid:7f")).unwrap().replication,
+        "7f"
+    );
+}
+
+#[test]
 fn what_cannot_be_held_is_refused_with_its_reason() {
     for (fixture, words) in [
-        ("redis/probe-replica", "a replica"),
         ("redis/probe-paused", "paused already"),
         ("redis/probe-no-password", "NOAUTH"),
         ("redis/probe-wrong-password", "WRONGPASS"),

@@ -131,3 +131,76 @@ fn a_pod_that_something_controls_is_refused() {
         assert!(refused.len() == 1 && refused[0].contains(&format!("managed by {owner}")), "{refused:?}");
     }
 }
+
+/// A primary and its replica, each with a claim, of one StatefulSet.
+fn replicated() -> (Source, Facts) {
+    let (mut source, mut facts) = (source(), facts());
+    source.plan.replicas = vec![from(json!({"of": "demo/pg-0/db", "claims": ["data-pg-1"],
+        "target": {"namespace": "demo", "pod": "pg-1", "podUid": "r", "container": "db", "adapter": "postgres", "wave": 0,
+            "claims": [], "probe": {"version": "15.3", "role": "replica", "stopsCommits": false, "dataDirs": [],
+                "settings": [], "notes": []}}}))];
+    let mut second = with(claim(), "/metadata/name", json!("data-pg-1"));
+    second["metadata"]["uid"] = json!("second");
+    second["spec"]["volumeName"] = json!("pv-second");
+    // Made by an earlier restore from a snapshot that may be gone.
+    second["spec"]["dataSource"] =
+        json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "gone"});
+    facts.claims.insert("demo/data-pg-1".into(), Found::Yes(Box::new(from(second))));
+    let volume = json!({"metadata": {"name": "pv-second", "uid": "v2"},
+        "spec": {"persistentVolumeReclaimPolicy": "Delete", "claimRef": {"uid": "second"}}});
+    facts.volumes.insert("pv-second".into(), Found::Yes(Box::new(from(volume))));
+    let volumes = json!([{"name": "d", "persistentVolumeClaim": {"claimName": "data-pg-1"}}]);
+    facts.pods.push(from(with(with(pod(), "/spec/volumes", volumes), "/metadata/name", json!("pg-1"))));
+    let now = WorkloadNow { replicas: 2, ..workload() };
+    facts.workloads = BTreeMap::from([("demo/StatefulSet/pg".to_owned(), Found::Yes(Box::new(now)))]);
+    (source, facts)
+}
+
+#[test]
+fn a_replicas_claim_is_replaced_by_an_empty_one() {
+    let (source, mut facts) = replicated();
+    let plan = in_place(&source, &facts).unwrap();
+    let claim = &plan.claims[1];
+    assert_eq!((claim.name.as_str(), claim.empty, claim.size.as_str()), ("data-pg-1", true, "2Gi"));
+    assert_eq!(claim.old_volume().unwrap().name, "pv-second");
+    let spec = claim.new.spec.as_ref().unwrap();
+    assert!(spec.data_source.is_none() && spec.data_source_ref.is_none() && spec.volume_name.is_none());
+    assert_eq!(spec.storage_class_name.as_deref(), Some("fast"));
+    assert_eq!(claim.new.metadata.labels.as_ref().unwrap()[RESTORED_BY], "r1");
+    let targets: Vec<_> = plan.targets.iter().map(|t| (t.target.pod.as_str(), t.replica)).collect();
+    assert_eq!(targets, [("pg-0", false), ("pg-1", true)]);
+    assert_eq!(plan.leased().len(), 2, "nobody else may work with the replica meanwhile");
+    assert!(plan.notes.iter().any(|n| n.contains("pod/pg-1: a read replica of demo/pg-0/db")), "{:?}", plan.notes);
+
+    // Its claim may be gone, and it may have been scaled away: then it is nobody's business.
+    facts.claims.insert("demo/data-pg-1".into(), Found::No);
+    facts.pods.pop();
+    let plan = in_place(&source, &facts).unwrap();
+    assert_eq!((plan.claims.len(), plan.targets.len()), (1, 1));
+}
+
+#[test]
+fn a_replicas_claim_that_could_not_be_replaced_is_refused_too() {
+    let (source, mut facts) = replicated();
+    facts.volumes.insert("pv-second".into(), Found::No);
+    assert_eq!(refused(&source, &facts), ["persistentvolumeclaim/data-pg-1: its volume pv-second is gone"]);
+    let (source, mut facts) = replicated();
+    facts.probes = vec![Ok(Probe { role: "replica".into(), ..Probe::default() })];
+    let notes = in_place(&source, &facts).unwrap().notes;
+    assert!(notes.iter().any(|n| n.contains("pod/pg-0 is a read replica now")), "{notes:?}");
+}
+
+#[test]
+fn a_part_of_a_backup_takes_its_replicas_along() {
+    let (mut source, _) = replicated();
+    let mut set = source.plan.workloads[0].clone();
+    set.name = "reads".into();
+    source.plan.workloads.push(set);
+    source.plan.replicas[0].target.pod = "reads-0".into();
+    let only =
+        |name: &str| only::Only { workloads: vec![crate::plan::Object::read(name).unwrap()], claims: Vec::new() };
+    let part = only("sts/pg").of(&source).unwrap();
+    assert_eq!((part.plan.workloads.len(), part.plan.replicas.len()), (2, 1), "else it would be ahead of its primary");
+    let refusals = only("sts/reads").of(&source).unwrap_err();
+    assert!(refusals[0].message.contains("is a read replica of demo/pg-0/db"), "{refusals:?}");
+}
