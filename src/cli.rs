@@ -157,6 +157,9 @@ pub struct RestoreFromSnapshot {
     /// Restore although image or engine are of another major version now than at the backup
     #[arg(long, conflicts_with_all = ["resume", "undo", "claims_only"])]
     pub force_version: bool,
+    /// Delete the old volumes with their storage once the restore has succeeded: it cannot be undone then
+    #[arg(long, conflicts_with_all = ["resume", "undo", "claims_only"])]
+    pub discard_old: bool,
     /// Do not ask
     #[arg(short = 'y', long)]
     pub yes: bool,

@@ -124,7 +124,7 @@ async fn in_place(
     progress.say(&text);
     if !args.yes {
         progress.done();
-        confirm(&restores::question(&plan, clock.now()))?;
+        confirm(&restores::question(&plan, args.discard_old, clock.now()))?;
     }
     // What moved was taken away for the question.
     let progress = &Progress::new();
@@ -138,11 +138,12 @@ async fn in_place(
     };
     // The signals' task keeps what moves alive: the error would be written onto its line.
     let leases = taken.inspect_err(|_| progress.done())?;
-    let ended = lead(cluster, source, (&plan, &asked), &leases, signals, clock, progress).await;
+    let ended = lead(cluster, (source, args.discard_old), (&plan, &asked), &leases, signals, clock, progress).await;
     give_back(leases, progress).await;
     progress.done();
-    let (outcome, aborted) = ended?;
+    let Ended { outcome, aborted, discarded } = ended?;
     print(cluster, &plan.namespace, &plan.run, args.output.output).await?;
+    discarded?;
     Ok(match outcome {
         Outcome::Restored => ExitCode::Done,
         Outcome::Stuck => ExitCode::Held,
@@ -164,16 +165,24 @@ async fn print(cluster: &Cluster, namespace: &str, run: &str, format: Format) ->
     Ok(restore.status.outcome)
 }
 
-/// Runs the restore, once it is ours alone.
+/// What came of a restore.
+struct Ended {
+    outcome: Outcome,
+    aborted: Option<Abort>,
+    /// Whether the old volumes are gone, if that was asked for.
+    discarded: Result<(), Error>,
+}
+
+/// Runs the restore, once it is ours alone; and deletes the old volumes afterwards, if that is asked for.
 async fn lead(
     cluster: &Cluster,
-    source: &Source,
+    (source, discard_old): (&Source, bool),
     (shown, asked): (&RestorePlan, &Request),
     leases: &Leases,
     signals: Signals,
     clock: Clock,
     progress: &Progress,
-) -> Result<(Outcome, Option<Abort>), Error> {
+) -> Result<Ended, Error> {
     // A question may stand for an hour, and another run may have ended just before our lease.
     let plan = planned(cluster, source, asked, shown.created).await?;
     if (&plan.workloads, &plan.claims) != (&shown.workloads, &shown.claims) {
@@ -194,7 +203,10 @@ async fn lead(
     let ended = execute(&mut log, &mut hands).await;
     let _ = log.written().await;
     match ended {
-        Ok(outcome) => Ok((outcome, log.run.aborted())),
+        Ok(outcome) => {
+            let discarded = if discard_old { hands.discard_old(&log).await } else { Ok(()) };
+            Ok(Ended { outcome, aborted: log.run.aborted(), discarded })
+        }
         Err(stop) => Err(stopped(cluster, &hands.plan, stop)),
     }
 }

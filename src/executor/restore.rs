@@ -25,6 +25,7 @@ use crate::record::entry::Detail;
 mod claims;
 mod compare;
 mod copies;
+mod discard;
 mod recover;
 mod restored;
 mod secure;
@@ -33,7 +34,7 @@ mod stored;
 
 pub use copies::make_copies;
 pub use source::{overlapping, source, undoable};
-pub use stored::{RestoreJournal, Way, delete, is_open, lead, record, stopped, thaw_command};
+pub use stored::{RestoreJournal, Way, delete, discarded, is_open, lead, record, stopped, thaw_command};
 
 /// How long stopping may take beyond the pods' own grace period: detaching a volume takes its time.
 const STOPPING: Duration = Duration::from_secs(180);

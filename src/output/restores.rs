@@ -67,10 +67,17 @@ fn retained(policy: &str) -> String {
 }
 
 /// What is asked before anything is stopped.
-pub fn question(plan: &RestorePlan, now: Timestamp) -> String {
+pub fn question(plan: &RestorePlan, discard_old: bool, now: Timestamp) -> String {
     let names: Vec<String> = plan.workloads.iter().map(Workload::path).collect();
+    let volumes: Vec<&str> = plan.old_volumes().map(|v| v.name.as_str()).collect();
+    let afterwards = if discard_old && !volumes.is_empty() {
+        format!(", and these are deleted when it has succeeded: {}; this cannot be undone", volumes.join(", "))
+    } else {
+        String::new()
+    };
     format!(
-        "stop {} and put the data of {:.0} back, {} ago? everything written since then will only be on the old volumes",
+        "stop {} and put the data of {:.0} back, {} ago? everything written since then will only be on the old \
+         volumes{afterwards}",
         names.join(", "),
         plan.backup.instant,
         age(Some(plan.backup.instant), now)
@@ -176,7 +183,16 @@ pub fn outcome(restore: &Restore, typed: &Typed) -> String {
         text
     };
     let claims = |phase: &'static str| status.claims.iter().filter(move |c| c.volume == phase);
-    if status.outcome == "Restored" {
+    if status.outcome == "Restored" && status.old_volumes != "kept" {
+        let names: Vec<&str> = claims("New").filter_map(|c| c.old_volume.as_deref()).collect();
+        if status.old_volumes == "discarded" {
+            let _ = write!(text, "\nthe old volumes were deleted: {}", names.join(", "));
+        } else {
+            let delete = typed.command("delete", &metadata.name, &metadata.namespace);
+            let _ =
+                write!(text, "\nthe old volumes are not all deleted yet: {}\nfinish with: {delete}", names.join(", "));
+        }
+    } else if status.outcome == "Restored" {
         let old = claims("New").filter_map(|c| Some((c.old_volume.as_deref()?, c.old_reclaim_policy.as_deref())));
         text.push_str(&unused("old", old.collect()));
         if claims("New").any(|c| c.old_volume.is_some()) {

@@ -58,9 +58,16 @@ pub struct Status {
     pub pods: Pods,
     /// Whether policies are not what they were, beside the reclaim policies of old volumes that are not in use.
     pub policies_pending: bool,
+    /// What became of the old volumes by `--discard-old`: `kept`, `discarded`, or `pending` as long as some are left.
+    #[serde(default = "kept")]
+    pub old_volumes: String,
     /// What the plan remarked, one line each.
     #[serde(default)]
     pub notes: Vec<String>,
+}
+
+fn kept() -> String {
+    "kept".into()
 }
 
 /// One claim.
@@ -133,6 +140,8 @@ pub struct Beside {
     pub volumes: BTreeMap<String, String>,
     /// Those that stay after the way back, as they were before they were told to.
     pub kept: BTreeMap<String, Volume>,
+    /// The old volumes that were to be deleted, and whether they are gone.
+    pub discarded: BTreeMap<String, bool>,
 }
 
 /// The record of a restore in place, from its journal.
@@ -162,11 +171,20 @@ pub fn record(plan: &RestorePlan, entries: &[Entry<Event>], beside: Beside) -> R
             reason: reason(entries, outcome),
             claims,
             workloads: workloads.collect(),
+            old_volumes: old_volumes(&beside.discarded),
             pods: Pods { before: beside.before, after: beside.after, differences },
             policies_pending: run.has_leftovers(),
             notes: plan.notes.clone(),
         },
     })
+}
+
+fn old_volumes(discarded: &BTreeMap<String, bool>) -> String {
+    match (discarded.is_empty(), discarded.values().all(|gone| *gone)) {
+        (true, _) => kept(),
+        (false, true) => "discarded".into(),
+        (false, false) => "pending".into(),
+    }
 }
 
 fn claim(plan: &RestorePlan, run: &Run, beside: &Beside, c: usize) -> ClaimStatus {
@@ -254,6 +272,7 @@ pub fn of_copies(copies: &Copies, name: &str, namespace: &str, now: Timestamp) -
             workloads: Vec::new(),
             pods: Pods::default(),
             policies_pending: false,
+            old_volumes: kept(),
             notes: copies.notes.clone(),
         },
     }

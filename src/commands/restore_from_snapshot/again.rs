@@ -6,7 +6,7 @@ use super::super::delete::confirm;
 use crate::cli::RestoreFromSnapshot;
 use crate::cluster::client::Cluster;
 use crate::error::{Error, ExitCode};
-use crate::executor::restore::{RestoreJournal, Way, lead, undoable};
+use crate::executor::restore::{RestoreJournal, Way, discarded, lead, undoable};
 use crate::executor::signals::Signals;
 use crate::journal::{Kind, Stored};
 use crate::lease::Take;
@@ -50,6 +50,9 @@ pub(super) async fn undo(
 ) -> Result<ExitCode, Error> {
     let (stored, journal) = found(cluster, name).await?;
     let run = &journal.run;
+    if !journal.discarded().is_empty() {
+        return Err(Error::refusals(vec![discarded(&stored.run)]));
+    }
     if run.is_fixed() {
         undoable(cluster, &journal.plan, Timestamp::now()).await?;
     }

@@ -1,5 +1,6 @@
 //! A restore's journal: reading it, finishing what a dead process left, and giving up what it kept.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -9,11 +10,12 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::discard::DISCARDED;
 use super::restored::KEPT;
 use super::{Restore, undoable};
 use crate::clock::Clock;
 use crate::cluster::client::{Cluster, Persisted, explain, is_not_found, persist};
-use crate::error::{Error, ExitCode};
+use crate::error::{Error, ExitCode, Refusal};
 use crate::executor::signals::Signals;
 use crate::executor::{Log, Stop, execute};
 use crate::journal::{self, Loaded, Stored};
@@ -65,6 +67,7 @@ impl RestoreJournal {
             after: self.key("pods.after"),
             volumes: self.key("volumes"),
             kept: self.key(KEPT),
+            discarded: self.discarded(),
         }
     }
 
@@ -72,9 +75,20 @@ impl RestoreJournal {
         self.loaded.keys.get(key).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
     }
 
+    /// The old volumes that were to be deleted with their storage, and whether they are gone. With any there is no way
+    /// back any more.
+    pub fn discarded(&self) -> BTreeMap<String, bool> {
+        self.key(DISCARDED)
+    }
+
     /// The volumes that are not in use any more: the old ones after a restore, the restored ones after the way back.
     pub fn unused(&self) -> Vec<Volume> {
+        let discarded = self.discarded();
+        let left = |volume: &Volume| Volume { reclaim_policy: "Delete".into(), ..volume.clone() };
         match self.run.outcome() {
+            Some(Outcome::Restored) if !discarded.is_empty() => {
+                self.plan.old_volumes().filter(|v| discarded.get(&v.name) == Some(&false)).map(left).collect()
+            }
             Some(Outcome::Restored) => self.plan.old_volumes().cloned().collect(),
             Some(Outcome::RestoredOldVolumes) => self.beside().kept.into_values().collect(),
             _ => Vec::new(),
@@ -198,6 +212,9 @@ async fn led(
         return Ok(());
     }
     if events.contains(&Event::UndoIntended) {
+        if !found.discarded().is_empty() {
+            return Err(Error::refusals(vec![discarded(&found.plan.run)]));
+        }
         // A question may stand for an hour, and another run may have ended just before our lease.
         undoable(cluster, &found.plan, clock.now()).await?;
     }
@@ -215,6 +232,14 @@ async fn led(
         Ok(outcome) => over(cluster, &hands.plan, outcome),
         Err(stop) => Err(stopped(cluster, &hands.plan, stop)),
     }
+}
+
+/// Why there is no way back any more.
+pub fn discarded(run: &str) -> Refusal {
+    Refusal::new(
+        format!("restore/{run}"),
+        "its old volumes were deleted, as --discard-old asked: there is nothing to go back to",
+    )
 }
 
 /// Only `Stuck` is no end.
@@ -279,7 +304,12 @@ pub async fn delete(
 }
 
 /// Whether the volume is gone; if not, it is to stay.
-async fn give_up(cluster: &Cluster, volume: &Volume, until: Instant, tell: &impl Fn(&str)) -> Result<bool, String> {
+pub(super) async fn give_up(
+    cluster: &Cluster,
+    volume: &Volume,
+    until: Instant,
+    tell: &impl Fn(&str),
+) -> Result<bool, String> {
     let api: Api<PersistentVolume> = Api::all(cluster.api.clone());
     let name = format!("persistentvolume/{}", volume.name);
     let patch = Patch::Merge(json!({
