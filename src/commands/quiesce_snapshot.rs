@@ -8,8 +8,9 @@ use super::{finish, print};
 use crate::cli::QuiesceSnapshot;
 use crate::clock::Clock;
 use crate::cluster::client::Cluster;
-use crate::error::{Error, ExitCode};
+use crate::error::{Error, ExitCode, Refusal};
 use crate::executor::backup::Backup;
+use crate::executor::restore::restoring;
 use crate::executor::signals::Signals;
 use crate::executor::{Log, Stop, execute};
 use crate::journal::{self, Kind, New};
@@ -36,6 +37,10 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
     let id = run_id(clock.now());
     let planned = Box::pin(preflight::planned(cluster, &request, &id, clock.now())).await?;
     let plan = planned.plan.clone();
+    let being_restored = being_restored(cluster, &plan).await?;
+    if !being_restored.is_empty() {
+        return Err(Error::refusals(being_restored));
+    }
     let text = output::plan::plan(&plan, &planned.pods, clock.now());
     if args.dry_run {
         progress.done();
@@ -83,6 +88,18 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
     progress.done();
     let held = !log.run.may_be_held().is_empty();
     report(cluster, &plan, ended.map_err(|stop| (stop, held)), interrupted, format).await
+}
+
+/// Restores that are not over, of what is to be copied.
+async fn being_restored(cluster: &Cluster, plan: &Plan) -> Result<Vec<Refusal>, Error> {
+    let claims = plan.claims.iter().map(|c| (c.namespace.as_str(), c.name.as_str())).collect();
+    let runs = restoring(cluster, &plan.namespace, &claims).await?;
+    let refusal = |run: String| {
+        let thaw = cluster.typed.thaw(&run, &plan.namespace);
+        Refusal::new(format!("run/{run}"), "it restores the same claims and is not finished")
+            .hint(format!("wait for its end; if its process died, `{thaw}` brings it there"))
+    };
+    Ok(runs.into_iter().map(refusal).collect())
 }
 
 /// Prints what came of the run, and says it by the exit code. A run that did not come to its end says whether something

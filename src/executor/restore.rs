@@ -33,7 +33,7 @@ mod source;
 mod stored;
 
 pub use copies::make_copies;
-pub use source::{overlapping, source, undoable};
+pub use source::{overlapping, restoring, source, undoable};
 pub use stored::{RestoreJournal, Way, delete, discarded, is_open, lead, record, stopped, thaw_command};
 
 /// How long stopping may take beyond the pods' own grace period: detaching a volume takes its time.

@@ -335,6 +335,18 @@ mod tests {
     }
 
     #[test]
+    fn what_became_of_the_old_volumes_is_told() {
+        let gone = |gone: &[bool]| {
+            let names = gone.iter().enumerate().map(|(n, gone)| (format!("pv-{n}"), *gone));
+            old_volumes(&names.collect())
+        };
+        assert_eq!(
+            (gone(&[]), gone(&[true, false]), gone(&[true, true])),
+            ("kept".into(), "pending".into(), "discarded".into())
+        );
+    }
+
+    #[test]
     fn an_impossible_journal_is_damaged() {
         let entry = Entry { at: Timestamp::UNIX_EPOCH, event: Event::Started, detail: Detail::default() };
         let damaged = record(&bound(), &[entry], Beside::default()).unwrap_err();

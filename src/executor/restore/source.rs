@@ -61,6 +61,25 @@ pub async fn undoable(cluster: &Cluster, plan: &RestorePlan, now: Timestamp) -> 
     if refusals.is_empty() { Ok(()) } else { Err(Error::refusals(refusals)) }
 }
 
+/// Unfinished restores of these claims, by namespace and name. A backup in the middle of one would be of neither data; and
+/// the leases of both are of pods, which a Deployment names anew at every start.
+pub async fn restoring(
+    cluster: &Cluster,
+    namespace: &str,
+    claims: &BTreeSet<(&str, &str)>,
+) -> Result<Vec<String>, Error> {
+    let open = runs::open(cluster, Some(namespace)).await?;
+    let restores = open.into_iter().filter(|stored| {
+        // One that only has policies to put back yet is in nobody's way.
+        let ours = |r: RestoreJournal| {
+            (!r.run.is_finished() || r.run.may_be_down())
+                && r.plan.claims.iter().any(|c| claims.contains(&(c.namespace.as_str(), c.name.as_str())))
+        };
+        stored.kind == Some(Kind::Restore) && RestoreJournal::read(stored).map_or(true, ours)
+    });
+    Ok(restores.map(|stored| stored.run).collect())
+}
+
 /// Unfinished runs, other than `run`, about these claims, by namespace and name. One that cannot be read is about
 /// everything.
 pub async fn overlapping(

@@ -15,6 +15,8 @@ pub(super) fn pause(owner: &str, namespace: &str) -> String {
         "core.strimzi.io" => scale("deployment (strimzi-cluster-operator)"),
         // Its own `pause` would stop the pods and start them again by itself.
         percona if percona.ends_with("percona.com") => scale("deployment (percona-…-operator)"),
+        // A Job's pod, a static one.
+        "" | "batch" => format!("see that {owner} makes no pod meanwhile"),
         _ => format!("pause what reconciles {owner}: {}", scale("deployment")),
     }
 }
@@ -39,7 +41,7 @@ mod tests {
             ("perconaxtradbcluster.pxc.percona.com/c", "percona"),
             ("strimzipodset.core.strimzi.io/k", "strimzi-cluster-operator"),
             ("thing.example.com/x", "pause what reconciles thing.example.com/x: scale its operator's deployment to 0"),
-            ("job/dump", "pause what reconciles job/dump"),
+            ("job.batch/dump", "see that job.batch/dump makes no pod meanwhile"),
         ] {
             assert!(pause(owner, "db").contains(part), "{}", pause(owner, "db"));
         }
