@@ -45,6 +45,8 @@ mod two_runs;
 mod undo;
 #[path = "on_cluster/without_parts.rs"]
 mod without_parts;
+#[path = "on_cluster/workloads.rs"]
+mod workloads;
 
 /// How often: a sample, or the full row of `CONSISTENT_BACKUP_FULL=1`.
 fn times(sample: usize, full: usize) -> usize {

@@ -178,7 +178,7 @@ impl Scene {
         }
         this.run(&["delete", "pods", "--all", "--grace-period=0", "--force", "--wait=false"]);
         this.run(&["delete", "namespace", space, "--wait=false"]);
-        let beside = "volumesnapshotclasses,clusterroles,clusterrolebindings";
+        let beside = "volumesnapshotclasses,storageclasses,clusterroles,clusterrolebindings";
         this.run(&["delete", beside, "-l", &format!("test={space}"), "--wait=false"]);
     }
 }
