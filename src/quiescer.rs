@@ -81,6 +81,9 @@ pub trait Quiescer: Sync {
     /// Reads the answers of `release`.
     fn read_release(&self, answers: &[Answer]) -> Released;
 
+    /// What a clean end brings to the device by itself, for a copy of what is stopped.
+    fn ending(&self, probe: &Probe) -> Ending;
+
     /// What to ask a restored copy for, until it has recovered. One-shot command; it prints [`SERVES`] once it serves.
     fn recovered(&self, probe: &Probe) -> Act;
 }
@@ -89,6 +92,17 @@ pub trait Quiescer: Sync {
 pub const REPLICA: &str = "replica";
 /// The same of one that should, and does not.
 pub const LOST_REPLICA: &str = "lost replica";
+
+/// What of the acknowledged writes is on the device once a database has ended cleanly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All: it syncs what it has, and then ends.
+    OnDevice,
+    /// All of it is written, but some may be in the node's cache until the volume is unmounted.
+    Written,
+    /// Not all.
+    Lost(Reason),
+}
 
 /// What the answer to `recovered` is once the database serves.
 pub const SERVES: &str = "serves";

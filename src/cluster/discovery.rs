@@ -246,8 +246,9 @@ fn empty(of: &Selection, named: &[Workload]) -> Refusal {
             .hint("say in which one it is with -n NAMESPACE");
     }
     match named.iter().find(|w| is_of(&of.object, w)) {
-        Some(w) if w.replicas == 0 => Refusal::new(&of.object, "is scaled to 0: there is no database to ask")
-            .hint("start it; --cold stops it for the cut, and starts it again"),
+        Some(w) if w.replicas == 0 => Refusal::new(&of.object, "is scaled to 0: there is no database to ask").hint(
+            "start it, or `thaw` if an unfinished run stopped it; --cold stops it for the cut, and starts it again",
+        ),
         Some(_) => Refusal::new(&of.object, "has no pods"),
         None => Refusal::new(&of.object, format!("selects no pods in namespace {}", of.namespace))
             .hint(format!("`kubectl get pods -n {} --show-labels` shows the labels there", of.namespace)),

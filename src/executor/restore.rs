@@ -143,14 +143,14 @@ impl<'a> Restore<'a> {
         let volumes: BTreeSet<String> = self.plan.old_volumes().map(|v| v.name.clone()).collect();
         let until = Instant::now() + grace + beyond;
         let say = |text: &str| self.progress.step(text);
-        workload::stop(self.cluster, &self.plan.workloads, &claims, &volumes, until, say).await
+        workload::stop(self.cluster, &self.plan.workloads, &claims, &volumes, until, &|| self.leases.lost(), say).await
     }
 
     /// Scales up and waits until all pods are ready.
     async fn start(&self) -> Result<(), Broken> {
         let wanted: Vec<_> = self.plan.workloads.iter().map(|w| (w, w.start, w.start)).collect();
         let until = self.deadline.unwrap_or_else(Instant::now);
-        workload::start(self.cluster, &wanted, until, |text| self.progress.step(text))
+        workload::start(self.cluster, &wanted, until, &|| self.leases.lost(), |text| self.progress.step(text))
             .await
             .map_err(|why| (Abort::Budget, why))
     }
@@ -159,7 +159,7 @@ impl<'a> Restore<'a> {
     async fn start_again(&self) -> Result<(), String> {
         let wanted: Vec<_> = self.plan.workloads.iter().map(|w| (w, w.replicas, w.ready.min(w.replicas))).collect();
         let until = Instant::now() + self.plan.wait.max(BACK);
-        workload::start(self.cluster, &wanted, until, |text| self.progress.step(text)).await
+        workload::start(self.cluster, &wanted, until, &|| self.leases.lost(), |text| self.progress.step(text)).await
     }
 
     async fn replace(&self, log: &mut Log<Run>, claims: &[usize]) {

@@ -2,15 +2,20 @@
 //! version does not know are copied as well as those that it knows.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::facts::{Probed, claims_of, name, namespace, object};
 use super::restore::{self, stoppable};
-use super::{Claim, Detection, Facts, NO_ADAPTER, Plan, Request, Target, build, claims};
+use super::{Claim, Detection, Facts, NO_ADAPTER, Plan, Request, Target, build, claims, targets};
 use crate::error::Refusal;
-use crate::quiescer::Probe;
+use crate::quiescer::{Ending, Probe, by_name};
+
+const WITHOUT: &str = "without --cold nothing is stopped";
+/// What stopping takes beside the pods' own end: controllers, detaching.
+const MARGIN: Duration = Duration::from_secs(60);
 
 /// The plan, or all reasons why not. `now` are the workloads as they are and what may be done with them.
 pub fn plan_cold(
@@ -25,6 +30,8 @@ pub fn plan_cold(
     let mut refusals = facts.refusals.clone();
     let mut notes = facts.notes.clone();
     refusals.extend(facts.pods.iter().filter_map(build::serves));
+    refusals.extend(facts.pods.iter().flat_map(|pod| goes_with_it(facts, pod)));
+    databases(facts, detection, probes, &mut refusals);
     let planned = claims_of_pods(facts, request, &mut refusals, &mut notes);
     refusals.extend(other_users(facts, &planned));
     refusals.extend(unselected(facts, now));
@@ -38,17 +45,20 @@ pub fn plan_cold(
     restore::denied(now, &mut refusals);
     for refusal in &mut refusals {
         if refusal.hint.as_deref() == Some(restore::BESIDE) {
-            refusal.hint = Some("without --cold nothing is stopped".into());
+            refusal.hint = Some(WITHOUT.into());
         }
     }
     if refusals.is_empty() && planned.is_empty() {
         refusals.push(Refusal::new(request.text(), "there is nothing to back up: no selected pod has a claim"));
     }
+    let estimate = super::estimate(planned.len(), facts.contents);
+    refusals.extend(too_long(&stopped, estimate, request));
+    let targets: Vec<Target> = facts.pods.iter().flat_map(|pod| stopped_in(pod, detection, probes, &planned)).collect();
+    let unheld_claims = unflushed(&targets, &planned, now, &mut notes);
+    refusals.extend(torn(&targets, &planned, &unheld_claims));
     if !refusals.is_empty() {
         return Err(refusals);
     }
-    let targets: Vec<Target> = facts.pods.iter().flat_map(|pod| targets(pod, detection, probes, &planned)).collect();
-    let unheld_claims = unflushed(&targets, &planned, now, &mut notes);
     let names: Vec<String> = stopped.iter().map(restore::Workload::path).collect();
     notes.push(format!(
         "{} will be down until the copies are cut; if this program dies meanwhile, only `thaw` starts them again",
@@ -60,13 +70,13 @@ pub fn plan_cold(
         namespace: targets.first().map_or_else(|| request.namespace.clone(), |t| t.namespace.clone()),
         request: request.text(),
         selections: facts.selections.clone(),
-        estimate: super::estimate(planned.len(), facts.contents),
+        estimate,
         targets,
         replicas: Vec::new(),
         claims: planned,
         stopped,
         unheld: Vec::new(),
-        unheld_claims,
+        unheld_claims: unheld_claims.into_iter().collect(),
         workloads: facts.workloads.clone(),
         budget: request.budget,
         // Another attempt would stop everything once more.
@@ -148,7 +158,7 @@ fn deletes_claims(of: &restore::Workload) -> Option<Refusal> {
 }
 
 /// The databases of a pod as they told of themselves; else the pod's container that mounts its claims, of no known kind.
-fn targets(pod: &Pod, detection: &Detection, probes: &[Probed], planned: &[Claim]) -> Vec<Target> {
+fn stopped_in(pod: &Pod, detection: &Detection, probes: &[Probed], planned: &[Claim]) -> Vec<Target> {
     let used: BTreeSet<&str> = claims_of(pod).into_iter().map(|(_, claim)| claim).collect();
     let claims: Vec<usize> = (0..planned.len())
         .filter(|&c| planned[c].namespace == namespace(pod) && used.contains(planned[c].name.as_str()))
@@ -181,31 +191,103 @@ fn targets(pod: &Pod, detection: &Detection, probes: &[Probed], planned: &[Claim
     vec![target(container, NO_ADAPTER, Probe::default())]
 }
 
+/// What stopping a pod would take away before it is cut: claims and volumes that go with it.
+fn goes_with_it(facts: &Facts, pod: &Pod) -> Vec<Refusal> {
+    let ephemeral = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()).filter(|v| v.ephemeral.is_some());
+    let mut refusals: Vec<Refusal> = ephemeral
+        .map(|volume| {
+            Refusal::new(object(pod), format!("its ephemeral volume {} is deleted when it is stopped", volume.name))
+                .hint(WITHOUT)
+        })
+        .collect();
+    for (_, claim) in claims_of(pod) {
+        let found = facts.claims.get(&(namespace(pod).to_owned(), claim.to_owned()));
+        let owners = found.into_iter().flat_map(|c| c.metadata.owner_references.iter().flatten());
+        if let Some(owner) = owners.into_iter().find(|owner| owner.kind == "Pod") {
+            refusals.push(
+                Refusal::new(
+                    format!("persistentvolumeclaim/{claim}"),
+                    format!("pod/{} owns it: it is deleted when that pod is stopped", owner.name),
+                )
+                .hint(WITHOUT),
+            );
+        }
+    }
+    refusals
+}
+
+/// Whether the databases that are known have their files on claims that are copied, and write them when they end.
+fn databases(facts: &Facts, detection: &Detection, probes: &[Probed], refusals: &mut Vec<Refusal>) {
+    refusals.extend(detection.refusals.iter().cloned());
+    for (detected, probed) in detection.targets.iter().zip(probes) {
+        let of_it = |pod: &&Pod| namespace(pod) == detected.namespace && name(pod) == detected.pod;
+        let (Some(pod), Ok(probe)) = (facts.pods.iter().find(of_it), probed) else { continue };
+        targets::on_claims(facts, pod, detected, probe, refusals);
+        if let Some(Ending::Lost(reason)) = ending(detected.adapter, probe) {
+            let refusal = targets::refusal(pod, &detected.container, &reason.message);
+            refusals.push(Refusal { hint: reason.hint, ..refusal });
+        }
+    }
+}
+
+/// How a database of this kind ends; of an unknown kind nobody knows.
+fn ending(adapter: &str, probe: &Probe) -> Option<Ending> {
+    by_name(adapter).map(|quiescer| quiescer.ending(probe))
+}
+
 /// The claims of which nobody can tell that all of them reached the device, as `NAMESPACE/CLAIM`. A `VolumeAttachment`
-/// goes only after the node has unmounted the volume; a driver without them leaves nothing to see. Databases that are
-/// known write all they have to the device when they are told to end.
+/// goes only after the node has unmounted the volume; a driver without them leaves nothing to see.
 fn unflushed(
     targets: &[Target],
     planned: &[Claim],
     now: &restore::facts::Facts,
     notes: &mut Vec<String>,
-) -> Vec<String> {
-    let attached = |c: &usize| now.attached.contains(&planned[*c].volume);
+) -> BTreeSet<String> {
     let mut loose = BTreeSet::new();
-    for target in targets {
-        for c in target.claims.iter().filter(|c| !attached(c)) {
-            let claim = &planned[*c];
-            if target.adapter == NO_ADAPTER {
-                loose.insert(format!("{}/{}", claim.namespace, claim.name));
-                notes.push(format!(
-                    "persistentvolumeclaim/{}: its driver has no VolumeAttachments, so nobody can see when the node has \
-                     unmounted it, and the database on it is not known: the backup is crash-consistent at best",
-                    claim.name
-                ));
-            }
+    for target in targets.iter().filter(|t| ending(&t.adapter, &t.probe) != Some(Ending::OnDevice)) {
+        for claim in target.claims.iter().map(|&c| &planned[c]).filter(|claim| !now.attached.contains(&claim.volume)) {
+            loose.insert(format!("{}/{}", claim.namespace, claim.name));
+            notes.push(format!(
+                "persistentvolumeclaim/{}: its driver has no VolumeAttachments, so nobody can see when the node has unmounted \
+                 it and written what it cached: the backup is crash-consistent at best",
+                claim.name
+            ));
         }
     }
-    loose.into_iter().collect()
+    loose
+}
+
+/// Claims that are cut one after the other while a node may still write to them fit together by luck only.
+fn torn(targets: &[Target], planned: &[Claim], loose: &BTreeSet<String>) -> Vec<Refusal> {
+    let path = |c: &usize| format!("{}/{}", planned[*c].namespace, planned[*c].name);
+    let torn = targets.iter().filter(|t| t.claims.len() > 1 && t.claims.iter().any(|c| loose.contains(&path(c))));
+    torn.map(|target| {
+        Refusal::new(
+            format!("pod/{}", target.pod),
+            "it has several claims, and nobody can see when its node has unmounted them: their driver has no \
+             VolumeAttachments",
+        )
+        .hint("keep the database on one claim")
+    })
+    .collect()
+}
+
+/// Whether there is time enough to end, to be cut and to say so.
+fn too_long(stopped: &[restore::Workload], estimate: Duration, request: &Request) -> Option<Refusal> {
+    let slowest = stopped.iter().max_by_key(|w| w.grace)?;
+    let needed = slowest.grace + estimate + MARGIN;
+    (needed > request.budget).then(|| {
+        Refusal::new(
+            slowest.path(),
+            format!(
+                "its pods may take {} s to end, and the cut takes about {} s, but the budget is {} s",
+                slowest.grace.as_secs(),
+                estimate.as_secs().max(1),
+                request.budget.as_secs()
+            ),
+        )
+        .hint(format!("--quiesce-budget {}s", needed.as_secs()))
+    })
 }
 
 #[cfg(test)]
@@ -245,6 +327,7 @@ mod tests {
 
     fn planned(facts: &Facts, now: &restore::facts::Facts, probes: &[Probed]) -> Result<Plan, Vec<String>> {
         let request = Request::new("demo", &["statefulset/db".into()], None).unwrap();
+        let request = Request { budget: Duration::from_secs(600), ..request };
         let detection = detect(facts, FAKES);
         plan_cold(facts, &detection, probes, now, &request, "r1", Timestamp::UNIX_EPOCH)
             .map_err(|all| all.into_iter().map(|r| format!("{}: {}", r.object, r.message)).collect())
@@ -254,7 +337,9 @@ mod tests {
     fn several_claims_and_unknown_databases_are_copied_as_well() {
         let (facts, mut now) =
             scene(&[of_db("db-0", &["mysql"], &["data", "log"]), of_db("db-1", &["oracle"], &["ora"])]);
-        now.attached = ["pv-ora".to_owned()].into();
+        let refused = planned(&facts, &now, &[full(&["/data", "/log"])]).unwrap_err().join("; ");
+        assert!(refused.starts_with("pod/db-0: it has several claims, and nobody can see"), "{refused}");
+        now.attached = ["pv-ora", "pv-data", "pv-log"].map(str::to_owned).into();
         let plan = planned(&facts, &now, &[full(&["/data", "/log"])]).unwrap();
         let targets: Vec<_> = plan.targets.iter().map(|t| (t.path(), t.adapter.as_str(), t.claims.len())).collect();
         assert_eq!(targets, [("demo/db-0/mysql".into(), "mysql", 2), ("demo/db-1/oracle".into(), NO_ADAPTER, 1)]);
@@ -267,6 +352,41 @@ mod tests {
     fn what_nobody_sees_unmounted_is_not_claimed_of_an_unknown_database() {
         let (facts, now) = scene(&[of_db("db-0", &["oracle"], &["ora"])]);
         assert_eq!(planned(&facts, &now, &[]).unwrap().unheld_claims, ["demo/ora"]);
+        let (facts, now) = scene(&[of_db("db-0", &["postgres"], &["pg"])]);
+        assert!(planned(&facts, &now, &[full(&["/pg"])]).unwrap().unheld_claims.is_empty(), "it syncs when it ends");
+    }
+
+    #[test]
+    fn what_would_be_lost_by_stopping_is_refused_before() {
+        let mut value = of_db("db-0", &["mysql"], &["data"]);
+        value["spec"]["volumes"].as_array_mut().unwrap().push(json!({"name": "tmp", "ephemeral": {}}));
+        let (mut facts, now) = scene(&[value]);
+        let claim = facts.claims.get_mut(&("demo".into(), "data".into())).unwrap();
+        claim.metadata.owner_references = serde_json::from_value(json!([
+            {"apiVersion": "v1", "kind": "Pod", "name": "db-0", "uid": "u"}]))
+        .unwrap();
+        let refused = planned(&facts, &now, &[full(&["/elsewhere"])]).unwrap_err();
+        assert_eq!(
+            refused[..2],
+            [
+                "pod/db-0: its ephemeral volume tmp is deleted when it is stopped",
+                "persistentvolumeclaim/data: pod/db-0 owns it: it is deleted when that pod is stopped",
+            ]
+        );
+        assert!(refused[2].starts_with("pod/db-0: directory /elsewhere lies on"), "{refused:?}");
+        assert_eq!(refused.len(), 3);
+    }
+
+    #[test]
+    fn the_pods_own_time_to_end_counts() {
+        let (facts, mut now) = scene(&[of_db("db-0", &["postgres"], &["pg"])]);
+        let Some(Found::Yes(set)) = now.workloads.get_mut("demo/StatefulSet/db") else { panic!("no set") };
+        set.grace = Duration::from_secs(1800);
+        let refused = planned(&facts, &now, &[full(&["/pg"])]).unwrap_err();
+        assert_eq!(
+            refused,
+            ["statefulset/db: its pods may take 1800 s to end, and the cut takes about 1 s, but the budget is 600 s"]
+        );
     }
 
     #[test]

@@ -6,7 +6,9 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use serde_json::{Value, json};
 
 use super::{ContentAccess, Facts, SnapshotClass};
-use crate::quiescer::{Act, Answer, Channel, Probe, Quiescer, Reason, RecoveryPoint, Released, Script, Thawed, Token};
+use crate::quiescer::{
+    Act, Answer, Channel, Ending, Probe, Quiescer, Reason, RecoveryPoint, Released, Script, Thawed, Token,
+};
 
 /// Detects containers whose name contains its own.
 struct Fake(&'static str);
@@ -59,6 +61,9 @@ impl Quiescer for Fake {
         unasked()
     }
     fn read_release(&self, _: &[Answer]) -> Released {
+        unasked()
+    }
+    fn ending(&self, _: &Probe) -> Ending {
         unasked()
     }
     fn recovered(&self, _: &Probe) -> Act {

@@ -50,7 +50,7 @@ pub(super) fn held(facts: &Facts, detection: &Detection, probes: &[Probed], refu
 }
 
 /// Names the container only where there are several.
-fn refusal(pod: &Pod, container: &str, message: &str) -> Refusal {
+pub(super) fn refusal(pod: &Pod, container: &str, message: &str) -> Refusal {
     if running_containers(pod).len() > 1 {
         Refusal::new(object(pod), format!("container {container}: {message}"))
     } else {
@@ -58,7 +58,8 @@ fn refusal(pod: &Pod, container: &str, message: &str) -> Refusal {
     }
 }
 
-fn directories(
+/// The claims that hold a database's directories; each directory must lie on one that is copied.
+pub(super) fn on_claims(
     facts: &Facts,
     pod: &Pod,
     detected: &Detected,
@@ -94,6 +95,20 @@ fn directories(
             }
         }
     }
+    on
+}
+
+fn directories(
+    facts: &Facts,
+    pod: &Pod,
+    detected: &Detected,
+    probe: &Probe,
+    refusals: &mut Vec<Refusal>,
+) -> BTreeSet<String> {
+    let on = on_claims(facts, pod, detected, probe, refusals);
+    let mut refuse = |message: String, hint: &str| {
+        refusals.push(refusal(pod, &detected.container, &message).hint(hint));
+    };
     let list = |claims: &BTreeSet<String>| claims.iter().cloned().collect::<Vec<_>>().join(", ");
     if probe.stops_commits && on.len() > 1 {
         refuse(

@@ -4,6 +4,7 @@
 //! Every patch carries the uid: a workload that was deleted and made anew under the same name is never scaled.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet, StatefulSet};
@@ -11,6 +12,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::client::{Cluster, Persisted, explain, persist};
@@ -61,12 +63,32 @@ fn parse(kind: &str, object: DynamicObject) -> Result<WorkloadNow, String> {
     })
 }
 
+/// The writes of this process, one after the other.
+static TURN: LazyLock<Arc<Mutex<()>>> = LazyLock::new(Arc::default);
+
+/// Does this write to its end, also if nobody waits for it any more: the stop of an attempt that was broken off must not
+/// take effect after the start that follows it.
+async fn to_its_end<T: Send + 'static>(write: impl Future<Output = T> + Send + 'static) -> Result<T, String> {
+    let turn = TURN.clone().lock_owned().await;
+    let done = tokio::spawn(async move {
+        let done = write.await;
+        drop(turn);
+        done
+    });
+    done.await.map_err(|e| format!("a request ended without an answer: {e}"))
+}
+
+/// Whether the run is still this process' own; why it may not be, if so. Asked right before every write: a process that
+/// was stopped for a while goes on in the middle of its loop, when another one may have finished the run long ago.
+pub type Ours<'a> = &'a (dyn Fn() -> Option<String> + Sync);
+
 /// Changes the workload, if it is still the same one. Safe to repeat, so it is repeated until the answer is known.
 async fn patch(cluster: &Cluster, of: &Workload, spec: Value) -> Result<WorkloadNow, String> {
     let api = api(cluster, &of.kind, &of.namespace)?;
     let patch = Patch::Merge(json!({ "metadata": { "uid": of.uid }, "spec": spec }));
+    let name = of.name.clone();
     let params = PatchParams::default();
-    match persist(REQUEST, || api.patch(&of.name, &params, &patch)).await {
+    match to_its_end(async move { persist(REQUEST, || api.patch(&name, &params, &patch)).await }).await? {
         Persisted::Final(Ok(object)) => parse(&of.kind, object),
         Persisted::Final(Err(e)) => Err(format!("{}: {}", of.path(), explain(&e))),
         Persisted::Unknown(why) => Err(format!("{}: {why}", of.path())),
@@ -134,11 +156,12 @@ pub async fn stop(
     claims: &BTreeSet<String>,
     volumes: &BTreeSet<String>,
     until: Instant,
+    ours: Ours<'_>,
     say: impl Fn(&str),
 ) -> Result<(), String> {
     let mut last;
     loop {
-        last = match stop_round(cluster, workloads, claims, volumes).await {
+        last = match Box::pin(stop_round(cluster, workloads, claims, volumes, ours)).await {
             Ok(None) => return Ok(()),
             Ok(Some(left)) => left,
             Err(why) => why,
@@ -157,16 +180,23 @@ async fn stop_round(
     workloads: &[Workload],
     claims: &BTreeSet<String>,
     volumes: &BTreeSet<String>,
+    ours: Ours<'_>,
 ) -> Result<Option<String>, String> {
     let mut left = None;
     for of in workloads {
         if of.kind == POD {
+            if let Some(why) = ours() {
+                return Ok(Some(why));
+            }
             left = left.or(pod::remove(cluster, of).await?);
             continue;
         }
         let now = read(cluster, &of.kind, &of.namespace, &of.name).await?;
         let now = now.ok_or_else(|| format!("{} is gone", of.path()))?;
         if now.replicas != 0 {
+            if let Some(why) = ours() {
+                return Ok(Some(why));
+            }
             scale(cluster, of, 0).await?;
         }
     }
@@ -221,11 +251,12 @@ pub async fn start(
     cluster: &Cluster,
     wanted: &[(&Workload, i32, i32)],
     until: Instant,
+    ours: Ours<'_>,
     say: impl Fn(&str),
 ) -> Result<(), String> {
     let mut last;
     loop {
-        last = match start_round(cluster, wanted).await {
+        last = match Box::pin(start_round(cluster, wanted, ours)).await {
             Ok(None) => return Ok(()),
             Ok(Some(waiting)) => waiting,
             Err(why) => why,
@@ -238,16 +269,28 @@ pub async fn start(
     }
 }
 
-async fn start_round(cluster: &Cluster, wanted: &[(&Workload, i32, i32)]) -> Result<Option<String>, String> {
+async fn start_round(
+    cluster: &Cluster,
+    wanted: &[(&Workload, i32, i32)],
+    ours: Ours<'_>,
+) -> Result<Option<String>, String> {
+    // What a stop that was broken off still does comes first.
+    drop(TURN.lock().await);
     let mut missing = None;
     for (of, replicas, _) in wanted {
         if of.kind == POD {
+            if let Some(why) = ours() {
+                return Ok(Some(why));
+            }
             missing = missing.or(pod::make(cluster, of).await?);
             continue;
         }
         let now = read(cluster, &of.kind, &of.namespace, &of.name).await?;
         let now = now.ok_or_else(|| format!("{} is gone", of.path()))?;
         if now.replicas != *replicas {
+            if let Some(why) = ours() {
+                return Ok(Some(why));
+            }
             scale(cluster, of, *replicas).await?;
         }
     }

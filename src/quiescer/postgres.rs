@@ -12,7 +12,9 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::detect::{self, Signs};
 use super::shell::{self, ANSWER, FLUSH, PREPARE, SESSION, mark};
-use super::{Act, Answer, Channel, End, Probe, Quiescer, Reason, RecoveryPoint, Released, Script, Thawed, Token};
+use super::{
+    Act, Answer, Channel, End, Ending, Probe, Quiescer, Reason, RecoveryPoint, Released, Script, Thawed, Token,
+};
 use crate::protocol::Held;
 
 mod full;
@@ -221,6 +223,11 @@ exit 4
 
     fn read_release(&self, answers: &[Answer]) -> Released {
         shell::read_release(answers)
+    }
+
+    /// The shutdown checkpoint syncs every file ("Shutting Down the Server", PostgreSQL manual).
+    fn ending(&self, _probe: &Probe) -> Ending {
+        Ending::OnDevice
     }
 
     fn recovered(&self, _probe: &Probe) -> Act {

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::detect::{self, Signs};
 use super::shell::{self, ANSWER, FLUSH, PREPARE, SESSION, SHELL, mark, reason};
-use super::{Act, Answer, Channel, Probe, Quiescer, Reason, RecoveryPoint, Released, Script, Thawed, Token};
+use super::{Act, Answer, Channel, Ending, Probe, Quiescer, Reason, RecoveryPoint, Released, Script, Thawed, Token};
 use crate::protocol::Held;
 
 mod aof;
@@ -238,6 +238,18 @@ exit 4
 
     fn read_release(&self, answers: &[Answer]) -> Released {
         shell::read_release(answers)
+    }
+
+    /// At SIGTERM it syncs its append-only file and, with save points, saves; without either it just ends
+    /// ("Redis signal handling", redis.io).
+    fn ending(&self, probe: &Probe) -> Ending {
+        if probe.setting("appendonly") == "yes" || !probe.setting("save").is_empty() {
+            return Ending::OnDevice;
+        }
+        Ending::Lost(
+            Reason::new("it has neither an append-only file nor save points, so it ends without writing what it has")
+                .hint("back it up without --cold: it is made to save then"),
+        )
     }
 
     fn recovered(&self, _probe: &Probe) -> Act {

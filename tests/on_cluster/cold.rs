@@ -12,11 +12,11 @@ use crate::support::verdict::Window;
 use crate::support::wait::{seconds, until, until_none};
 use crate::times;
 
-const KINDS: [Kind; 2] = [Kind::Redis, Kind::Mariadb];
+const KINDS: [Kind; 2] = [Kind::Redis, Kind::Postgres];
 
 fn scene(test: &str) -> Scene {
     // Rows that only a clean end brings to the device: nothing flushes them here.
-    Scene::new(test, &[Database::new(Kind::Redis).argument("--appendfsync", "no"), Database::new(Kind::Mariadb)])
+    Scene::new(test, &[Database::new(Kind::Redis).argument("--appendfsync", "no"), Database::new(Kind::Postgres)])
 }
 
 /// Every database runs, with as many replicas as before, and takes writes.
@@ -86,7 +86,7 @@ fn an_interrupted_stop_starts_them_again() {
     let scene = scene("cold-interrupted");
     let running = scene.backup(&["--cold"]).start();
     until("a workload that is being stopped", seconds(60), || {
-        let replicas = scene.kubectl.value(&Kind::Mariadb.object(), "/spec/replicas");
+        let replicas = scene.kubectl.value(&Kind::Postgres.object(), "/spec/replicas");
         if replicas == "0" { Ok(()) } else { Err(format!("{replicas} replicas")) }
     });
     running.signal("INT");

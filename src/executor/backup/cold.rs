@@ -15,10 +15,12 @@ use crate::record::entry::Detail;
 
 /// How often it is looked whether everything is still stopped.
 const LOOK: Duration = Duration::from_millis(500);
-/// How long the workloads may take to serve again before they count as stuck.
+/// How long it is tried to start the workloads before they count as stuck.
 const START: Duration = Duration::from_secs(600);
-/// How long pods may take to look as they did: STATUS and readiness settle after the start.
-const SETTLING: Duration = Duration::from_secs(60);
+/// How long pods may take to look as they did: a database may have to recover first.
+const SETTLING: Duration = Duration::from_secs(600);
+/// How long a lost lease is waited for: an API server that was away for a while is no other process.
+const LEASE_BACK: Duration = Duration::from_secs(30);
 
 impl Backup<'_> {
     /// Scales to 0 and waits until nothing is left that could write. Clean ends bring all to the device: a database
@@ -30,8 +32,22 @@ impl Backup<'_> {
         let (tell, told) = mpsc::unbounded_channel();
         let (claims, volumes) = self.copied();
         let work = async {
-            let say = |text: &str| self.progress.step(text);
-            match workload::stop(self.cluster, &self.plan.stopped, &claims, &volumes, until, say).await {
+            let stopped = async {
+                self.keeps_claims().await?;
+                let begun = Instant::now();
+                self.stop_all(&BTreeSet::new(), &BTreeSet::new(), until).await?;
+                // Whoever was killed at the end of his time has not written all that he would have.
+                if let Some(late) = self.plan.stopped.iter().find(|w| begun.elapsed() >= w.grace) {
+                    return Err(format!(
+                        "{}: ending took the whole terminationGracePeriodSeconds of {} s, so it may have been killed \
+                         before it had written everything; raise that",
+                        late.path(),
+                        late.grace.as_secs()
+                    ));
+                }
+                self.stop_all(&claims, &volumes, until).await
+            };
+            match stopped.await {
                 Ok(()) => {
                     self.progress.say("stopped: no pod of theirs is left, and no VolumeAttachment");
                     for &t in targets {
@@ -69,9 +85,10 @@ impl Backup<'_> {
             Err(why) => (Held::Unknown, Some(why)),
         };
         self.progress.step("starting the workloads");
-        let wanted: Vec<_> = self.plan.stopped.iter().map(|w| (w, w.replicas, w.ready)).collect();
-        let say = |text: &str| self.progress.step(text);
-        let started = workload::start(self.cluster, &wanted, Instant::now() + START, say).await;
+        let started = tokio::select! {
+            started = self.start_all() => started,
+            why = self.lost_for_good() => Err(why),
+        };
         for &t in targets {
             match &started {
                 Ok(()) => {
@@ -120,6 +137,75 @@ impl Backup<'_> {
                 Err(_) => {}
             }
             sleep(LOOK).await;
+        }
+    }
+
+    /// A StatefulSet whose policy was changed since the plan would take its claims along.
+    async fn keeps_claims(&self) -> Result<(), String> {
+        for of in self.plan.stopped.iter().filter(|of| of.kind == "StatefulSet") {
+            let now = workload::read(self.cluster, &of.kind, &of.namespace, &of.name).await?;
+            if now.and_then(|now| now.retention).is_some_and(|retention| retention.when_scaled == "Delete") {
+                return Err(format!("{}: whenScaled is Delete now: stopping it would delete its claims", of.path()));
+            }
+        }
+        Ok(())
+    }
+
+    async fn stop_all(
+        &self,
+        claims: &BTreeSet<String>,
+        volumes: &BTreeSet<String>,
+        until: Instant,
+    ) -> Result<(), String> {
+        let say = |text: &str| self.progress.step(text);
+        let ours = || self.leases.lost();
+        Box::pin(workload::stop(self.cluster, &self.plan.stopped, claims, volumes, until, &ours, say)).await
+    }
+
+    /// Starts what is down because of us: what is gone, or another one now, nothing of ours keeps down; and what somebody
+    /// scaled up meanwhile stays so.
+    async fn start_all(&self) -> Result<(), String> {
+        let until = Instant::now() + START;
+        loop {
+            let mut wanted = Vec::new();
+            let mut unseen = None;
+            for of in &self.plan.stopped {
+                match workload::read(self.cluster, &of.kind, &of.namespace, &of.name).await {
+                    Ok(Some(now)) if now.uid == of.uid && now.replicas == 0 => wanted.push((of, of.replicas, of.ready)),
+                    Ok(Some(now)) if now.uid == of.uid => wanted.push((of, now.replicas, of.ready.min(now.replicas))),
+                    // A pod is gone when it is stopped.
+                    Ok(_) if of.kind == "Pod" => wanted.push((of, 1, of.ready)),
+                    Ok(_) => self.progress.say(&format!("{} is gone, or another one now: it is left alone", of.path())),
+                    Err(why) => unseen = Some(why),
+                }
+            }
+            let say = |text: &str| self.progress.step(text);
+            match unseen {
+                None => {
+                    let ours = || self.leases.lost();
+                    let up: Vec<_> = wanted.iter().map(|(of, replicas, _)| (*of, *replicas, 0)).collect();
+                    workload::start(self.cluster, &up, until, &ours, say).await?;
+                    // It is up: that it takes long to serve is told, and nothing that another start could help.
+                    if let Err(why) = workload::start(self.cluster, &wanted, until, &ours, say).await {
+                        self.progress.say(&why);
+                    }
+                    return Ok(());
+                }
+                Some(why) if Instant::now() >= until => return Err(why),
+                Some(why) => say(&format!("starting: {why}")),
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Ends when the leases have been lost for so long that another process has the run.
+    async fn lost_for_good(&self) -> String {
+        loop {
+            let why = self.leases.until_lost().await;
+            sleep(LEASE_BACK).await;
+            if self.leases.lost().is_some() {
+                return why;
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 
+use super::to_its_end;
 use crate::cluster::client::{Cluster, explain, is_already_exists, is_conflict, is_not_found, is_transient};
 use crate::plan::restore::Workload;
 use crate::plan::restore::bare::restored_by;
@@ -35,7 +36,8 @@ pub(super) async fn remove(cluster: &Cluster, of: &Workload) -> Result<Option<St
     if pod.metadata.deletion_timestamp.is_none() {
         let only = Preconditions { uid: pod.metadata.uid, resource_version: None };
         let params = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
-        match api(cluster, of).delete(&of.name, &params).await {
+        let (api, name) = (api(cluster, of), of.name.clone());
+        match to_its_end(async move { api.delete(&name, &params).await }).await? {
             Err(e) if !is_not_found(&e) && !is_conflict(&e) && !is_transient(&e) => {
                 return Err(format!("{} could not be deleted: {}", of.path(), explain(&e)));
             }
