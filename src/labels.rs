@@ -10,6 +10,8 @@ pub const KIND: &str = "consistent-backup/kind";
 pub const PROBE: (&str, &str) = ("consistent-backup/probe", "true");
 /// The label with the attempt.
 pub const ATTEMPT: &str = "consistent-backup/attempt";
+/// The label with the backup's id on everything that a verification makes: it is never there to stay.
+pub const VERIFY: &str = "consistent-backup/verify";
 /// The annotation with the claim's name: a label could be too short for it.
 pub const CLAIM: &str = "consistent-backup/claim";
 /// The annotation with the claim's namespace, on contents, which have none.
@@ -22,3 +24,15 @@ pub const OUTCOME: &str = "consistent-backup/outcome";
 pub const WINDOW: &str = "consistent-backup/window-middle";
 /// The annotation that changes when a content in deletion is touched.
 pub const TOUCHED: &str = "consistent-backup/touched";
+/// The annotation with the backup's journal, packed: what its record is rebuilt from, on contents.
+pub const RECORD: &str = "consistent-backup/record";
+/// The annotation with the manifests of the claim's workload, packed, on contents.
+pub const MANIFESTS: &str = "consistent-backup/manifests";
+/// The label of what lies beside a journal and is none, with what it is.
+pub const PART: &str = "consistent-backup/part";
+/// The label with the backup's id, on a second VolumeSnapshot and content of the same stored copy.
+pub const ALIAS_OF: &str = "consistent-backup/alias-of";
+/// The label of the pods of a copy beside the original, with the copy's name.
+pub const COPY: &str = "consistent-backup/copy";
+/// The annotation on a workload that is being brought back, until it has recovered: the backup's id.
+pub const RESTORING: &str = "consistent-backup/restoring";

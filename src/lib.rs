@@ -6,6 +6,7 @@
 //! * [`protocol`]: two folds over events, of a backup and of a restore: what to do next, what must be durable before
 //! * [`quiescer`]: what one kind of database needs, one file each
 //! * [`record`]: the one format that is promised, folded from a run's journal
+//! * [`manifests`]: the objects that a workload is made of, as a record keeps them and a copy has them
 //! * [`pods`]: the state of a pod as an operator sees it, and differences; [`error`]: refusals and exit codes
 //! * [`labels`] and [`names`]: by what everything that a run makes is found again; [`typed`]: commands to be typed
 //!
@@ -30,6 +31,7 @@ pub mod executor;
 pub mod journal;
 pub mod labels;
 pub mod lease;
+pub mod manifests;
 pub mod names;
 pub mod output;
 pub mod plan;
