@@ -32,7 +32,7 @@ pub struct Cli {
 pub enum Command {
     /// Take a backup: hold the databases, cut their volumes, release them, and prove it
     QuiesceSnapshot(QuiesceSnapshot),
-    /// Bring a backup back, in place or as copies of its claims
+    /// Bring a backup back: in place, where its namespace was deleted, elsewhere, or as a copy
     RestoreFromSnapshot(RestoreFromSnapshot),
     /// Release what a dead run may have left held, and bring the run to its end
     Thaw(Thaw),
@@ -81,6 +81,10 @@ pub struct QuiesceSnapshot {
     /// VolumeSnapshotClass for all claims; else the driver's default, else its only one
     #[arg(long, value_name = "CLASS")]
     pub snapshot_class: Option<String>,
+    /// Keep the record in this namespace, not in the databases': it outlives theirs, and all other commands about the run
+    /// are given this namespace
+    #[arg(long, value_name = "NAMESPACE")]
+    pub record_namespace: Option<String>,
     /// Stop the workloads for the cut and start them again, instead of holding their databases; also for databases of
     /// which no kind is known
     #[arg(long)]
@@ -122,6 +126,9 @@ Examples:
   kubectl consistent-backup restore-from-snapshot 20261120-101500-x7k2 -n demo
   # Copies of the claims beside the old ones (CLAIM-check); nothing is stopped
   kubectl consistent-backup restore-from-snapshot 20261120-101500-x7k2 -n demo --claims-only --suffix check
+  # A copy of the workload in another namespace, or beside the original; nothing is stopped
+  kubectl consistent-backup restore-from-snapshot 20261120-101500-x7k2 -n demo --to-namespace staging
+  kubectl consistent-backup restore-from-snapshot 20261120-101500-x7k2 -n demo --suffix check
   # Finish a restore whose process died, forward; or take it back, also after it succeeded
   kubectl consistent-backup restore-from-snapshot --resume 20261120-113000-p3wn -n demo
   kubectl consistent-backup restore-from-snapshot --undo 20261120-113000-p3wn -n demo")]
@@ -145,11 +152,11 @@ pub struct RestoreFromSnapshot {
     /// Only this claim of the backup, with its workload; may be repeated
     #[arg(long, value_name = "NAME", conflicts_with_all = ["resume", "undo"])]
     pub claim: Vec<String>,
-    /// Only make copies of the claims, beside the old ones; needs --suffix
-    #[arg(long, requires = "suffix")]
+    /// Only make the claims, and no workload; beside claims of the same names with --suffix
+    #[arg(long)]
     pub claims_only: bool,
-    /// A copy of claim CLAIM is named CLAIM-SUFFIX
-    #[arg(long, value_name = "SUFFIX", requires = "claims_only", value_parser = Suffix::new)]
+    /// Make a copy beside the original: NAME-SUFFIX, which no existing Service finds
+    #[arg(long, value_name = "SUFFIX", conflicts_with_all = ["resume", "undo"], value_parser = Suffix::new)]
     pub suffix: Option<Suffix>,
     /// Restore workloads that an operator manages, too: pause it first, else it starts them again while they are down
     #[arg(long, conflicts_with_all = ["resume", "undo", "claims_only"])]
@@ -158,8 +165,11 @@ pub struct RestoreFromSnapshot {
     #[arg(long, conflicts_with_all = ["resume", "undo", "claims_only"])]
     pub force_version: bool,
     /// Delete the old volumes with their storage once the restore has succeeded: it cannot be undone then
-    #[arg(long, conflicts_with_all = ["resume", "undo", "claims_only"])]
+    #[arg(long, conflicts_with_all = ["resume", "undo", "claims_only", "suffix", "to_namespace"])]
     pub discard_old: bool,
+    /// Make it in another namespace, where its Secrets are already
+    #[arg(long, value_name = "NAMESPACE", conflicts_with_all = ["resume", "undo"])]
+    pub to_namespace: Option<String>,
     /// Do not ask
     #[arg(short = 'y', long)]
     pub yes: bool,
@@ -197,6 +207,10 @@ pub struct List {
     /// Of all namespaces
     #[arg(short = 'A', long)]
     pub all_namespaces: bool,
+    /// Instead, what no record names: backups whose record is gone, and what restores and verifications left; each with
+    /// the command that removes it
+    #[arg(long)]
+    pub orphans: bool,
     /// How the result is printed.
     #[command(flatten)]
     pub output: OutputFlag,

@@ -1,6 +1,7 @@
 //! The client and what it reads: kubeconfig and flags, discovery, access, claims, the snapshots' types.
 
 pub mod access;
+pub mod anew_facts;
 pub mod announce;
 pub mod client;
 mod controller;
@@ -9,6 +10,7 @@ pub mod errors;
 #[cfg(debug_assertions)]
 mod faults;
 mod kubeconfig;
+pub mod manifests;
 pub(crate) mod nonce;
 mod patience;
 pub mod pod_watch;

@@ -15,12 +15,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 mod ledger;
+pub mod parts;
 mod store;
 mod stored;
 mod writer;
 
 pub use store::{New, create, delete, find, list, load, take_over, unknown};
-pub use stored::{Kind, Loaded, Stored};
+pub use stored::{Kind, Loaded, Stored, data};
 
 use ledger::Content;
 use writer::Command;

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::error::Error;
 
 pub mod age;
+pub mod orphans;
 pub mod plan;
 pub mod pods;
 pub mod progress;

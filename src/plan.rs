@@ -50,7 +50,7 @@ pub struct Plan {
     pub run: String,
     /// When it was made, by the API server's clock.
     pub created: Timestamp,
-    /// Where the journal lies: the first target's namespace.
+    /// Where the journal lies: the first target's namespace, unless another one was asked for.
     pub namespace: String,
     /// What the user asked for, as typed (`statefulset/postgres`, `-l app=db`): for messages and the record.
     pub request: String,

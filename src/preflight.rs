@@ -5,10 +5,11 @@ use jiff::Timestamp;
 
 use crate::cluster::client::Cluster;
 use crate::cluster::discovery::facts;
-use crate::cluster::restore_facts;
+use crate::cluster::{manifests, restore_facts};
 use crate::error::Error;
 use crate::exec::{Place, run as exec};
 use crate::lease::holder;
+use crate::manifests::Manifests;
 use crate::plan::cold::plan_cold;
 use crate::plan::{Detected, Plan, Probed, Request, detect, plan};
 use crate::pods::PodState;
@@ -20,6 +21,8 @@ pub struct Planned {
     pub plan: Plan,
     /// The selected pods.
     pub pods: Vec<PodState>,
+    /// What the workloads are made of.
+    pub manifests: Manifests,
 }
 
 /// Plans a run with this id, at this time by the API server's clock; or says every reason why it cannot be.
@@ -40,8 +43,11 @@ pub async fn planned(cluster: &Cluster, request: &Request, run: &str, now: Times
     } else {
         plan(&facts, &detection, &probes, request, run, now)
     };
-    let plan = plan.map_err(Error::refusals)?;
-    Ok(Planned { plan, pods: facts.pods.iter().map(|pod| PodState::compared(pod, request.pods_must_match)).collect() })
+    let mut plan = plan.map_err(Error::refusals)?;
+    let manifests = manifests::collect(&cluster.api, &plan, &facts.claims).await;
+    plan.notes.extend(manifests.notes());
+    let pods = facts.pods.iter().map(|pod| PodState::compared(pod, request.pods_must_match)).collect();
+    Ok(Planned { plan, pods, manifests })
 }
 
 async fn ask(cluster: &Cluster, target: &Detected, adapter: &dyn Quiescer, own: &str) -> Probed {

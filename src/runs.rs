@@ -16,6 +16,8 @@ mod copies;
 mod histories;
 pub mod leader;
 mod name;
+pub mod orphans;
+pub mod rebuilt;
 pub mod retention;
 
 pub use name::RunName;
@@ -90,23 +92,37 @@ fn damaged(stored: &Stored, what: &str, why: impl std::fmt::Display) -> Error {
 /// What this journal tells, whatever kind it is.
 pub fn item(stored: &Stored) -> Result<Item, Error> {
     match stored.kind {
-        Some(Kind::Backup) => Ok(Item::Backup(Box::new(BackupJournal::read(stored)?.record()?))),
+        Some(Kind::Backup) => {
+            let mut backup = BackupJournal::read(stored)?.record()?;
+            backup.status.rebuilt = stored.rebuilt;
+            Ok(Item::Backup(Box::new(backup)))
+        }
         Some(Kind::Restore) => Ok(Item::Restore(Box::new(crate::executor::restore::record(stored)?))),
         None => Err(damaged(stored, "its kind", "a newer version wrote it")),
     }
 }
 
-/// The journal of a run, unread.
+/// The journal of a run, unread; where it is gone, and the copies of the backup are not, what their contents tell.
 pub async fn stored(cluster: &Cluster, namespace: &str, run: &str) -> Result<Stored, Error> {
-    journal::load(cluster, namespace, run).await
+    match find(cluster, namespace, run).await? {
+        Ok(stored) => Ok(stored),
+        Err(unknown) => Err(unknown),
+    }
+}
+
+/// The same where nobody knows whether there is such a run: the inner error says that there is none.
+async fn find(cluster: &Cluster, namespace: &str, run: &str) -> Result<Result<Stored, Error>, Error> {
+    if let Some(stored) = journal::find(cluster, namespace, run).await? {
+        return Ok(Ok(stored));
+    }
+    rebuilt::find(cluster, namespace, run).await
 }
 
 /// The journal of the run that the user named. One that is not there, or is of another kind, is refused: nothing was
 /// touched.
 pub async fn named(cluster: &Cluster, name: &RunName) -> Result<Stored, Error> {
-    let found = journal::find(cluster, &cluster.namespace, &name.id).await?;
-    let unknown = || Error { code: ExitCode::Refused, ..journal::unknown(cluster, &cluster.namespace, &name.id) };
-    let stored = found.ok_or_else(unknown)?;
+    let found = find(cluster, &cluster.namespace, &name.id).await?;
+    let stored = found.map_err(|unknown| Error { code: ExitCode::Refused, ..unknown })?;
     name.fits(&stored)?;
     Ok(stored)
 }
@@ -134,7 +150,10 @@ pub async fn backup(cluster: &Cluster, namespace: &str, run: &str) -> Result<Bac
 /// All runs, and what cannot be read, in words.
 pub async fn all(cluster: &Cluster, namespace: Option<&str>) -> Result<(Vec<Item>, Vec<String>), Error> {
     let (mut items, mut unread) = (Vec::new(), Vec::new());
-    for stored in journal::list(cluster, namespace).await? {
+    let mut runs = journal::list(cluster, namespace).await?;
+    let gone = rebuilt::all(cluster, namespace, &runs).await;
+    runs.extend(gone);
+    for stored in runs {
         match item(&stored) {
             Ok(item) => items.push(item),
             Err(error) => unread.push(error.to_string()),

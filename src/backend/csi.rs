@@ -16,6 +16,7 @@ use crate::names::fnv;
 use crate::plan::{Claim, Plan};
 use crate::quiescer::Token;
 
+pub mod alias;
 mod cut;
 mod discard;
 mod keep;

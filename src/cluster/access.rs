@@ -53,6 +53,7 @@ const RULES: &[Rule] = &[
     rule("apps", "deployments", &["get"], Scope::Namespace, Need::Useful),
     rule("apps", "daemonsets", &["get"], Scope::Namespace, Need::Useful),
     rule("apps", "replicasets", &["get", "list"], Scope::Namespace, Need::Useful),
+    rule("", "services", &["list"], Scope::Namespace, Need::Useful),
     rule("", "persistentvolumeclaims", &["create", "delete"], Scope::Namespace, Need::Restore),
     rule("", "pods", &["create", "delete"], Scope::Namespace, Need::Restore),
     rule("", "resourcequotas", &["list"], Scope::Namespace, Need::Restore),
@@ -61,11 +62,18 @@ const RULES: &[Rule] = &[
     rule("apps", "statefulsets", &["patch"], Scope::Namespace, Need::Restore),
     rule("apps", "deployments", &["patch"], Scope::Namespace, Need::Restore),
     rule("apps", "replicasets", &["patch"], Scope::Namespace, Need::Restore),
+    rule("", "pods", &["patch"], Scope::Namespace, Need::Restore),
+    rule("", "services", &["create", "get"], Scope::Namespace, Need::Restore),
+    rule("", "serviceaccounts", &["get"], Scope::Namespace, Need::Restore),
+    rule("apps", "statefulsets", &["create"], Scope::Namespace, Need::Restore),
+    rule("apps", "deployments", &["create"], Scope::Namespace, Need::Restore),
+    rule("apps", "replicasets", &["create"], Scope::Namespace, Need::Restore),
     rule("events.k8s.io", "events", &["create", "patch"], Scope::Namespace, Need::Said),
     rule("", "namespaces", &["get"], Scope::Cluster, Need::Useful),
     rule("", "persistentvolumes", &["get"], Scope::Cluster, Need::Backup),
     rule(SNAPSHOTS, "volumesnapshotclasses", &["list"], Scope::Cluster, Need::Backup),
     rule(SNAPSHOTS, CONTENTS, &["get", "list", "watch", "patch", "delete"], Scope::Cluster, Need::Useful),
+    rule(SNAPSHOTS, CONTENTS, &["create"], Scope::Cluster, Need::Restore),
     rule("", "persistentvolumes", &["patch"], Scope::Cluster, Need::Restore),
     rule("storage.k8s.io", "storageclasses", &["get"], Scope::Cluster, Need::Restore),
     rule("storage.k8s.io", "volumeattachments", &["list"], Scope::Cluster, Need::Restore),
@@ -105,6 +113,22 @@ impl Access {
     /// ask (nobody, by default) finds out by trying.
     pub(super) async fn review(client: &kube::Client, namespace: &str, kinds: &BTreeSet<Kind>) -> Result<Self, Error> {
         let (required, asked) = questions(kinds);
+        Self::ask(client, namespace, required, asked).await
+    }
+
+    /// The same for a namespace in which only the record lies.
+    pub(super) async fn of_record(client: &kube::Client, namespace: &str) -> Result<Self, Error> {
+        let (required, _) = questions(&BTreeSet::new());
+        let required: BTreeSet<Question> = required.into_iter().filter(|q| q.resource == "configmaps").collect();
+        Self::ask(client, namespace, required.clone(), required).await
+    }
+
+    async fn ask(
+        client: &kube::Client,
+        namespace: &str,
+        required: BTreeSet<Question>,
+        asked: BTreeSet<Question>,
+    ) -> Result<Self, Error> {
         let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
         let answers = asked.into_iter().map(|question| {
             let api = &api;
@@ -248,7 +272,7 @@ fn policy(scope: Scope, restore: bool) -> Vec<PolicyRule> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::restore::access::{copies, in_place};
+    use crate::plan::restore::access::{aliases, anew, copies, in_place};
 
     fn access(denied: &[(&str, &str)], kinds: &[Kind]) -> Access {
         let (required, asked) = questions(&kinds.iter().copied().collect());
@@ -303,10 +327,10 @@ mod tests {
 
     #[test]
     fn roles_hold_all_that_a_restore_asks_for() {
-        let kinds = ["StatefulSet", "Deployment", "ReplicaSet", "Pod"].map(str::to_owned);
-        let namespaces = ["demo".to_owned()];
-        for needed in in_place(&namespaces.clone().into(), &kinds.into()).into_iter().chain(copies(&namespaces.into()))
-        {
+        let kinds = ["StatefulSet", "Deployment", "ReplicaSet", "Pod"].map(str::to_owned).into();
+        let namespaces = ["demo".to_owned()].into();
+        let all = [in_place(&namespaces, &kinds), copies(&namespaces), anew(&namespaces, &kinds), aliases(&namespaces)];
+        for needed in all.concat() {
             let scope = if needed.namespace.is_some() { Scope::Namespace } else { Scope::Cluster };
             let granted = RULES.iter().any(|r| {
                 (r.group, r.resource, r.scope == scope) == (needed.group, needed.resource, true)

@@ -38,9 +38,15 @@ async fn collect(client: &kube::Client, request: &Request, run: &str) -> Result<
         snapshot_classes(client),
     );
     let access = access?;
+    let mut record = Vec::new();
+    if let Some(namespace) = request.record_namespace.as_deref().filter(|namespace| *namespace != request.namespace) {
+        record.extend(namespace_refusal(client, namespace).await?);
+        record.extend(Access::of_record(client, namespace).await?.refusals());
+    }
     let mut facts = Facts { contents: access.contents(), exec: true, ..Facts::default() };
     facts.exec = access.may("get", "pods/exec") && access.may("create", "pods/exec");
     facts.refusals = access.refusals();
+    facts.refusals.extend(record);
     facts.refusals.extend(served.as_ref().err().cloned());
     if let Some(refusal) = absent? {
         // Everything else would only say the same in other words.

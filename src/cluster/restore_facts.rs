@@ -21,9 +21,9 @@ use tokio::time::{Instant, sleep, timeout};
 use super::client::{Cluster, explain, is_forbidden, is_not_found};
 use super::snapshots::VolumeSnapshot;
 use crate::exec::{self, Place};
-use crate::plan::restore::access::{Access, cold, copies, in_place};
+use crate::plan::restore::access::{Access, aliases, anew, cold, copies, in_place};
 use crate::plan::restore::facts::{Facts, Found, WorkloadNow};
-use crate::plan::restore::{RestorePlan, Source, Suffix, pod_of, protected};
+use crate::plan::restore::{Place as Where, RestorePlan, Source, needs_alias, pod_of, protected};
 use crate::plan::{self, Probed, Target};
 use crate::platform::workload;
 use crate::quiescer::{Act, by_name};
@@ -40,8 +40,10 @@ const AT_ONCE: usize = 8;
 pub enum Wanted<'a> {
     /// A restore in place.
     InPlace,
-    /// Copies of the claims with this suffix.
-    Copies(&'a Suffix),
+    /// Copies of the claims, of which nothing is stopped.
+    Copies(&'a Where<'a>),
+    /// Workloads with such copies.
+    Anew(&'a Where<'a>),
 }
 
 /// Everything that the planner judges by; what could not be read is marked so, and is the planner's to judge.
@@ -52,14 +54,16 @@ pub async fn collect(cluster: &Cluster, source: &Source, wanted: Wanted<'_>, now
     let mut facts = Facts { now, typed: cluster.typed.clone(), ..Facts::default() };
     let needed = match wanted {
         Wanted::InPlace => in_place(&namespaces, &kinds),
-        Wanted::Copies(_) => copies(&namespaces),
+        Wanted::Copies(place) => copies(&targets(source, place)),
+        Wanted::Anew(place) => anew(&targets(source, place), &kinds),
     };
     facts.denied = denied(cluster, needed).await;
 
     let mut names: BTreeSet<(String, String)> =
         plan.claims.iter().map(|c| (c.namespace.clone(), c.name.clone())).collect();
-    if let Wanted::Copies(suffix) = wanted {
-        names.extend(plan.claims.iter().map(|c| (c.namespace.clone(), suffix.name(&c.name))));
+    if let Wanted::Copies(place) | Wanted::Anew(place) = wanted {
+        let of_copy = |c| (place.namespace_of(c).to_owned(), place.name_of(plan, c));
+        names.extend(plan.claims.iter().map(of_copy));
     } else {
         let of_replica =
             plan.replicas.iter().flat_map(|r| r.claims.iter().map(|name| (r.target.namespace.clone(), name.clone())));
@@ -82,13 +86,31 @@ pub async fn collect(cluster: &Cluster, source: &Source, wanted: Wanted<'_>, now
     let names = proofs.iter().map(|(namespace, p)| (namespace.clone(), p.snapshot.clone())).collect();
     facts.snapshots = namespaced::<VolumeSnapshot>(cluster, names).await;
     facts.contents = named(cluster, proofs.iter().map(|(_, p)| p.content.clone()).collect()).await;
+    let aliased: BTreeSet<String> = plan
+        .claims
+        .iter()
+        .zip(&source.proofs)
+        .filter_map(|(claim, proof)| {
+            let namespace = match wanted {
+                Wanted::InPlace => &claim.namespace,
+                Wanted::Copies(place) | Wanted::Anew(place) => place.namespace_of(claim),
+            };
+            let snapshot = facts.snapshots.get(&format!("{}/{}", claim.namespace, proof.as_ref()?.snapshot));
+            needs_alias(namespace, claim, snapshot).then(|| namespace.to_owned())
+        })
+        .collect();
+    facts.denied.extend(denied(cluster, aliases(&aliased)).await);
 
     let specs = || facts.claims.values().filter_map(Found::yes).filter_map(|c| c.spec.as_ref());
     let volumes: BTreeSet<String> = specs().filter_map(|s| s.volume_name.clone()).filter(|v| !v.is_empty()).collect();
     let classes = specs().filter_map(|s| s.storage_class_name.clone());
     let classes: BTreeSet<String> = classes.chain(plan.claims.iter().filter_map(|c| c.storage_class.clone())).collect();
     facts.classes = named::<StorageClass>(cluster, classes).await;
-    facts.quotas = listed::<ResourceQuota>(cluster, &namespaces).await;
+    let places = match wanted {
+        Wanted::InPlace => namespaces.clone(),
+        Wanted::Copies(place) | Wanted::Anew(place) => targets(source, place),
+    };
+    facts.quotas = listed::<ResourceQuota>(cluster, &places).await;
     if matches!(wanted, Wanted::InPlace) {
         facts.volumes = named::<PersistentVolume>(cluster, volumes).await;
         facts.pods = listed::<Pod>(cluster, &namespaces).await;
@@ -101,6 +123,11 @@ pub async fn collect(cluster: &Cluster, source: &Source, wanted: Wanted<'_>, now
             join_all(plan.targets.iter().map(|target| probe(cluster, target, pod_of(target, plan, &facts)))).await;
     }
     facts
+}
+
+/// The namespaces in which copies are made.
+fn targets(source: &Source, place: &Where) -> BTreeSet<String> {
+    source.plan.claims.iter().map(|claim| place.namespace_of(claim).to_owned()).collect()
 }
 
 /// What is judged by before a restore is taken back; unfinished runs are not among it.

@@ -4,7 +4,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use std::time::Duration;
 
 use crate::backend::Discard;
-use crate::backend::csi::Csi;
+use crate::backend::csi::{Csi, alias};
 use crate::cli::Delete;
 use crate::cluster::client::Cluster;
 use crate::error::{Error, ExitCode};
@@ -97,9 +97,15 @@ pub(super) async fn delete(cluster: &Cluster, run: &RunName, progress: &Progress
         let _ = leases.release().await;
         return deleted;
     }
+    remove_aliases(cluster, &stored.run).await?;
     remove_copies(cluster, &BackupJournal::read(&stored)?, tell).await?;
+    journal::parts::delete(cluster, &stored.namespace, &stored.run)
+        .await
+        .map_err(|why| undeleted(&stored.run, &why))?;
     // The record last: as long as something is left, something names it.
-    journal::delete(cluster, &stored).await?;
+    if !stored.rebuilt {
+        journal::delete(cluster, &stored).await?;
+    }
     Ok(Deleted::new(&stored, Vec::new()))
 }
 
@@ -112,6 +118,19 @@ async fn delete_restore(cluster: &Cluster, run: &RunName, tell: impl Fn(&str)) -
     let volumes = crate::executor::restore::delete(cluster, &stored, REMOVAL, tell).await?;
     journal::delete(cluster, &stored).await?;
     Ok(Deleted::new(&stored, volumes))
+}
+
+fn undeleted(run: &str, why: &str) -> Error {
+    Error::failed(format!("backup {run} is not deleted: {why}"))
+        .hint("its record stays until all of it is gone: try again later")
+}
+
+/// Second VolumeSnapshots of its stored copies. Who may not look at contents made none.
+async fn remove_aliases(cluster: &Cluster, run: &str) -> Result<(), Error> {
+    for content in alias::list(cluster, Some(run)).await.unwrap_or_default() {
+        alias::remove(cluster, &alias::read(&content)).await.map_err(|why| undeleted(run, &why))?;
+    }
+    Ok(())
 }
 
 async fn remove_copies(cluster: &Cluster, backup: &BackupJournal, tell: impl Fn(&str)) -> Result<(), Error> {

@@ -11,7 +11,7 @@ use crate::executor::backup::Backup;
 use crate::executor::restore;
 use crate::executor::signals::Signals;
 use crate::executor::{Log, Stop, execute};
-use crate::journal::{self, Kind, Stored};
+use crate::journal::{self, Kind, Stored, parts};
 use crate::lease::{Leases, Take, Waiting};
 use crate::output::progress::Progress;
 use crate::plan::Plan;
@@ -92,11 +92,14 @@ async fn lead(
         // Read again: between the first look and the lease the run may have gone on.
         let (stored, loaded, journal) = journal::take_over::<Event>(cluster, &stored.namespace, &stored.run).await?;
         let found = BackupJournal::of(&stored, loaded)?;
-        let planned = Planned { pods: found.pods("pods.before"), plan: found.plan };
+        let after = found.pods("pods.after");
+        // Without them the copies are kept all the same.
+        let manifests = parts::read(cluster, &stored.namespace, &stored.run).await.ok().flatten().unwrap_or_default();
+        let planned = Planned { pods: found.pods("pods.before"), plan: found.plan, manifests };
         let mut log = Log::new(found.run, found.loaded.entries, journal, clock);
         // Nobody waits for uploads here: what has to be done is done, the copies become ready by themselves.
         let mut hands = Backup::new(cluster, planned, &leases, signals.clone(), progress, Some(Duration::ZERO));
-        hands.resume(&log, removal);
+        hands.resume(&log, after, removal);
         let ended = match log.recover().await {
             Ok(()) => Box::pin(execute(&mut log, &mut hands)).await,
             Err(stop) => Err(stop),

@@ -24,6 +24,7 @@ fn stored(run: &str, kind: Kind, plan: &Value, events: &[Value]) -> Stored {
         resource_version: "1".into(),
         created: None,
         data: entries.chain(rest).collect(),
+        rebuilt: false,
     }
 }
 

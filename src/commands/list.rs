@@ -8,6 +8,7 @@ use crate::error::{Error, ExitCode};
 use crate::output::{self, Format};
 use crate::record::item::{BackupList, Item};
 use crate::runs::leader;
+use crate::runs::orphans::{self, OrphanList};
 
 /// What must be said of a run that is over and whose snapshots are not removed.
 fn unremoved(cluster: &Cluster, item: &Item) -> Option<String> {
@@ -23,6 +24,9 @@ fn unremoved(cluster: &Cluster, item: &Item) -> Option<String> {
 /// Lists the runs of a namespace, or of all.
 pub(super) async fn run(cluster: &Cluster, args: List) -> Result<ExitCode, Error> {
     let namespace = (!args.all_namespaces).then_some(cluster.namespace.as_str());
+    if args.orphans {
+        return orphans(cluster, namespace, args.output.output).await;
+    }
     let (items, damaged) = crate::runs::all(cluster, namespace).await?;
     let list = BackupList::new(items);
     let format = args.output.output;
@@ -49,4 +53,21 @@ pub(super) async fn run(cluster: &Cluster, args: List) -> Result<ExitCode, Error
         output::to_stderr(&format!("warning: {why}"));
     }
     Ok(ExitCode::Done)
+}
+
+async fn orphans(cluster: &Cluster, namespace: Option<&str>, format: Format) -> Result<ExitCode, Error> {
+    let (found, unseen) = orphans::all(cluster, namespace).await;
+    let list = OrphanList::new(found);
+    match format {
+        Format::Table | Format::Wide if list.items.is_empty() => {
+            output::to_stderr("nothing is left that no record names");
+        }
+        Format::Name if list.items.is_empty() => {}
+        format => output::to_stdout(&output::orphans::list(&list, format)?),
+    }
+    // What was not looked at is not called empty.
+    for why in &unseen {
+        output::to_stderr(&format!("warning: {why}"));
+    }
+    Ok(if unseen.is_empty() { ExitCode::Done } else { ExitCode::Failed })
 }

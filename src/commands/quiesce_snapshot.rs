@@ -71,6 +71,10 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
             return Err(error);
         }
     };
+    // Before anything is held; the journal names them. A backup without them has its data all the same.
+    if let Err(why) = journal::parts::write(cluster, &plan.namespace, &plan.run, &planned.manifests).await {
+        progress.say(&format!("the manifests are not recorded: {why}"));
+    }
     let mut log = Log::new(Run::new(&shape(&plan)), Vec::new(), journal, clock);
     let mut hands = Backup::new(cluster, planned, &leases, signals, &progress, args.wait);
     hands.replan = Some(Box::new(|| {
@@ -215,6 +219,7 @@ pub(super) fn request(namespace: &str, args: &QuiesceSnapshot) -> Result<Request
     let request = Request::new(namespace, &args.objects, args.selector.clone())?;
     Ok(Request {
         snapshot_class: args.snapshot_class.clone(),
+        record_namespace: args.record_namespace.clone(),
         budget,
         cold: args.cold,
         force_owner: args.force_owner,

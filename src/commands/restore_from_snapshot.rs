@@ -6,11 +6,12 @@ use super::delete::confirm;
 use super::quiesce_snapshot::{give_back, run_id, waiting};
 use crate::cli::RestoreFromSnapshot;
 use crate::clock::Clock;
+use crate::cluster::anew_facts::workloads;
 use crate::cluster::client::Cluster;
 use crate::cluster::discovery::reselect;
 use crate::cluster::restore_facts::{Wanted, collect};
 use crate::error::{Error, ExitCode};
-use crate::executor::restore::{Restore, make_copies, overlapping, source, stopped, thaw_command};
+use crate::executor::restore::{Restore, make_aliases, overlapping, remove_aliases, source, stopped, thaw_command};
 use crate::executor::signals::Signals;
 use crate::executor::{Log, execute};
 use crate::journal::{self, Kind, New};
@@ -18,16 +19,17 @@ use crate::lease::{Leases, Take, Waiting};
 use crate::output::progress::Progress;
 use crate::output::{self, Format, restores};
 use crate::plan::Object;
+use crate::plan::restore::anew::are_gone;
 use crate::plan::restore::only::Only;
-use crate::plan::restore::{Copies, Force, Request, RestorePlan, Source, Suffix, plan_copies, plan_in_place};
+use crate::plan::restore::{Force, Place, Request, RestorePlan, Source, plan_in_place};
 use crate::pods::PodState;
 use crate::protocol::Abort;
 use crate::protocol::restore::{Outcome, Run};
-use crate::record;
 use crate::record::restore::shape;
 use crate::runs::RunName;
 
 mod again;
+mod anew;
 
 /// Restores.
 pub(super) async fn run(cluster: &Cluster, args: RestoreFromSnapshot) -> Result<ExitCode, Error> {
@@ -51,49 +53,15 @@ async fn restore(
     let only = Only { workloads: objects?, claims: args.claim.clone() };
     let clock = Clock::measure(cluster).await?;
     let source = only.of(&source(cluster, backup).await?).map_err(Error::refusals)?;
-    match &args.suffix {
-        Some(suffix) if args.claims_only => beside(cluster, args, &source, suffix, &clock, &progress).await,
-        _ => in_place(cluster, args, &source, clock, &progress).await,
+    let place = Place { namespace: args.to_namespace.as_deref(), suffix: args.suffix.as_ref(), manifests: None };
+    if args.claims_only {
+        return anew::claims(cluster, args, &source, &place, &clock, &progress).await;
     }
-}
-
-/// Copies of the claims.
-async fn beside(
-    cluster: &Cluster,
-    args: &RestoreFromSnapshot,
-    source: &Source,
-    suffix: &Suffix,
-    clock: &Clock,
-    progress: &Progress,
-) -> Result<ExitCode, Error> {
-    let facts = collect(cluster, source, Wanted::Copies(suffix), clock.now()).await;
-    let copies = plan_copies(source, &facts, suffix).map_err(Error::refusals)?;
-    if !args.dry_run {
-        for copy in copies.claims.iter().filter(|copy| copy.exists) {
-            progress.say(&format!("persistentvolumeclaim/{} exists already", copy.new_name));
-        }
-        if copies.claims.iter().any(|copy| !copy.exists) {
-            progress.step("making the claims");
-            make_copies(cluster, &copies).await?;
-        }
+    let elsewhere = place.namespace.is_some() || place.suffix.is_some();
+    if elsewhere || are_gone(&source, &workloads(cluster, &source.plan.workloads).await) {
+        return anew::workloads(cluster, args, &source, place, &clock, &progress).await;
     }
-    progress.done();
-    print_copies(cluster, &copies, &source.plan.run, clock.now(), args.output.output)?;
-    Ok(ExitCode::Done)
-}
-
-fn print_copies(cluster: &Cluster, copies: &Copies, run: &str, now: Timestamp, format: Format) -> Result<(), Error> {
-    let record = || record::restore::of_copies(copies, run, &cluster.namespace, now);
-    output::to_stdout(&match format {
-        Format::Json => output::json(&record())?,
-        Format::Yaml => output::yaml(&record())?,
-        Format::Name => {
-            let names = copies.claims.iter().map(|c| format!("persistentvolumeclaim/{}", c.new_name));
-            names.collect::<Vec<_>>().join("\n")
-        }
-        Format::Table | Format::Wide => restores::copies(copies),
-    });
-    Ok(())
+    in_place(cluster, args, &source, clock, &progress).await
 }
 
 /// The plan, or every reason why not.
@@ -188,6 +156,9 @@ async fn lead(
     if (&plan.workloads, &plan.claims) != (&shown.workloads, &shown.claims) {
         return Err(Error::refused("workloads or claims have changed since the plan was shown").hint("run it again"));
     }
+    // Harmless, and named by the backup's id, whatever becomes of the restore.
+    let aliased = make_aliases(cluster, &plan.aliases, progress).await;
+    aliased.map_err(|why| Error::failed("nothing was stopped: the snapshots cannot be made").cause(why))?;
     let before = pods(cluster, &plan).await?;
     let text = |e: serde_json::Error| Error::failed("the plan cannot be written").cause(e);
     let new = New {
@@ -202,6 +173,9 @@ async fn lead(
     let mut hands = Restore::new(cluster, plan, before, leases, signals, progress);
     let ended = execute(&mut log, &mut hands).await;
     let _ = log.written().await;
+    if let Ok(Outcome::Restored) = ended {
+        remove_aliases(cluster, &hands.plan.aliases, progress).await;
+    }
     match ended {
         Ok(outcome) => {
             let discarded = if discard_old { hands.discard_old(&log).await } else { Ok(()) };

@@ -16,6 +16,7 @@ use crate::cluster::client::Cluster;
 use crate::cluster::pod_watch::{Changed, PodWatch};
 use crate::exec::{Channels, Place};
 use crate::lease::Leases;
+use crate::manifests::Manifests;
 use crate::output::progress::Progress;
 use crate::plan::{Plan, Target};
 use crate::pods::{PodState, words};
@@ -51,6 +52,7 @@ pub struct Backup<'a> {
     /// Makes the plan anew; absent when an unfinished run is only brought to its end.
     pub replan: Option<Replan<'a>>,
     announcer: Announcer,
+    manifests: Manifests,
     removal: Duration,
     state: State,
 }
@@ -64,6 +66,7 @@ struct State {
     /// The pods that the plan was made by.
     planned: Vec<PodState>,
     before: Vec<PodState>,
+    after: Vec<PodState>,
     /// Follows the pods from the first table on.
     watch: Option<PodWatch>,
     sessions: Vec<Session>,
@@ -82,7 +85,7 @@ impl<'a> Backup<'a> {
     /// The hands of this plan's run, and the pods that it was made by.
     pub fn new(
         cluster: &'a Cluster,
-        Planned { plan, pods: planned }: Planned,
+        Planned { plan, pods: planned, manifests }: Planned,
         leases: &'a Leases,
         signals: Signals,
         progress: &'a Progress,
@@ -97,14 +100,17 @@ impl<'a> Backup<'a> {
             progress,
             wait,
             replan: None,
+            manifests,
             removal: REMOVAL,
             state: State { planned, ..State::default() },
         }
     }
 
-    /// Goes on with a run of another process: its pod table is the one to compare with.
-    pub fn resume(&mut self, log: &Log<Run>, removal: Option<Duration>) {
+    /// Goes on with a run of another process: its pod table is the one to compare with; `after` is the second one, if it
+    /// was taken.
+    pub fn resume(&mut self, log: &Log<Run>, after: Vec<PodState>, removal: Option<Duration>) {
         self.state.before = std::mem::take(&mut self.state.planned);
+        self.state.after = after;
         self.state.sessions = self.plan.targets.iter().map(|_| Session::default()).collect();
         self.removal = removal.unwrap_or(REMOVAL);
         // Until then a hold that nothing from outside can end may still end by itself.

@@ -22,6 +22,7 @@ use crate::protocol::restore::{Event, Outcome, Run, Step};
 use crate::protocol::{Abort, IllegalEvent};
 use crate::record::entry::Detail;
 
+mod anew;
 mod claims;
 mod compare;
 mod copies;
@@ -32,8 +33,9 @@ mod secure;
 mod source;
 mod stored;
 
+pub use anew::{bring_back, make_aliases, remove_aliases};
 pub use copies::make_copies;
-pub use source::{overlapping, restoring, source, undoable};
+pub use source::{manifests, overlapping, restoring, source, source_of, undoable};
 pub use stored::{RestoreJournal, Way, delete, discarded, is_open, lead, record, stopped, thaw_command};
 
 /// How long stopping may take beyond the pods' own grace period: detaching a volume takes its time.

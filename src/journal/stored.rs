@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Entry;
@@ -58,6 +59,8 @@ pub struct Stored {
     pub created: Option<Timestamp>,
     /// All keys.
     pub data: BTreeMap<String, String>,
+    /// There is no such ConfigMap any more: it was rebuilt from the annotations of the backup's contents.
+    pub rebuilt: bool,
 }
 
 /// A journal that was read.
@@ -69,6 +72,21 @@ pub struct Loaded<E> {
     pub keys: BTreeMap<String, String>,
     /// All entries, in order.
     pub entries: Vec<Entry<E>>,
+}
+
+/// What a journal with this plan, these entries and these keys has in its ConfigMap.
+pub fn data<E: Serialize>(
+    plan: &impl Serialize,
+    entries: &[Entry<E>],
+    keys: &[(&str, &impl Serialize)],
+) -> BTreeMap<String, String> {
+    // Values of ours: writing them as JSON cannot fail.
+    let text = |value: serde_json::Result<String>| value.unwrap_or_default();
+    let mut data = BTreeMap::from([(KEY_FORMAT.to_owned(), FORMAT.to_owned())]);
+    data.insert(KEY_PLAN.to_owned(), text(serde_json::to_string(plan)));
+    data.extend(keys.iter().map(|(key, value)| ((*key).to_owned(), text(serde_json::to_string(value)))));
+    data.extend(entries.iter().enumerate().map(|(n, entry)| (entry_key(n), text(serde_json::to_string(entry)))));
+    data
 }
 
 /// An entry's key.
@@ -104,6 +122,7 @@ impl Stored {
             resource_version: meta.resource_version.unwrap_or_default(),
             created: meta.creation_timestamp.map(|t| t.0),
             data: object.data.unwrap_or_default(),
+            rebuilt: false,
         }
     }
 

@@ -9,6 +9,7 @@ use super::age::age;
 use super::pods::pod_table;
 use super::table::Table;
 use crate::error::Error;
+use crate::plan::restore::anew::{Anew, New};
 use crate::plan::restore::undo::UndoPlan;
 use crate::plan::restore::{Claim, Copies, RestorePlan, Workload};
 use crate::pods::PodState;
@@ -129,6 +130,36 @@ pub fn copies(copies: &Copies) -> String {
         let _ = writeln!(text, "note: {note}");
     }
     text
+}
+
+/// What is made anew.
+pub fn anew(anew: &Anew) -> String {
+    let mut text = copies(&anew.copies);
+    let mut table = Table::new(["MAKE", "NAMESPACE", "REPLICAS"]);
+    let named = |object: &serde_json::Value| {
+        let kind = crate::manifests::kind(object).to_lowercase();
+        let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+        [format!("{kind}/{}", crate::manifests::name(object)), namespace, "-".to_owned()]
+    };
+    for object in anew.empty.iter().chain(&anew.objects) {
+        table.row(named(object));
+    }
+    for new in &anew.workloads {
+        table.row([new.path(), new.namespace.clone(), new.replicas.to_string()]);
+    }
+    let _ = write!(text, "\n{table}");
+    text
+}
+
+/// What `--dry-run` prints of it in this format.
+pub fn dry_run_anew(plan: &Anew, format: Format) -> Result<String, Error> {
+    let claims = plan.copies.claims.iter().map(|c| format!("persistentvolumeclaim/{}", c.new_name));
+    let named = |object: &serde_json::Value| {
+        format!("{}/{}", crate::manifests::kind(object).to_lowercase(), crate::manifests::name(object))
+    };
+    let objects = plan.empty.iter().chain(&plan.objects).map(named);
+    let names = claims.chain(objects).chain(plan.workloads.iter().map(New::path));
+    super::plan::document("RestorePlan", plan, names, anew(plan), format)
 }
 
 /// What a restore prints when it is over.

@@ -186,6 +186,9 @@ pub fn describe(backup: &Backup, typed: &Typed, now: Timestamp) -> String {
         age(Some(metadata.creation_timestamp), now)
     );
     let _ = writeln!(text, "Request:     {}", backup.spec.request);
+    if status.rebuilt {
+        let _ = writeln!(text, "Record:      gone; this is rebuilt from the annotations of its volumesnapshotcontents");
+    }
     if status.outcome.ends_with("Consistent") {
         let _ = writeln!(
             text,

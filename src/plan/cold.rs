@@ -67,7 +67,7 @@ pub fn plan_cold(
     let mut plan = Plan {
         run: run.into(),
         created,
-        namespace: targets.first().map_or_else(|| request.namespace.clone(), |t| t.namespace.clone()),
+        namespace: request.record_in(&targets),
         request: request.text(),
         selections: facts.selections.clone(),
         estimate,

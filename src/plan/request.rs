@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Kind, Object};
+use super::{Kind, Object, Target};
 use crate::error::Error;
 use crate::pods::Match;
 
@@ -17,6 +17,8 @@ pub struct Request {
     pub selector: Option<String>,
     /// `--snapshot-class`.
     pub snapshot_class: Option<String>,
+    /// Where the record lies, if not beside the first target.
+    pub record_namespace: Option<String>,
     /// How long databases may be held.
     pub budget: Duration,
     /// Passes at most.
@@ -68,6 +70,7 @@ impl Request {
             objects,
             selector,
             snapshot_class: None,
+            record_namespace: None,
             budget: Duration::from_secs(30),
             attempts: 3,
             pods_must_match: Match::State,
@@ -76,6 +79,12 @@ impl Request {
             force_owner: false,
             dry_run: false,
         })
+    }
+
+    /// Where the record of these targets lies.
+    pub(super) fn record_in(&self, targets: &[Target]) -> String {
+        let asked = self.record_namespace.as_ref();
+        asked.or(targets.first().map(|t| &t.namespace)).unwrap_or(&self.namespace).clone()
     }
 
     /// As typed: for messages and the record.

@@ -13,6 +13,8 @@ use super::{Selection, Target, millis};
 
 pub mod access;
 mod actors;
+mod alias;
+pub mod anew;
 pub mod bare;
 mod claims;
 mod copies;
@@ -35,7 +37,9 @@ mod workloads;
 
 pub use actors::GitOps;
 pub(super) use actors::notes as actors_notes;
-pub use copies::{Copies, CopyOf, Suffix, is_copy, plan_copies};
+pub use alias::Alias;
+pub use copies::{Copies, CopyOf, Place, Suffix, is_copy, plan_copies};
+pub use copy::{MODE_CHANGE, needs_alias};
 pub(super) use in_place::denied;
 pub use in_place::{Force, Request, plan_in_place};
 pub use source::Source;
@@ -66,6 +70,9 @@ pub struct RestorePlan {
     pub workloads: Vec<Workload>,
     /// What is replaced.
     pub claims: Vec<Claim>,
+    /// What claims are made from whose VolumeSnapshot is gone.
+    #[serde(default)]
+    pub aliases: Vec<Alias>,
     /// The pods that are leased, as `NAMESPACE/POD`: those of the backup and those that are there now.
     pub pods: Vec<String>,
     /// The databases that must have recovered.

@@ -71,6 +71,9 @@ pub struct Status {
     pub snapshots_left: Vec<String>,
     /// Whether the copies outlive their namespace.
     pub kept: bool,
+    /// The record is gone, and this was rebuilt from what stands on the copies' contents.
+    #[serde(default)]
+    pub rebuilt: bool,
     /// Each attempt that was not the last, and why it was repeated.
     pub attempts: Vec<AttemptStatus>,
     /// What the plan remarked, one line each.
@@ -278,6 +281,7 @@ pub fn record(
             snapshots_removed: fold::snapshots_removed(&run, plan.claims.len()).into(),
             snapshots_left: last.snapshots_left(&run, plan.claims.len()),
             kept: !plan.claims.is_empty() && (0..plan.claims.len()).all(|c| run.kept(c) == Some(true)),
+            rebuilt: false,
             attempts: fold::repeated(entries),
             notes: plan.notes.clone(),
         },

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::backup::{Damaged, Pods, abort_text};
 use super::entry::Entry;
 use super::{API_VERSION, Metadata, instant};
+use crate::plan::restore::anew::Anew;
 use crate::plan::restore::{Copies, RestorePlan, Volume};
 use crate::pods::PodState;
 use crate::protocol::Abort;
@@ -276,6 +277,23 @@ pub fn of_copies(copies: &Copies, name: &str, namespace: &str, now: Timestamp) -
             notes: copies.notes.clone(),
         },
     }
+}
+
+/// The record of workloads that were made anew, with their pods as they are now.
+pub fn of_anew(anew: &Anew, name: &str, namespace: &str, now: Timestamp, pods: Vec<PodState>) -> Restore {
+    let mut restore = of_copies(&anew.copies, name, namespace, now);
+    restore.status.workloads = anew
+        .workloads
+        .iter()
+        .map(|new| WorkloadStatus {
+            namespace: new.namespace.clone(),
+            kind: new.kind.clone(),
+            name: new.name.clone(),
+            replicas: new.replicas,
+        })
+        .collect();
+    restore.status.pods.after = pods;
+    restore
 }
 
 #[cfg(test)]

@@ -81,7 +81,10 @@ async fn stored(cluster: &Cluster, claim: &mut ClaimStatus) {
     let api: Api<VolumeSnapshotContent> = Api::all(cluster.api.clone());
     match timeout(LOOK, api.get(name)).await {
         Ok(Ok(content)) if content.metadata.deletion_timestamp.is_none() => {
-            why.push_str(&format!(", but volumesnapshotcontent/{name} with the stored copy is there"));
+            why.push_str(&format!(
+                ", but volumesnapshotcontent/{name} with the stored copy is there: a restore makes another from it"
+            ));
+            claim.ready = content.status.as_ref().is_some_and(|s| s.ready_to_use == Some(true) && s.error.is_none());
         }
         Ok(Ok(_)) => why.push_str(&format!(", and volumesnapshotcontent/{name} is being deleted")),
         Ok(Err(e)) if is_not_found(&e) => why.push_str(&format!(", and so is volumesnapshotcontent/{name}")),

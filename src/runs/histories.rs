@@ -107,6 +107,7 @@ fn journal(events: &[Event]) -> Stored {
         resource_version: "1".into(),
         created: None,
         data,
+        rebuilt: false,
     }
 }
 

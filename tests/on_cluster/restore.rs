@@ -375,7 +375,7 @@ fn nothing_is_restored_by_accident() {
     let before = state(&scene);
     let restore = |more: &[&str]| scene.plugin(&["restore-from-snapshot", &taken.run]).args(more);
     restore(&[]).run().exits(5).says(&["--yes"]);
-    restore(&["--claims-only"]).run().exits(2).says(&["--suffix"]);
+    restore(&["--claims-only"]).run().exits(5).says(&["data-redis-0", "--suffix"]);
     restore(&["--dry-run"]).run().done();
     scene
         .plugin(&["restore-from-snapshot", "20260101-000000-none", "--yes"])

@@ -27,7 +27,7 @@ const AS_SOURCE: &str = "snapshot.storage.kubernetes.io/volumesnapshot-as-source
 /// sidecar may be cutting for it: a stored snapshot that nothing names (seen with external-snapshotter 8.6.0).
 const PROTECTION: &str = "snapshot.storage.kubernetes.io/volumesnapshotcontent-bound-protection";
 /// With this annotation the sidecar removes the stored copy of a content that is being deleted (its `shouldDelete`).
-const BEING_DELETED: &str = "snapshot.storage.kubernetes.io/volumesnapshot-being-deleted";
+pub(super) const BEING_DELETED: &str = "snapshot.storage.kubernetes.io/volumesnapshot-being-deleted";
 /// For how many rounds the finalizer is waited for, if we may not add it ourselves.
 const UNPROTECTED: u32 = 50;
 

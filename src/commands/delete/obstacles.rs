@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{Api, ListParams};
 
+use crate::backend::csi::alias;
 use crate::cluster::client::{Cluster, explain};
 use crate::error::{Error, Refusal};
 use crate::executor::restore::RestoreJournal;
@@ -112,11 +113,14 @@ fn is_restore_of(stored: &Stored, backup: &str) -> bool {
 
 /// Claims that are still to be filled from its snapshots: without them they would wait for ever.
 async fn copies(cluster: &Cluster, backup: &BackupJournal) -> Vec<Refusal> {
-    let namespaces: BTreeSet<&str> = backup.plan.claims.iter().map(|c| c.namespace.as_str()).collect();
+    let mut namespaces: BTreeSet<String> = backup.plan.claims.iter().map(|c| c.namespace.clone()).collect();
+    // Claims of other namespaces are made by way of these.
+    let aliases = alias::list(cluster, Some(&backup.plan.run)).await.unwrap_or_default();
+    namespaces.extend(aliases.iter().map(|content| alias::read(content).namespace));
     let ours = ListParams::default().labels(&format!("{RESTORED_FROM}={}", backup.plan.run));
     let mut refusals = Vec::new();
     for namespace in namespaces {
-        let api: Api<PersistentVolumeClaim> = Api::namespaced(cluster.api.clone(), namespace);
+        let api: Api<PersistentVolumeClaim> = Api::namespaced(cluster.api.clone(), &namespace);
         match api.list(&ours).await {
             Ok(listed) => refusals.extend(listed.items.iter().filter_map(|c| unfilled(c, &backup.plan.run))),
             Err(e) => refusals.push(Refusal::new(

@@ -8,7 +8,11 @@ use tokio::time::{Instant, sleep};
 use super::{Backup, failed};
 use crate::backend::Discard;
 use crate::executor::{Log, Stop};
-use crate::labels::{OUTCOME, RECOVERY_POINT, WINDOW};
+use crate::journal;
+use crate::labels::{MANIFESTS, OUTCOME, RECORD, RECOVERY_POINT, WINDOW};
+use crate::manifests::Manifests;
+use crate::manifests::packed::pack;
+use crate::plan::restore::only::uses;
 use crate::pods::{differences, only_readiness, words};
 use crate::protocol::Abort;
 use crate::protocol::backup::{Event, Run};
@@ -17,6 +21,18 @@ use crate::record::entry::Detail;
 
 /// How long readiness that a held target lost is waited for, at most (design 1).
 const READINESS: Duration = Duration::from_secs(60);
+/// All annotations of an object may have 256 KiB together; others have some there too.
+const ROOM: usize = 200 << 10;
+
+/// The annotations of one content, as many as there is room for: ConfigMaps' contents go first, then all manifests. The
+/// record itself is small.
+fn annotations(marks: &[(String, String)], manifests: String, less: impl Fn() -> String) -> Vec<(String, String)> {
+    let used: usize = marks.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let fits = |text: &String| used + MANIFESTS.len() + text.len() <= ROOM;
+    let manifests = Some(manifests).filter(fits).or_else(|| Some(less()).filter(fits));
+    marks.iter().cloned().chain(manifests.map(|text| (MANIFESTS.to_owned(), text))).collect()
+}
+
 impl Backup<'_> {
     /// Takes the second pod table at once and compares.
     pub(super) async fn compare(&mut self, log: &mut Log<Run>) {
@@ -34,6 +50,7 @@ impl Backup<'_> {
                         continue;
                     }
                     log.store("pods.after", &after);
+                    self.state.after.clone_from(&after);
                     let same = differ.is_empty();
                     let mut detail = match (same, waited) {
                         (false, _) => Detail::text(format!("pods changed: {}", words(&differ))),
@@ -82,7 +99,11 @@ impl Backup<'_> {
                 match proof {
                     _ if !self.plan.contents.change => Err("contents may not be changed".to_owned()),
                     None => Err("its proof is not in the journal".to_owned()),
-                    Some(proof) => csi.keep(c, &proof, marks).await,
+                    Some(proof) => {
+                        let packed = pack(&self.manifests_of(c));
+                        let less = || pack(&self.manifests_of(c).without_data());
+                        csi.keep(c, &proof, &annotations(marks, packed, less)).await
+                    }
                 }
             }
         }))
@@ -114,7 +135,17 @@ impl Backup<'_> {
                 .collect();
             marks.push((RECOVERY_POINT.to_owned(), serde_json::Value::Object(points).to_string()));
         }
+        let before = [("pods.before", &self.state.before), ("pods.after", &self.state.after)];
+        marks.push((RECORD.to_owned(), pack(&journal::data(&*self.plan, &log.entries, &before))));
         marks
+    }
+
+    /// The manifests of the workloads whose pods mount this claim.
+    fn manifests_of(&self, claim: usize) -> Manifests {
+        let claim = &self.plan.claims[claim];
+        let users = self.plan.workloads.iter().filter(|of| uses(of, claim));
+        let workloads = users.filter_map(|of| self.manifests.of(&of.namespace, &of.kind, &of.name)).cloned().collect();
+        Manifests { workloads }
     }
 
     /// Waits until the copies can be restored from. Nothing is held: a signal leaves a run that can be finished.
@@ -169,5 +200,23 @@ impl Backup<'_> {
             }
             pause = (pause * 2).min(Duration::from_secs(2));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn annotations_have_the_room_that_there_is() {
+        let marks = [("record".to_owned(), "r".repeat(1000))];
+        let kept = |manifests: usize, less: usize| {
+            let all = annotations(&marks, "m".repeat(manifests), || "l".repeat(less));
+            assert_eq!(all[0], marks[0]);
+            all.get(1).map(|(_, text)| text.len())
+        };
+        assert_eq!(kept(1000, 10), Some(1000));
+        assert_eq!(kept(ROOM, 10), Some(10));
+        assert_eq!(kept(ROOM, ROOM), None);
     }
 }

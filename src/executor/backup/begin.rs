@@ -37,7 +37,7 @@ impl Backup<'_> {
                 () = self.signals.first() => Err((Abort::Signal, "interrupted".into())),
             };
             match ready {
-                Ok(Planned { plan, pods }) => {
+                Ok(Planned { plan, pods, .. }) => {
                     self.plan = Arc::new(plan);
                     self.state.planned = pods;
                 }
@@ -135,7 +135,7 @@ impl Backup<'_> {
         let Some(replan) = &self.replan else {
             return Err(Unplanned::ForGood("the run was taken over and is not repeated".into()));
         };
-        let Planned { plan: new, pods } = replan().await.map_err(Unplanned::Yet)?;
+        let Planned { plan: new, pods, manifests } = replan().await.map_err(Unplanned::Yet)?;
         let key = |plan: &Plan| {
             let targets: Vec<String> = plan.targets.iter().map(crate::plan::Target::path).collect();
             let claims: Vec<String> = plan.claims.iter().map(|c| format!("{}/{}", c.namespace, c.name)).collect();
@@ -155,7 +155,7 @@ impl Backup<'_> {
             namespace: self.plan.namespace.clone(),
             ..new
         };
-        Ok(Planned { plan, pods })
+        Ok(Planned { plan, pods, manifests })
     }
 }
 

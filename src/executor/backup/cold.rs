@@ -106,7 +106,7 @@ impl Backup<'_> {
 
     /// Takes the second pod table once the pods look as they did, or after the time that this may take. Number, STATUS,
     /// readiness and images count; that they are other pods is what was asked for.
-    pub(super) async fn compare_restarted(&self, log: &mut Log<Run>) {
+    pub(super) async fn compare_restarted(&mut self, log: &mut Log<Run>) {
         self.progress.step("started: comparing the pods");
         let until = Instant::now() + SETTLING;
         let wanted = self.plan.stopped.iter().map(|w| usize::try_from(w.replicas).unwrap_or(0)).sum();
@@ -118,6 +118,7 @@ impl Backup<'_> {
                     let spoilt: Vec<_> = differ.iter().filter(|d| !improves(d)).collect();
                     if spoilt.is_empty() || late {
                         log.store("pods.after", &after);
+                        self.state.after.clone_from(&after);
                         let same = spoilt.is_empty();
                         let mut detail = if same {
                             Detail::default()

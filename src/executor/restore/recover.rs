@@ -7,9 +7,11 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use super::Restore;
+use crate::cluster::client::Cluster;
 use crate::exec::{self, Place};
 use crate::executor::Log;
-use crate::plan::restore::{Restored, engine};
+use crate::plan::Target;
+use crate::plan::restore::{Restored, Workload, engine};
 use crate::platform::workload::{self, is_ready};
 use crate::protocol::Abort;
 use crate::protocol::restore::{Event, Run};
@@ -20,11 +22,20 @@ use crate::record::entry::Detail;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a database does not serve.
-enum Not {
+pub(super) enum Not {
     /// It may, later.
     Yet(String),
     /// It never will: it is not the backed-up one.
     Ever(String),
+}
+
+impl Not {
+    /// Why.
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Yet(why) | Self::Ever(why) => why,
+        }
+    }
 }
 
 impl Restore<'_> {
@@ -52,84 +63,93 @@ impl Restore<'_> {
 
     /// Asks until it serves, or the time is over.
     async fn recover_one(&self, of: &Restored, until: Instant) -> Result<String, super::Broken> {
-        loop {
-            let last = match self.ask(of).await {
-                Ok(version) => return Ok(version),
-                Err(Not::Ever(why)) => return Err((Abort::Step, why)),
-                Err(Not::Yet(why)) => why,
-            };
-            if Instant::now() >= until {
-                return Err((
-                    Abort::Budget,
-                    format!("it has not recovered within {} s: {last}", self.plan.wait.as_secs()),
-                ));
+        match until_it_serves(self.cluster, &self.plan.workloads[of.workload], of, self.plan.any_version, until).await {
+            Ok(version) => Ok(version),
+            Err(Not::Ever(why)) => Err((Abort::Step, why)),
+            Err(Not::Yet(last)) => {
+                Err((Abort::Budget, format!("it has not recovered within {} s: {last}", self.plan.wait.as_secs())))
             }
-            sleep(PAUSE).await;
         }
     }
+}
 
-    async fn ask(&self, of: &Restored) -> Result<String, Not> {
-        let adapter = &of.target.adapter;
-        let quiescer = by_name(adapter).ok_or_else(|| Not::Ever(format!("this version has no adapter {adapter}")))?;
-        let place = self.place(of).await.map_err(Not::Yet)?;
-        // A cold backup copies replicas too.
-        if of.replica || of.target.probe.is_replica() {
-            return self.ask_replica(quiescer, &place).await;
-        }
-        let recovered = self.run(&place, quiescer.recovered(&of.target.probe)).await.map_err(Not::Ever)?;
-        if !recovered.ok() || recovered.out.trim() != SERVES {
-            return Err(Not::Yet(said(&recovered)));
-        }
-        // Not only up: an engine that found none of its files starts as well, and is empty.
-        let probed = self.run(&place, quiescer.probe()).await.map_err(Not::Ever)?;
-        let now = quiescer
-            .read_probe(&probed)
-            .map_err(|reasons| Not::Yet(reasons.into_iter().map(|r| r.message).collect::<Vec<_>>().join("; ")))?;
-        if now.is_replica() {
-            return Err(Not::Yet("it is a read replica, but was the primary at the backup".into()));
-        }
-        match engine::other_database(&of.target.probe, &now, self.plan.any_version) {
-            Some(why) => Err(Not::Ever(why)),
-            None => Ok(now.version),
+/// Asks a database of this workload until it serves as the backed-up one did; the error is what it said last.
+pub(super) async fn until_it_serves(
+    cluster: &Cluster,
+    workload: &Workload,
+    of: &Restored,
+    any_version: bool,
+    until: Instant,
+) -> Result<String, Not> {
+    loop {
+        match ask(cluster, workload, of, any_version).await {
+            Err(Not::Yet(_)) if Instant::now() < until => sleep(PAUSE).await,
+            answer => return answer,
         }
     }
+}
 
-    /// Whether it follows a primary again: one that found its volume empty and cannot copy may serve as well, and serve
-    /// nothing.
-    async fn ask_replica(&self, quiescer: &dyn Quiescer, place: &Place) -> Result<String, Not> {
-        let probed = self.run(place, quiescer.probe()).await.map_err(Not::Ever)?;
-        match quiescer.read_probe(&probed) {
-            Ok(now) if now.role == REPLICA => Ok(now.version),
-            Ok(now) if now.is_replica() => Err(Not::Yet("it does not follow its primary yet".into())),
-            Ok(_) => Err(Not::Yet("it is no read replica any more, and serves what is not the restored data".into())),
-            Err(reasons) => Err(Not::Yet(reasons.into_iter().map(|r| r.message).collect::<Vec<_>>().join("; "))),
-        }
+async fn ask(cluster: &Cluster, workload: &Workload, of: &Restored, any_version: bool) -> Result<String, Not> {
+    let target = &of.target;
+    let adapter = &target.adapter;
+    let quiescer = by_name(adapter).ok_or_else(|| Not::Ever(format!("this version has no adapter {adapter}")))?;
+    let place = place(cluster, workload, target).await.map_err(Not::Yet)?;
+    // A cold backup copies replicas too.
+    if of.replica || target.probe.is_replica() {
+        return ask_replica(cluster, quiescer, &place).await;
     }
+    let recovered = run(cluster, &place, quiescer.recovered(&target.probe)).await.map_err(Not::Ever)?;
+    if !recovered.ok() || recovered.out.trim() != SERVES {
+        return Err(Not::Yet(said(&recovered)));
+    }
+    // Not only up: an engine that found none of its files starts as well, and is empty.
+    let probed = run(cluster, &place, quiescer.probe()).await.map_err(Not::Ever)?;
+    let now = quiescer
+        .read_probe(&probed)
+        .map_err(|reasons| Not::Yet(reasons.into_iter().map(|r| r.message).collect::<Vec<_>>().join("; ")))?;
+    if now.is_replica() {
+        return Err(Not::Yet("it is a read replica, but was the primary at the backup".into()));
+    }
+    match engine::other_database(&target.probe, &now, any_version) {
+        Some(why) => Err(Not::Ever(why)),
+        None => Ok(now.version),
+    }
+}
 
-    async fn run(&self, place: &Place, act: Act) -> Result<Answer, String> {
-        match act {
-            Act::Exec { argv, within } => Ok(exec::run(self.cluster, place, &argv, within).await),
-            _ => Err("its adapter does not ask by a command".into()),
-        }
+/// Whether it follows a primary again: one that found its volume empty and cannot copy may serve as well, and serve
+/// nothing.
+async fn ask_replica(cluster: &Cluster, quiescer: &dyn Quiescer, place: &Place) -> Result<String, Not> {
+    let probed = run(cluster, place, quiescer.probe()).await.map_err(Not::Ever)?;
+    match quiescer.read_probe(&probed) {
+        Ok(now) if now.role == REPLICA => Ok(now.version),
+        Ok(now) if now.is_replica() => Err(Not::Yet("it does not follow its primary yet".into())),
+        Ok(_) => Err(Not::Yet("it is no read replica any more, and serves what is not the restored data".into())),
+        Err(reasons) => Err(Not::Yet(reasons.into_iter().map(|r| r.message).collect::<Vec<_>>().join("; "))),
     }
+}
 
-    /// Where the database runs now: its old pod's name, or, as a Deployment's pods have new ones, the pod that is ready.
-    async fn place(&self, of: &Restored) -> Result<Place, String> {
-        let target = &of.target;
-        let pods = workload::pods(self.cluster, &self.plan.workloads[of.workload]).await?;
-        let has = |pod: &&k8s_openapi::api::core::v1::Pod| {
-            let containers = pod.spec.iter().flat_map(|s| s.containers.iter());
-            is_ready(pod) && containers.into_iter().any(|c| c.name == target.container)
-        };
-        let name = |pod: &k8s_openapi::api::core::v1::Pod| pod.metadata.name.clone().unwrap_or_default();
-        let found = pods.iter().filter(has).map(name);
-        let all: Vec<String> = found.collect();
-        // Any other pod of a StatefulSet is another database.
-        let renamed = matches!(self.plan.workloads[of.workload].kind.as_str(), "Deployment" | "ReplicaSet");
-        let pod = all.iter().find(|n| **n == target.pod).or_else(|| all.first().filter(|_| renamed));
-        let pod = pod.ok_or_else(|| format!("no ready pod has a container {}", target.container))?;
-        Ok(Place { namespace: target.namespace.clone(), pod: pod.clone(), container: target.container.clone() })
+async fn run(cluster: &Cluster, place: &Place, act: Act) -> Result<Answer, String> {
+    match act {
+        Act::Exec { argv, within } => Ok(exec::run(cluster, place, &argv, within).await),
+        _ => Err("its adapter does not ask by a command".into()),
     }
+}
+
+/// Where the database runs now: its old pod's name, or, as a Deployment's pods have new ones, the pod that is ready.
+async fn place(cluster: &Cluster, workload: &Workload, target: &Target) -> Result<Place, String> {
+    let pods = workload::pods(cluster, workload).await?;
+    let has = |pod: &&k8s_openapi::api::core::v1::Pod| {
+        let containers = pod.spec.iter().flat_map(|s| s.containers.iter());
+        is_ready(pod) && containers.into_iter().any(|c| c.name == target.container)
+    };
+    let name = |pod: &k8s_openapi::api::core::v1::Pod| pod.metadata.name.clone().unwrap_or_default();
+    let found = pods.iter().filter(has).map(name);
+    let all: Vec<String> = found.collect();
+    // Any other pod of a StatefulSet is another database.
+    let renamed = matches!(workload.kind.as_str(), "Deployment" | "ReplicaSet");
+    let pod = all.iter().find(|n| **n == target.pod).or_else(|| all.first().filter(|_| renamed));
+    let pod = pod.ok_or_else(|| format!("no ready pod has a container {}", target.container))?;
+    Ok(Place { namespace: target.namespace.clone(), pod: pod.clone(), container: target.container.clone() })
 }
 
 /// What an answer that is not as asked says.

@@ -8,12 +8,13 @@ use super::stored::RestoreJournal;
 use crate::cluster::client::Cluster;
 use crate::cluster::restore_facts::collect_undo;
 use crate::error::{Error, ExitCode};
-use crate::journal::Kind;
+use crate::journal::{Kind, parts};
+use crate::manifests::Manifests;
 use crate::plan::restore::undo::refusals;
 use crate::plan::restore::{RestorePlan, Source};
 use crate::protocol::backup::Event;
 use crate::record::entry::Entry;
-use crate::runs::{self, BackupJournal, RunName};
+use crate::runs::{self, BackupJournal, RunName, rebuilt};
 
 /// Reads the backup. One that is unknown, or no backup, is refused: nothing was touched.
 pub async fn source(cluster: &Cluster, run: &RunName) -> Result<Source, Error> {
@@ -30,7 +31,11 @@ async fn read(cluster: &Cluster, run: &RunName) -> Result<Source, Error> {
             Err(_) => error,
         });
     }
-    let backup = BackupJournal::read(&stored)?;
+    source_of(BackupJournal::read(&stored)?)
+}
+
+/// The same of a journal.
+pub fn source_of(backup: BackupJournal) -> Result<Source, Error> {
     let record = backup.record()?;
     let entries = &backup.loaded.entries;
     let proofs = (0..backup.plan.claims.len()).map(|c| proof(entries, c)).collect();
@@ -44,6 +49,19 @@ async fn read(cluster: &Cluster, run: &RunName) -> Result<Source, Error> {
         notes: Vec::new(),
         plan: backup.plan,
     })
+}
+
+/// What the backup remembers of its workloads: beside its journal, else on its contents.
+pub async fn manifests(cluster: &Cluster, source: &Source) -> Result<Manifests, Error> {
+    let plan = &source.plan;
+    match parts::read(cluster, &plan.namespace, &plan.run).await {
+        Ok(Some(manifests)) => return Ok(manifests),
+        Ok(None) => {}
+        Err(why) => return Err(Error::failed(why)),
+    }
+    // Who may not look at contents has none from there.
+    let contents = rebuilt::contents(cluster, Some(&plan.run)).await.unwrap_or_default();
+    Ok(rebuilt::manifests(&contents))
 }
 
 /// By what the last attempt's cut of this claim is proved.

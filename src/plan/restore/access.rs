@@ -50,6 +50,46 @@ pub const IN_PLACE_CLUSTER: &[Row] = &[
 pub const COPIES: &[Row] =
     &[("", "persistentvolumeclaims", &["create", "get"]), (SNAPSHOTS, "volumesnapshots", &["get"])];
 
+/// What bringing a workload back does beside that in the namespaces where it is made.
+pub const ANEW: &[Row] = &[
+    ("", "configmaps", &["create", "get"]),
+    ("", "pods", &["get", "list"]),
+    ("", "pods/exec", &["create", "get"]),
+    ("", "serviceaccounts", &["get"]),
+    ("", "services", &["create", "get", "list"]),
+];
+
+/// What it does to the workloads, by their kind.
+pub const NEW: &[(&str, Row)] = &[
+    ("StatefulSet", ("apps", "statefulsets", &["create", "get", "patch"])),
+    ("Deployment", ("apps", "deployments", &["create", "get", "patch"])),
+    ("ReplicaSet", ("apps", "replicasets", &["create", "get", "patch"])),
+    ("Pod", ("", "pods", &["create", "get", "patch"])),
+];
+
+/// What a second VolumeSnapshot of a stored copy takes.
+pub const ALIAS: &[Row] = &[(SNAPSHOTS, "volumesnapshots", &["create", "delete", "get"])];
+/// The same of objects without a namespace.
+pub const ALIAS_CLUSTER: &[Row] = &[(SNAPSHOTS, "volumesnapshotcontents", &["create", "delete", "get", "patch"])];
+
+/// Everything that bringing back workloads of these kinds will do in these namespaces.
+pub fn anew(namespaces: &BTreeSet<String>, kinds: &BTreeSet<String>) -> Vec<Access> {
+    let kinds = NEW.iter().filter(|(kind, _)| kinds.contains(*kind)).map(|(_, row)| row);
+    let rows: Vec<&Row> = COPIES.iter().chain(ANEW).chain(kinds).collect();
+    namespaces.iter().flat_map(|n| expand(&rows, Some(n))).collect()
+}
+
+/// Everything that aliases in these namespaces will take.
+pub fn aliases(namespaces: &BTreeSet<String>) -> Vec<Access> {
+    if namespaces.is_empty() {
+        return Vec::new();
+    }
+    let rows: Vec<&Row> = ALIAS.iter().collect();
+    let mut all: Vec<Access> = namespaces.iter().flat_map(|n| expand(&rows, Some(n))).collect();
+    all.extend(expand(&ALIAS_CLUSTER.iter().collect::<Vec<_>>(), None));
+    all
+}
+
 /// Everything that a restore in place of these namespaces and kinds of workloads will do.
 pub fn in_place(namespaces: &BTreeSet<String>, kinds: &BTreeSet<String>) -> Vec<Access> {
     let kinds = WORKLOADS.iter().filter(|(kind, _)| kinds.contains(*kind)).map(|(_, row)| row);

@@ -3,19 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use serde::Serialize;
 
 use super::claims::{Make, from_snapshot, request};
 use super::copy::{Wanted, check};
 use super::facts::{Facts, Found};
 use super::in_place::denied;
+use super::only::uses;
 use super::quota::Need;
 use super::source::Source;
-use super::{Backup, RESTORED_FROM, quota};
+use super::{Alias, Backup, RESTORED_FROM, quota};
 use crate::error::Refusal;
 use crate::labels::{CLAIM, MANAGED_BY};
+use crate::manifests::Manifests;
+use crate::manifests::beside::{claim_name, renamed};
+use crate::plan::{Claim, Plan};
 
 /// Copies to make.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Copies {
     /// What they are made from.
     pub backup: Backup,
@@ -26,7 +32,8 @@ pub struct Copies {
 }
 
 /// One copy.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct CopyOf {
     /// The namespace.
     pub namespace: String,
@@ -42,6 +49,49 @@ pub struct CopyOf {
     pub snapshot: String,
     /// An earlier call made it already.
     pub exists: bool,
+    /// It is bound to its volume, and has its data.
+    pub bound: bool,
+    /// What it is made from, if that is not the backup's own VolumeSnapshot.
+    pub alias: Option<Alias>,
+}
+
+impl Copies {
+    /// What claims are made from that have no data yet.
+    pub fn needed(&self) -> Vec<Alias> {
+        self.claims.iter().filter(|claim| !claim.bound).filter_map(|claim| claim.alias.clone()).collect()
+    }
+
+    /// All that claims are or were made from.
+    pub fn aliases(&self) -> Vec<Alias> {
+        self.claims.iter().filter_map(|claim| claim.alias.clone()).collect()
+    }
+}
+
+/// Where copies are made, and under which names.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place<'a> {
+    /// In another namespace than the backup's.
+    pub namespace: Option<&'a str>,
+    /// Beside what has the names already.
+    pub suffix: Option<&'a Suffix>,
+    /// For the workloads that these make: a StatefulSet looks for claims of certain names, with its own labels.
+    pub manifests: Option<&'a Manifests>,
+}
+
+impl Place<'_> {
+    /// The namespace of this claim's copy.
+    pub fn namespace_of<'a>(&'a self, of: &'a Claim) -> &'a str {
+        self.namespace.unwrap_or(&of.namespace)
+    }
+
+    /// The name of this claim's copy.
+    pub fn name_of(&self, plan: &Plan, of: &Claim) -> String {
+        let suffix = self.suffix.map(|suffix| suffix.0.as_str());
+        let Some(manifests) = self.manifests else { return renamed(&of.name, suffix) };
+        let workload = plan.workloads.iter().find(|workload| uses(workload, of));
+        let of_workload = workload.and_then(|w| manifests.of(&w.namespace, &w.kind, &w.name));
+        claim_name(of_workload, &of.name, suffix)
+    }
 }
 
 /// What stands behind the claims' names: valid in a name.
@@ -60,24 +110,25 @@ impl Suffix {
         }
     }
 
-    /// The name of a claim's copy.
-    pub fn name(&self, claim: &str) -> String {
-        format!("{claim}-{}", self.0)
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
     }
 }
 
 /// The copies, or all reasons why not at once.
-pub fn plan_copies(source: &Source, facts: &Facts, suffix: &Suffix) -> Result<Copies, Vec<Refusal>> {
+pub fn plan_copies(source: &Source, facts: &Facts, place: &Place) -> Result<Copies, Vec<Refusal>> {
     let mut refusals = Vec::new();
     let mut notes = Vec::new();
     source.check(&facts.typed, &mut refusals, &mut notes);
     denied(facts, &mut refusals);
     let mut needs: BTreeMap<String, Need> = BTreeMap::new();
     let claims = (0..source.plan.claims.len())
-        .filter_map(|c| copy_of(c, source, facts, suffix, &mut needs, &mut refusals))
+        .filter_map(|c| copy_of(c, source, facts, place, &mut needs, &mut refusals))
         .collect();
     quota::check(&needs, &facts.quotas, &mut refusals);
-    notes.extend(bound_late(source, facts));
+    // What the workload's pods use is filled at once.
+    notes.extend(bound_late(source, facts).filter(|_| place.manifests.is_none()));
     if refusals.is_empty() { Ok(Copies { backup: source.backup(), claims, notes }) } else { Err(refusals) }
 }
 
@@ -102,12 +153,13 @@ fn copy_of(
     c: usize,
     source: &Source,
     facts: &Facts,
-    suffix: &Suffix,
+    place: &Place,
     needs: &mut BTreeMap<String, Need>,
     refusals: &mut Vec<Refusal>,
 ) -> Option<CopyOf> {
     let of = &source.plan.claims[c];
-    let new_name = suffix.name(&of.name);
+    let namespace = place.namespace_of(of);
+    let new_name = place.name_of(&source.plan, of);
     let object = format!("persistentvolumeclaim/{new_name}");
     if new_name.len() > 253 {
         refusals.push(Refusal::new(object, "the name has more than 253 characters").hint("choose a shorter suffix"));
@@ -120,43 +172,55 @@ fn copy_of(
         class: of.storage_class.as_deref(),
         request: now.and_then(request).unwrap_or(&of.request),
         mode: &of.volume_mode,
+        namespace,
+        run: &source.plan.run,
     };
     let copy = check(&wanted, source.proofs.get(c).and_then(Option::as_ref), facts, refusals);
-    let exists = match facts.claims.get(&format!("{}/{new_name}", of.namespace)) {
-        Some(Found::Yes(found)) if is_copy(found, &source.plan.run, &of.name) => true,
+    let (exists, bound) = match facts.claims.get(&format!("{namespace}/{new_name}")) {
+        Some(Found::Yes(found)) if is_copy(found, &source.plan.run, &of.name) => {
+            (true, found.status.as_ref().and_then(|s| s.phase.as_deref()) == Some("Bound"))
+        }
         Some(Found::Yes(_)) => {
-            refusals.push(
-                Refusal::new(object, "it exists already and is no copy from this backup").hint("choose another suffix"),
-            );
+            let hint = if place.suffix.is_some() {
+                "choose another suffix"
+            } else {
+                "make a copy beside it with --suffix NAME"
+            };
+            refusals.push(Refusal::new(object, "it exists already and is no copy from this backup").hint(hint));
             return None;
         }
         Some(Found::Unknown(why)) => {
             refusals.push(Refusal::new(object, format!("it could not be read: {why}")));
             return None;
         }
-        Some(Found::No) | None => false,
+        Some(Found::No) | None => (false, false),
     };
     let copy = copy?;
     if !exists {
-        needs.entry(of.namespace.clone()).or_default().add(wanted.class, &copy.size);
+        needs.entry(namespace.to_owned()).or_default().add(wanted.class, &copy.size);
     }
     let make = Make { run: None, backup: &source.plan.run, snapshot: &copy.snapshot, size: &copy.size };
     let mut new = from_snapshot(of, None, &make);
     new.metadata.name = Some(new_name.clone());
-    // Without the workload's labels: no StatefulSet, Service or policy may take it for its own.
-    new.metadata.labels = Some(BTreeMap::from([
-        (MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned()),
-        (RESTORED_FROM.to_owned(), source.plan.run.clone()),
-    ]));
+    new.metadata.namespace = Some(namespace.to_owned());
     new.metadata.annotations = Some(BTreeMap::from([(CLAIM.to_owned(), of.name.clone())]));
+    // Without the workload's labels: no StatefulSet, Service or policy may take it for its own.
+    if place.manifests.is_none() || place.suffix.is_some() {
+        new.metadata.labels = Some(BTreeMap::from([
+            (MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned()),
+            (RESTORED_FROM.to_owned(), source.plan.run.clone()),
+        ]));
+    }
     Some(CopyOf {
-        namespace: of.namespace.clone(),
+        namespace: namespace.to_owned(),
         claim: of.name.clone(),
         new,
         new_name,
         size: copy.size,
         snapshot: copy.snapshot,
         exists,
+        bound,
+        alias: copy.alias,
     })
 }
 

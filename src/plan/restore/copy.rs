@@ -1,5 +1,6 @@
 //! Whether one claim can be made from its snapshot: everything that external-provisioner will ask, asked beforehand.
 
+use super::Alias;
 use super::facts::{Facts, Found};
 use crate::backend::Proof;
 use crate::cluster::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
@@ -7,7 +8,7 @@ use crate::error::Refusal;
 use crate::plan::{Claim, quantity};
 
 /// On a content: a claim of another volume mode than the source's may be made from it.
-const MODE_CHANGE: &str = "snapshot.storage.kubernetes.io/allow-volume-mode-change";
+pub const MODE_CHANGE: &str = "snapshot.storage.kubernetes.io/allow-volume-mode-change";
 
 /// What a new claim needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub(super) struct Copy {
     pub(super) content: String,
     /// The size to ask for.
     pub(super) size: String,
+    /// What has to be made first, where the backup's own VolumeSnapshot cannot be used.
+    pub(super) alias: Option<Alias>,
 }
 
 /// The wanted claim.
@@ -30,6 +33,10 @@ pub(super) struct Wanted<'a> {
     pub(super) request: &'a str,
     /// `Filesystem` or `Block`.
     pub(super) mode: &'a str,
+    /// Where the claim is made.
+    pub(super) namespace: &'a str,
+    /// The backup.
+    pub(super) run: &'a str,
 }
 
 /// Checks the snapshot, its content and the class; every reason why not is added to `refusals`.
@@ -46,8 +53,11 @@ pub(super) fn check(
         return None;
     };
     let before = refusals.len();
-    let snapshot = snapshot(&claim.namespace, proof, facts, refusals);
+    let key = format!("{}/{}", claim.namespace, proof.snapshot);
+    let aliased = needs_alias(wanted.namespace, claim, facts.snapshots.get(&key));
+    let snapshot = if aliased { None } else { snapshot(&claim.namespace, proof, facts, refusals) };
     let content = content(&claim.namespace, proof, facts, refusals);
+    let alias = if aliased { alias(wanted, proof, facts, refusals) } else { None };
     let driver = content.map_or(claim.driver.as_str(), |c| c.spec.driver.as_str());
     class(wanted, driver, facts, refusals);
     if let Some(content) = content {
@@ -62,7 +72,52 @@ pub(super) fn check(
         proof.restore_size.map(|b| quantity::human(b.into())),
     ];
     let size = sizes.iter().flatten().fold(wanted.request, |most, size| quantity::greater(most, size));
-    Some(Copy { snapshot: proof.snapshot.clone(), content: proof.content.clone(), size: size.to_owned() })
+    let (snapshot, content) = match &alias {
+        Some(alias) => (&alias.snapshot, &alias.content),
+        None => (&proof.snapshot, &proof.content),
+    };
+    Some(Copy { snapshot: snapshot.clone(), content: content.clone(), size: size.to_owned(), alias })
+}
+
+/// Whether a claim of this namespace cannot be made from the backup's own VolumeSnapshot: claims name one of their own
+/// namespace only.
+pub fn needs_alias(namespace: &str, claim: &Claim, snapshot: Option<&Found<VolumeSnapshot>>) -> bool {
+    namespace != claim.namespace || matches!(snapshot, Some(Found::No) | None)
+}
+
+/// A second VolumeSnapshot of the same stored copy, if its content is there and tells of it.
+fn alias(wanted: &Wanted, proof: &Proof, facts: &Facts, refusals: &mut Vec<Refusal>) -> Option<Alias> {
+    let object = format!("volumesnapshotcontent/{}", proof.content);
+    let content = match facts.contents.get(&proof.content) {
+        Some(Found::Yes(content)) => content,
+        Some(Found::Unknown(why)) => {
+            refusals.push(Refusal::new(object, format!("it could not be read: {why}")));
+            return None;
+        }
+        // Refused already.
+        Some(Found::No) | None => return None,
+    };
+    let status = content.status.clone().unwrap_or_default();
+    if let Some(error) = status.error {
+        refusals.push(Refusal::new(object, format!("an error stands on it: {}", error.message.unwrap_or_default())));
+        return None;
+    }
+    if status.ready_to_use != Some(true) {
+        refusals.push(Refusal::new(object, "it is not ready to be restored from (readyToUse)"));
+        return None;
+    }
+    // Else the snapshot-controller may delete the stored copy as soon as somebody deletes a VolumeSnapshot.
+    if content.spec.deletion_policy != "Retain" {
+        refusals.push(
+            Refusal::new(object.clone(), format!("its deletionPolicy is {}, not Retain", content.spec.deletion_policy))
+                .hint(format!(
+                    "kubectl patch {object} --type=merge -p '{{\"spec\":{{\"deletionPolicy\":\"Retain\"}}}}'"
+                )),
+        );
+        return None;
+    }
+    let handle = status.snapshot_handle?;
+    Some(Alias::new(wanted.run, wanted.claim, wanted.namespace, content, &handle))
 }
 
 fn snapshot<'a>(
@@ -79,10 +134,7 @@ fn snapshot<'a>(
             return None;
         }
         Some(Found::No) | None => {
-            refusals.push(Refusal::new(object, "it is gone").hint(format!(
-                "if volumesnapshotcontent/{} is still there, a VolumeSnapshot can be made from it by hand",
-                proof.content
-            )));
+            refusals.push(Refusal::new(object, "it is gone"));
             return None;
         }
     };

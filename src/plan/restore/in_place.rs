@@ -10,7 +10,7 @@ use super::copy::{Wanted, check};
 use super::facts::{Facts, Found, claims_of, has_ended};
 use super::quota::Need;
 use super::source::Source;
-use super::{Claim, Old, RestorePlan, Volume, actors, engine, protected, quota, replicas, workloads};
+use super::{Alias, Claim, Old, RestorePlan, Volume, actors, engine, protected, quota, replicas, workloads};
 use crate::error::Refusal;
 use crate::plan::{Plan, Replica};
 
@@ -54,8 +54,9 @@ pub fn plan_in_place(source: &Source, facts: &Facts, asked: &Request) -> Result<
         refusals.extend(other_version);
     }
     let mut needs: BTreeMap<String, Need> = BTreeMap::new();
+    let mut aliases = Vec::new();
     let claims: Vec<Claim> = (0..source.plan.claims.len())
-        .filter_map(|c| claim(c, source, facts, asked, &mut needs, &mut refusals, &mut notes))
+        .filter_map(|c| claim(c, source, facts, asked, &mut needs, &mut refusals, &mut notes, &mut aliases))
         .collect();
     let mut claims = claims;
     claims.extend(replicas::claims(&source.plan, facts, asked, &mut needs, &mut refusals));
@@ -76,6 +77,7 @@ pub fn plan_in_place(source: &Source, facts: &Facts, asked: &Request) -> Result<
         workloads: stopped,
         claims,
         any_version: asked.force.version,
+        aliases,
         wait: asked.wait,
         notes,
     })
@@ -134,6 +136,7 @@ pub(in crate::plan) fn denied(facts: &Facts, refusals: &mut Vec<Refusal>) {
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "each is a thing of its own, and there is one caller")]
 fn claim(
     c: usize,
     source: &Source,
@@ -142,6 +145,7 @@ fn claim(
     needs: &mut BTreeMap<String, Need>,
     refusals: &mut Vec<Refusal>,
     notes: &mut Vec<String>,
+    aliases: &mut Vec<Alias>,
 ) -> Option<Claim> {
     let of = &source.plan.claims[c];
     let now = match facts.claims.get(&format!("{}/{}", of.namespace, of.name)) {
@@ -167,6 +171,8 @@ fn claim(
         class: spec.and_then(|s| s.storage_class_name.as_deref()).or(of.storage_class.as_deref()),
         request: now.and_then(request).unwrap_or(&of.request),
         mode: spec.and_then(|s| s.volume_mode.as_deref()).unwrap_or(&of.volume_mode),
+        namespace: &of.namespace,
+        run: &source.plan.run,
     };
     // Both, even if one refuses: all reasons at once.
     let copy = check(&wanted, source.proofs.get(c).and_then(Option::as_ref), facts, refusals);
@@ -181,6 +187,7 @@ fn claim(
     need.add(wanted.class, copy.as_ref().map_or(wanted.request, |copy| &copy.size));
     let (copy, old) = (copy?, old.map_or(Some(None), |old| old.map(Some))?);
     let make = Make { run: Some(&asked.run), backup: &source.plan.run, snapshot: &copy.snapshot, size: &copy.size };
+    aliases.extend(copy.alias);
     Some(Claim {
         namespace: of.namespace.clone(),
         name: of.name.clone(),

@@ -180,12 +180,13 @@ fn path(of: &Workload) -> String {
     format!("{}/{}", of.kind.to_lowercase(), of.name)
 }
 
-fn uses(of: &Workload, claim: &Claim) -> bool {
+/// Whether pods of the workload mount the claim.
+pub fn uses(of: &Workload, claim: &Claim) -> bool {
     of.namespace == claim.namespace && claim.pods.iter().any(|pod| owns(of, pod))
 }
 
 /// Whether a pod of this name is one of the workload's: controllers make the names.
-fn owns(of: &Workload, pod: &str) -> bool {
+pub fn owns(of: &Workload, pod: &str) -> bool {
     let Some(rest) = pod.strip_prefix(&of.name) else { return false };
     let parts: Vec<&str> = rest.split('-').collect();
     match (of.kind.as_str(), parts.as_slice()) {

@@ -19,7 +19,7 @@ fn from<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
 }
 
-fn source() -> Source {
+pub(super) fn source() -> Source {
     let claim = json!({"namespace": "demo", "name": "data-pg-0", "uid": "claim-then", "volume": "pv-then",
         "storageClass": "fast", "request": "1Gi", "accessModes": ["ReadWriteOnce"], "volumeMode": "Filesystem",
         "labels": {"app": "pg"}, "driver": "csi.test", "class": "snap", "deletionPolicy": "Delete", "pods": ["pg-0"]});
@@ -55,8 +55,12 @@ fn source() -> Source {
     }
 }
 
-fn yes<T: serde::de::DeserializeOwned>(name: &str, value: Value) -> BTreeMap<String, Found<T>> {
+pub(super) fn yes<T: serde::de::DeserializeOwned>(name: &str, value: Value) -> BTreeMap<String, Found<T>> {
     BTreeMap::from([(name.to_owned(), Found::Yes(Box::new(from(value))))])
+}
+
+fn beside(suffix: &Suffix) -> Place<'_> {
+    Place { suffix: Some(suffix), ..Place::default() }
 }
 
 fn snapshot() -> Value {
@@ -66,7 +70,7 @@ fn snapshot() -> Value {
         "status": {"readyToUse": true, "boundVolumeSnapshotContentName": "c", "restoreSize": "1Gi"}})
 }
 
-fn content() -> Value {
+pub(super) fn content() -> Value {
     json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotContent", "metadata": {"name": "c"},
         "spec": {"deletionPolicy": "Retain", "driver": "csi.test", "source": {"volumeHandle": "v"},
             "sourceVolumeMode": "Filesystem", "volumeSnapshotRef": {"name": "s", "namespace": "demo", "uid": "s-uid"}},
@@ -102,7 +106,7 @@ fn workload() -> WorkloadNow {
     }
 }
 
-fn facts() -> Facts {
+pub(super) fn facts() -> Facts {
     Facts {
         now: "2026-11-20T12:00:00Z".parse().unwrap(),
         snapshots: yes("demo/s", snapshot()),
@@ -120,7 +124,7 @@ fn facts() -> Facts {
     }
 }
 
-fn in_place(source: &Source, facts: &Facts) -> Result<RestorePlan, Vec<Refusal>> {
+pub(super) fn in_place(source: &Source, facts: &Facts) -> Result<RestorePlan, Vec<Refusal>> {
     plan_in_place(source, facts, &Request { run: "r1".into(), wait: Duration::from_secs(600), force: Force::default() })
 }
 
@@ -182,7 +186,7 @@ fn each_thing_that_the_provisioner_would_refuse_is_refused_before() {
     let snap = |pointer: &'static str, part: Value| {
         move |_: &mut Source, f: &mut Facts| f.snapshots = yes("demo/s", with(snapshot(), pointer, part))
     };
-    only(|_, f| f.snapshots = BTreeMap::from([("demo/s".into(), Found::No)]), "volumesnapshot/s: it is gone");
+    only(|_, f| f.snapshots = BTreeMap::from([("demo/s".into(), Found::Unknown("x".into()))]), "could not be read: x");
     only(snap("/metadata/uid", json!("other")), "another one of the same name");
     only(snap("/metadata/deletionTimestamp", json!("2026-11-20T11:00:00Z")), "being deleted");
     only(snap("/status/readyToUse", json!(false)), "not ready");
@@ -371,7 +375,6 @@ fn all_refusals_come_at_once() {
     let objects: Vec<String> = in_place(&source, &facts).unwrap_err().into_iter().map(|r| r.object).collect();
     for object in [
         "backup/b1",
-        "volumesnapshot/s",
         "volumesnapshotcontent/c",
         "storageclass/fast",
         "statefulset/pg",
@@ -406,7 +409,7 @@ fn a_quota_counts_only_what_is_added() {
     )];
     assert!(in_place(&source(), &facts).is_ok(), "the old claim goes first");
     let suffix = Suffix::new("x").unwrap();
-    let refusals = plan_copies(&source(), &facts, &suffix).unwrap_err();
+    let refusals = plan_copies(&source(), &facts, &beside(&suffix)).unwrap_err();
     assert_eq!(refusals.len(), 3, "a copy comes on top: {refusals:?}");
 }
 
@@ -414,33 +417,33 @@ fn a_quota_counts_only_what_is_added() {
 fn copies_bear_no_label_of_the_workload_and_are_known_again() {
     let suffix = Suffix::new("check").unwrap();
     let mut facts = facts();
-    let copies = plan_copies(&source(), &facts, &suffix).unwrap();
+    let copies = plan_copies(&source(), &facts, &beside(&suffix)).unwrap();
     let copy = &copies.claims[0];
     assert_eq!((copy.new_name.as_str(), copy.size.as_str(), copy.exists), ("data-pg-0-check", "2Gi", false));
     let labels = copy.new.metadata.labels.as_ref().unwrap();
     assert!(!labels.contains_key("app") && labels[RESTORED_FROM] == "b1");
     facts.claims.insert("demo/data-pg-0-check".into(), Found::Yes(Box::new(copy.new.clone())));
-    assert!(plan_copies(&source(), &facts, &suffix).unwrap().claims[0].exists, "made by an earlier call");
+    assert!(plan_copies(&source(), &facts, &beside(&suffix)).unwrap().claims[0].exists, "made by an earlier call");
     facts.classes = BTreeMap::from([("fast".into(), Found::Unknown("403".into()))]);
-    assert!(plan_copies(&source(), &facts, &suffix).is_ok(), "not everybody may read classes");
+    assert!(plan_copies(&source(), &facts, &beside(&suffix)).is_ok(), "not everybody may read classes");
     let mut foreign = copy.new.clone();
     foreign.metadata.labels = None;
     facts.claims.insert("demo/data-pg-0-check".into(), Found::Yes(Box::new(foreign)));
-    assert!(plan_copies(&source(), &facts, &suffix).unwrap_err()[0].message.contains("exists already"));
+    assert!(plan_copies(&source(), &facts, &beside(&suffix)).unwrap_err()[0].message.contains("exists already"));
 }
 
 #[test]
 fn copies_that_bind_when_they_are_used_are_told_once() {
     let suffix = Suffix::new("check").unwrap();
     let (mut source, mut facts) = (source(), facts());
-    assert!(plan_copies(&source, &facts, &suffix).unwrap().notes.is_empty());
+    assert!(plan_copies(&source, &facts, &beside(&suffix)).unwrap().notes.is_empty());
     let class =
         json!({"metadata": {"name": "fast"}, "provisioner": "csi.test", "volumeBindingMode": "WaitForFirstConsumer"});
     facts.classes = yes("fast", class);
     let (second, proof) = (source.plan.claims[0].clone(), source.proofs[0].clone());
     source.plan.claims.push(second);
     source.proofs.push(proof);
-    let notes = plan_copies(&source, &facts, &suffix).unwrap().notes;
+    let notes = plan_copies(&source, &facts, &beside(&suffix)).unwrap().notes;
     assert_eq!(notes, ["claims of storage class fast stay Pending until a pod uses them: only then are they filled"]);
 }
 
@@ -449,9 +452,9 @@ fn suffixes_must_end_a_name() {
     for text in ["", "-a", "a-", "A", "a b", "a_b", "a/b"] {
         assert!(Suffix::new(text).is_err(), "{text}");
     }
-    assert_eq!(Suffix::new("2").unwrap().name("data"), "data-2");
+    assert_eq!(Suffix::new("2").unwrap().as_str(), "2");
     let mut source = source();
     source.plan.claims[0].name = "c".repeat(252);
-    let refusals = plan_copies(&source, &facts(), &Suffix::new("xx").unwrap()).unwrap_err();
+    let refusals = plan_copies(&source, &facts(), &beside(&Suffix::new("xx").unwrap())).unwrap_err();
     assert!(refusals.iter().any(|r| r.message.contains("253")), "{refusals:?}");
 }
