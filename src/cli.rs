@@ -5,8 +5,10 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 pub mod connection;
+mod verify;
 
 use connection::ConnectionFlags;
+pub use verify::Verify;
 
 use crate::plan::restore::Suffix;
 use crate::runs::RunName;
@@ -34,6 +36,8 @@ pub enum Command {
     QuiesceSnapshot(QuiesceSnapshot),
     /// Bring a backup back: in place, where its namespace was deleted, elsewhere, or as a copy
     RestoreFromSnapshot(RestoreFromSnapshot),
+    /// Start the databases of a backup alone, from copies, and let the engine's own checks judge them
+    Verify(Verify),
     /// Release what a dead run may have left held, and bring the run to its end
     Thaw(Thaw),
     /// List backups and restores
@@ -70,6 +74,7 @@ Examples:
   # One backup of all databases of an application, held at the same time
   kubectl consistent-backup quiesce-snapshot -l app.kubernetes.io/part-of=demo -n demo"
 )]
+#[allow(clippy::struct_excessive_bools, reason = "flags of a command line are independent")]
 pub struct QuiesceSnapshot {
     /// Workloads or pods, as TYPE/NAME: all of them share one window; or select pods with -l
     // Whether one of the two is there is told by the request: clap's own error would not name -l.
@@ -109,6 +114,12 @@ pub struct QuiesceSnapshot {
     /// How long to wait at most until the copies can be restored from; nothing is held meanwhile [default: no limit]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub wait: Option<Duration>,
+    /// Verify the backup at once, as `verify` does; the exit code is 3 if that fails, for the backup is made
+    #[arg(long, conflicts_with = "dry_run")]
+    pub verify: bool,
+    /// A command to run in a copy when it is verified; see `verify --help`
+    #[arg(long, value_name = "[POD=]COMMAND", requires = "verify")]
+    pub query: Vec<String>,
     /// Print the plan and stop; changes nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -279,7 +290,7 @@ pub struct Prune {
 /// Arguments of `rbac`.
 #[derive(Debug, Args)]
 pub struct Rbac {
-    /// Leave out what only a restore uses
+    /// Leave out what only a restore or a verification uses
     #[arg(long)]
     pub backup_only: bool,
 }

@@ -18,4 +18,5 @@ mod proxy;
 pub mod restore_facts;
 mod selection;
 pub mod snapshots;
+pub mod templates;
 mod workloads;

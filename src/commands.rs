@@ -21,6 +21,7 @@ mod quiesce_snapshot;
 mod rbac;
 mod restore_from_snapshot;
 mod thaw;
+mod verify;
 
 /// Runs what was asked for.
 pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
@@ -39,6 +40,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
         // Boxed: it is by far the largest, and every command would carry its room on the stack.
         Command::QuiesceSnapshot(args) => Box::pin(quiesce_snapshot::run(&cluster, args)).await,
         Command::RestoreFromSnapshot(args) => restore_from_snapshot::run(&cluster, args).await,
+        Command::Verify(args) => Box::pin(verify::run(&cluster, args)).await,
         Command::Thaw(args) => thaw::run(&cluster, args).await,
         Command::List(args) => list::run(&cluster, args).await,
         Command::Describe(args) => describe::run(&cluster, args).await,

@@ -20,6 +20,7 @@ pub mod backup;
 pub mod restore;
 pub mod signals;
 pub(crate) mod testing;
+pub mod verify;
 
 /// What the loop needs of a fold. Both protocols are one.
 pub trait Fold {

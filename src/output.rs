@@ -19,6 +19,7 @@ pub mod prune;
 pub mod restores;
 pub mod runs;
 pub mod table;
+pub mod verified;
 
 /// The values of `-o`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -30,6 +30,7 @@ pub mod restore;
 mod selector;
 mod targets;
 mod uses;
+pub mod verify;
 
 pub use build::plan;
 pub use claims::ROLE;
@@ -203,6 +204,21 @@ pub struct Workload {
     pub labels: String,
     /// The object that owns it, `Kind/name`, when it is not a built-in one: an operator.
     pub owner: Option<String>,
+}
+
+impl Workload {
+    /// Whether a pod of this name is one of the workload's: controllers make the names.
+    pub fn owns(&self, pod: &str) -> bool {
+        let Some(rest) = pod.strip_prefix(&self.name) else { return false };
+        let parts: Vec<&str> = rest.split('-').collect();
+        match (self.kind.as_str(), parts.as_slice()) {
+            ("Pod", [""]) => true,
+            ("StatefulSet", ["", ordinal]) => ordinal.parse::<u32>().is_ok(),
+            ("ReplicaSet" | "DaemonSet", ["", random]) => !random.is_empty(),
+            ("Deployment", ["", hash, random]) => !hash.is_empty() && !random.is_empty(),
+            _ => false,
+        }
+    }
 }
 
 /// What may be done with cluster-scoped VolumeSnapshotContents.

@@ -23,6 +23,7 @@ pub mod mysql;
 pub mod postgres;
 pub mod redis;
 mod shell;
+pub mod verify;
 
 /// Every adapter this build knows; adding a database is one file and one line here.
 pub static QUIESCERS: &[&dyn Quiescer] = &[&postgres::Postgres, &mysql::Mysql, &redis::Redis];
@@ -86,6 +87,12 @@ pub trait Quiescer: Sync {
 
     /// What to ask a restored copy for, until it has recovered. One-shot command; it prints [`SERVES`] once it serves.
     fn recovered(&self, probe: &Probe) -> Act;
+
+    /// How a copy is started beside the real one so that it harms nobody, or why none can be.
+    fn alone(&self, container: &Container, probe: &Probe) -> Result<verify::Alone, Reason>;
+
+    /// What is asked of a copy that serves; each may take this long.
+    fn checks(&self, probe: &Probe, time: Duration) -> Vec<verify::Check>;
 }
 
 /// The role of a server that follows another one.

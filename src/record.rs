@@ -10,6 +10,7 @@ pub mod backup;
 pub mod entry;
 pub mod item;
 pub mod restore;
+pub mod verified;
 
 /// `apiVersion` of everything that is printed as JSON or YAML.
 pub const API_VERSION: &str = "consistent-backup/v1";

@@ -10,6 +10,7 @@ use crate::pods::PodState;
 use crate::protocol::backup::{Event, Run};
 use crate::record::backup::{self, Backup, replay};
 use crate::record::item::Item;
+use crate::record::verified;
 
 mod copies;
 #[cfg(test)]
@@ -52,8 +53,13 @@ impl BackupJournal {
 
     /// The record.
     pub fn record(&self) -> Result<Backup, Error> {
-        backup::record(&self.plan, &self.loaded.entries, self.pods("pods.before"), self.pods("pods.after"))
-            .map_err(|e| Error::failed(e.0))
+        let mut record =
+            backup::record(&self.plan, &self.loaded.entries, self.pods("pods.before"), self.pods("pods.after"))
+                .map_err(|e| Error::failed(e.0))?;
+        // A newer version's words say nothing here, and are no reason to hide the backup.
+        let verified = self.loaded.keys.get(verified::KEY);
+        record.status.verified = verified.and_then(|text| serde_json::from_str(text).ok());
+        Ok(record)
     }
 
     /// Whether something is left to do: the run is not over, or something is stuck or not removed.

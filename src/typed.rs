@@ -19,6 +19,11 @@ impl Typed {
         format!("kubectl consistent-backup {subcommand} {run} -n {namespace}{}", self.flags)
     }
 
+    /// A command of kubectl's own; `words` come before the options, `last` after them.
+    pub fn kubectl(&self, words: &str, last: &str) -> String {
+        format!("kubectl {words}{} {last}", self.flags).trim_end().to_owned()
+    }
+
     /// The command that shows the runs of a namespace.
     pub fn list(&self, namespace: &str) -> String {
         format!("kubectl consistent-backup list -n {namespace}{}", self.flags)
@@ -51,6 +56,10 @@ mod tests {
         assert_eq!(
             typed.command("delete", "r1", "demo"),
             "kubectl consistent-backup delete r1 -n demo --context arn:aws:eks:x/prod --kubeconfig 'my conf'"
+        );
+        assert_eq!(
+            typed.kubectl("exec pod -n demo", "-- sh"),
+            "kubectl exec pod -n demo --context arn:aws:eks:x/prod --kubeconfig 'my conf' -- sh"
         );
         assert_eq!(quoted("it's"), r"'it'\''s'");
     }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use support::plugin::Plugin;
 
-const SUBCOMMANDS: [&str; 8] =
-    ["quiesce-snapshot", "restore-from-snapshot", "thaw", "list", "describe", "compare", "delete", "rbac"];
+const SUBCOMMANDS: [&str; 9] =
+    ["quiesce-snapshot", "restore-from-snapshot", "thaw", "list", "describe", "compare", "delete", "rbac", "verify"];
 
 #[test]
 fn help_is_on_stdout_and_names_the_command_as_it_is_typed() {
@@ -62,6 +62,10 @@ fn what_is_typed_wrong_is_a_usage_error() {
         (&["describe"], "RUN"),
         (&["compare", "one", "two"], "two"),
         (&["delete"], "RUN"),
+        (&["verify"], "RUN"),
+        (&["verify", "run", "--wait", "soon"], "soon"),
+        (&["quiesce-snapshot", "sts/a", "--query", "psql"], "--verify"),
+        (&["quiesce-snapshot", "sts/a", "--verify", "--dry-run"], "cannot be used with"),
         (&["rbac", "extra"], "extra"),
     ];
     for (args, word) in wrong {
@@ -106,6 +110,7 @@ const ASKING: &[&[&str]] = &[
     &["describe", "run"],
     &["compare", "run"],
     &["delete", "run", "--yes"],
+    &["verify", "run"],
     &["prune", "--keep-last", "1"],
 ];
 

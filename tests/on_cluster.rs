@@ -45,6 +45,8 @@ mod two_postgres;
 mod two_runs;
 #[path = "on_cluster/undo.rs"]
 mod undo;
+#[path = "on_cluster/verify.rs"]
+mod verify;
 #[path = "on_cluster/without_parts.rs"]
 mod without_parts;
 #[path = "on_cluster/workloads.rs"]

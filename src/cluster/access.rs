@@ -35,7 +35,7 @@ enum Need {
     Useful,
     /// A backup without it is the same; nobody asks beforehand.
     Said,
-    /// Only a restore uses it.
+    /// Only a restore, or a verification, uses it.
     Restore,
 }
 
@@ -272,7 +272,7 @@ fn policy(scope: Scope, restore: bool) -> Vec<PolicyRule> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::restore::access::{aliases, anew, copies, in_place};
+    use crate::plan::restore::access::{aliases, anew, copies, in_place, verify};
 
     fn access(denied: &[(&str, &str)], kinds: &[Kind]) -> Access {
         let (required, asked) = questions(&kinds.iter().copied().collect());
@@ -329,8 +329,8 @@ mod tests {
     fn roles_hold_all_that_a_restore_asks_for() {
         let kinds = ["StatefulSet", "Deployment", "ReplicaSet", "Pod"].map(str::to_owned).into();
         let namespaces = ["demo".to_owned()].into();
-        let all = [in_place(&namespaces, &kinds), copies(&namespaces), anew(&namespaces, &kinds), aliases(&namespaces)];
-        for needed in all.concat() {
+        let of_copies = [copies(&namespaces), anew(&namespaces, &kinds), aliases(&namespaces), verify(&namespaces)];
+        for needed in of_copies.concat().into_iter().chain(in_place(&namespaces, &kinds)) {
             let scope = if needed.namespace.is_some() { Scope::Namespace } else { Scope::Cluster };
             let granted = RULES.iter().any(|r| {
                 (r.group, r.resource, r.scope == scope) == (needed.group, needed.resource, true)
@@ -355,6 +355,8 @@ mod tests {
         };
         assert_eq!(verbs(&read(&backup), 0, "persistentvolumeclaims"), "get list");
         assert_eq!(verbs(&read(&all), 0, "persistentvolumeclaims"), "get list create delete");
+        assert_eq!(verbs(&read(&backup), 0, "pods"), "get list");
+        assert_eq!(verbs(&read(&all), 0, "pods"), "get list create delete");
         assert_eq!(verbs(&read(&backup), 0, "pods/exec"), "get create");
         assert_eq!(verbs(&read(&all), 1, "persistentvolumes"), "get patch");
         assert!(!backup.contains("storageclasses") && all.contains("storageclasses"));

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::client::{Cluster, explain, is_forbidden, is_not_found};
 use super::snapshots::VolumeSnapshot;
 use crate::exec::{self, Place};
-use crate::plan::restore::access::{Access, aliases, anew, cold, copies, in_place};
+use crate::plan::restore::access::{Access, aliases, anew, cold, copies, in_place, verify};
 use crate::plan::restore::facts::{Facts, Found, WorkloadNow};
 use crate::plan::restore::{Place as Where, RestorePlan, Source, needs_alias, pod_of, protected};
 use crate::plan::{self, Probed, Target};
@@ -44,6 +44,8 @@ pub enum Wanted<'a> {
     Copies(&'a Where<'a>),
     /// Workloads with such copies.
     Anew(&'a Where<'a>),
+    /// Copies, to start the databases on them.
+    Verify(&'a Where<'a>),
 }
 
 /// Everything that the planner judges by; what could not be read is marked so, and is the planner's to judge.
@@ -56,12 +58,13 @@ pub async fn collect(cluster: &Cluster, source: &Source, wanted: Wanted<'_>, now
         Wanted::InPlace => in_place(&namespaces, &kinds),
         Wanted::Copies(place) => copies(&targets(source, place)),
         Wanted::Anew(place) => anew(&targets(source, place), &kinds),
+        Wanted::Verify(_) => verify(&namespaces),
     };
     facts.denied = denied(cluster, needed).await;
 
     let mut names: BTreeSet<(String, String)> =
         plan.claims.iter().map(|c| (c.namespace.clone(), c.name.clone())).collect();
-    if let Wanted::Copies(place) | Wanted::Anew(place) = wanted {
+    if let Wanted::Copies(place) | Wanted::Anew(place) | Wanted::Verify(place) = wanted {
         let of_copy = |c| (place.namespace_of(c).to_owned(), place.name_of(plan, c));
         names.extend(plan.claims.iter().map(of_copy));
     } else {
@@ -93,7 +96,7 @@ pub async fn collect(cluster: &Cluster, source: &Source, wanted: Wanted<'_>, now
         .filter_map(|(claim, proof)| {
             let namespace = match wanted {
                 Wanted::InPlace => &claim.namespace,
-                Wanted::Copies(place) | Wanted::Anew(place) => place.namespace_of(claim),
+                Wanted::Copies(place) | Wanted::Anew(place) | Wanted::Verify(place) => place.namespace_of(claim),
             };
             let snapshot = facts.snapshots.get(&format!("{}/{}", claim.namespace, proof.as_ref()?.snapshot));
             needs_alias(namespace, claim, snapshot).then(|| namespace.to_owned())
@@ -108,7 +111,7 @@ pub async fn collect(cluster: &Cluster, source: &Source, wanted: Wanted<'_>, now
     facts.classes = named::<StorageClass>(cluster, classes).await;
     let places = match wanted {
         Wanted::InPlace => namespaces.clone(),
-        Wanted::Copies(place) | Wanted::Anew(place) => targets(source, place),
+        Wanted::Copies(place) | Wanted::Anew(place) | Wanted::Verify(place) => targets(source, place),
     };
     facts.quotas = listed::<ResourceQuota>(cluster, &places).await;
     if matches!(wanted, Wanted::InPlace) {
@@ -301,7 +304,7 @@ async fn replica_sets(cluster: &Cluster, namespaces: &BTreeSet<String>) -> BTree
 }
 
 /// What the user may not do. A review that gets no answer denies nothing: the request itself will tell.
-async fn denied(cluster: &Cluster, needed: Vec<Access>) -> Vec<Access> {
+pub async fn denied(cluster: &Cluster, needed: Vec<Access>) -> Vec<Access> {
     let api: Api<SelfSubjectAccessReview> = Api::all(cluster.api.clone());
     let one = |access: Access| {
         let api = api.clone();

@@ -9,10 +9,12 @@ use crate::cli::Delete;
 use crate::cluster::client::Cluster;
 use crate::error::{Error, ExitCode};
 use crate::executor::restore::RestoreJournal;
-use crate::journal::{self, Kind};
+use crate::executor::verify;
+use crate::journal::{self, Kind, Stored};
 use crate::lease::{Leases, Take};
 use crate::output::progress::Progress;
 use crate::output::{self, Format};
+use crate::plan::verify::namespaces;
 use crate::runs::{BackupJournal, RunName};
 
 mod obstacles;
@@ -97,16 +99,36 @@ pub(super) async fn delete(cluster: &Cluster, run: &RunName, progress: &Progress
         let _ = leases.release().await;
         return deleted;
     }
+    // Nobody may begin to verify it meanwhile.
+    let backup = BackupJournal::read(&stored)?;
+    let say = |text: &str| progress.say(text);
+    let leases = verify::lease(cluster, &stored.namespace, &stored.run, &say).await.map_err(Error::refusals)?;
+    let deleted = delete_backup(cluster, &stored, &backup, tell).await;
+    let _ = leases.release().await;
+    deleted
+}
+
+async fn delete_backup(
+    cluster: &Cluster,
+    stored: &Stored,
+    backup: &BackupJournal,
+    tell: impl Fn(&str),
+) -> Result<Deleted, Error> {
+    // Left by one that died, or kept to be looked at.
+    let namespaces = namespaces(backup.plan.targets.iter());
+    verify::remove(cluster, &namespaces, &stored.run, None, &tell).await.map_err(|left| {
+        Error::failed(format!("backup {} is not deleted: what verified it is still there", stored.run)).cause(left)
+    })?;
     remove_aliases(cluster, &stored.run).await?;
-    remove_copies(cluster, &BackupJournal::read(&stored)?, tell).await?;
+    remove_copies(cluster, backup, tell).await?;
     journal::parts::delete(cluster, &stored.namespace, &stored.run)
         .await
         .map_err(|why| undeleted(&stored.run, &why))?;
     // The record last: as long as something is left, something names it.
     if !stored.rebuilt {
-        journal::delete(cluster, &stored).await?;
+        journal::delete(cluster, stored).await?;
     }
-    Ok(Deleted::new(&stored, Vec::new()))
+    Ok(Deleted::new(stored, Vec::new()))
 }
 
 /// The same of a restore that is ours alone now: asked once more, for it may have gone on before.

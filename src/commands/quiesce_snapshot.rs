@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{finish, print};
+use super::{finish, print, verify};
 use crate::cli::QuiesceSnapshot;
 use crate::clock::Clock;
 use crate::cluster::client::Cluster;
@@ -21,6 +21,7 @@ use crate::plan::{Plan, Request};
 use crate::preflight;
 use crate::protocol::backup::{Outcome, Run};
 use crate::record::backup::shape;
+use crate::runs::RunName;
 
 /// How long databases may be held unless asked otherwise.
 const BUDGET: Duration = Duration::from_secs(30);
@@ -40,6 +41,13 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
     let being_restored = being_restored(cluster, &plan).await?;
     if !being_restored.is_empty() {
         return Err(Error::refusals(being_restored));
+    }
+    if args.verify {
+        // Whatever can be known of it is said now, not when the backup is made.
+        let why_not = verify::obstacles(cluster, &plan, &args.query).await;
+        if !why_not.is_empty() {
+            return Err(Error::refusals(why_not));
+        }
     }
     let text = output::plan::plan(&plan, &planned.pods, clock.now());
     if args.dry_run {
@@ -76,7 +84,7 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
         progress.say(&format!("the manifests are not recorded: {why}"));
     }
     let mut log = Log::new(Run::new(&shape(&plan)), Vec::new(), journal, clock);
-    let mut hands = Backup::new(cluster, planned, &leases, signals, &progress, args.wait);
+    let mut hands = Backup::new(cluster, planned, &leases, signals.clone(), &progress, args.wait);
     hands.replan = Some(Box::new(|| {
         let (request, id, clock) = (&request, &id, &clock);
         Box::pin(async move {
@@ -89,9 +97,49 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
     let _ = log.written().await;
     hands.announce_end(&log, ended.as_ref().ok().copied()).await;
     give_back(leases, &progress).await;
+    let verified = match &ended {
+        Ok(outcome) if args.verify && *outcome < Outcome::Failed => {
+            let verified = verified(cluster, &args, &plan, &signals, &progress).await;
+            Some(verified)
+        }
+        _ => None,
+    };
     progress.done();
     let held = !log.run.may_be_held().is_empty();
-    report(cluster, &plan, ended.map_err(|stop| (stop, held)), interrupted, format).await
+    let code = report(cluster, &plan, ended.map_err(|stop| (stop, held)), interrupted, format).await?;
+    Ok(match verified {
+        Some(Err(error)) => {
+            output::to_stderr(&output::error(&error));
+            // The backup is made: a failure of the verification takes nothing of it back.
+            let interrupted = error.code == ExitCode::Interrupted;
+            code.worse(if interrupted { ExitCode::Interrupted } else { ExitCode::Lesser })
+        }
+        _ => code,
+    })
+}
+
+/// Verifies the backup that was just taken.
+async fn verified(
+    cluster: &Cluster,
+    args: &QuiesceSnapshot,
+    plan: &Plan,
+    signals: &Signals,
+    progress: &Progress,
+) -> Result<ExitCode, Error> {
+    if signals.came() {
+        return Err(Error::interrupted(format!("interrupted: backup {} is not verified", plan.run)));
+    }
+    let run = RunName { kind: Some(Kind::Backup), id: plan.run.clone() };
+    let asked = verify::Asked { run: &run, queries: &args.query, keep: false, wait: verify::WAIT };
+    let clock = Clock::measure(cluster).await?;
+    verify::just_taken(cluster, &asked, &clock, signals, progress).await.map_err(|error| {
+        let command = cluster.typed.command("verify", &plan.run, &plan.namespace);
+        if error.code == ExitCode::Failed {
+            error
+        } else {
+            error.hint(format!("the backup is made; verify it later: {command}"))
+        }
+    })
 }
 
 /// Restores that are not over, of what is to be copied.

@@ -34,7 +34,7 @@ mod source;
 mod stored;
 
 pub use anew::{bring_back, make_aliases, remove_aliases};
-pub use copies::make_copies;
+pub use copies::{make_copies, make_copy};
 pub use source::{manifests, overlapping, restoring, source, source_of, undoable};
 pub use stored::{RestoreJournal, Way, delete, discarded, is_open, lead, record, stopped, thaw_command};
 

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::Journal;
 use super::ledger::{Ledger, Patch};
-use super::stored::{FORMAT, KEY_FORMAT, KEY_PLAN, KEY_WRITER, Kind, Loaded, Stored};
+use super::stored::{FORMAT, KEY_FORMAT, KEY_PLAN, KEY_WRITER, Kind, Loaded, Stored, key_allowed};
 use super::writer::Writer;
 use crate::cluster::client::{Cluster, Persisted, explain, is_already_exists, is_conflict, is_not_found, persist};
 use crate::cluster::nonce::nonce;
@@ -214,6 +214,27 @@ pub async fn list(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Stor
             None => return Ok(found),
         }
     }
+}
+
+/// Writes a named key of a run that is over, beside its entries. It may be repeated; whoever else writes meanwhile keeps
+/// what he wrote.
+pub async fn put(cluster: &Cluster, namespace: &str, run: &str, key: &str, value: &str) -> Result<(), Error> {
+    let maps = ConfigMaps::new(cluster, namespace, run);
+    if !key_allowed(key) {
+        return Err(maps.error("write", &format!("\"{key}\" is no key for a journal")));
+    }
+    for _ in 0..20 {
+        let stored = load(cluster, namespace, run).await?;
+        let patch = Patch { version: stored.resource_version, data: [(key.to_owned(), value.to_owned())].into() };
+        match persist(WITHIN, || maps.patch(&patch)).await {
+            Persisted::Final(Ok(_)) => return Ok(()),
+            // Somebody wrote in between, or our own first try did, whose answer was lost.
+            Persisted::Final(Err(e)) if is_conflict(&e) => {}
+            Persisted::Final(Err(e)) => return Err(maps.error("write", &explain(&e))),
+            Persisted::Unknown(why) => return Err(maps.error("write", &why)),
+        }
+    }
+    Err(maps.error("write", "another process keeps writing it"))
 }
 
 /// Deletes this very journal: one of the same name that was made later stays.

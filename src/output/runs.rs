@@ -14,7 +14,7 @@ use crate::typed::Typed;
 
 /// The table of `list`.
 pub fn list(items: &[Item], now: Timestamp, namespaces: bool, wide: bool) -> String {
-    let mut headings = vec!["NAME", "KIND", "OUTCOME", "HELD", "CLAIMS", "READY", "AGE"];
+    let mut headings = vec!["NAME", "KIND", "OUTCOME", "HELD", "CLAIMS", "READY", "VERIFIED", "AGE"];
     if namespaces {
         headings.insert(0, "NAMESPACE");
     }
@@ -30,9 +30,10 @@ pub fn list(items: &[Item], now: Timestamp, namespaces: bool, wide: bool) -> Str
                 held(backup),
                 backup.status.claims.len().to_string(),
                 format!("{}/{}", backup.status.claims.iter().filter(|c| c.ready).count(), backup.status.claims.len()),
+                verified(backup).to_owned(),
             ]),
             Item::Restore(restore) => {
-                row.extend(["-".to_owned(), restore.status.claims.len().to_string(), "-".to_owned()]);
+                row.extend(["-".to_owned(), restore.status.claims.len().to_string(), "-".to_owned(), "-".to_owned()]);
             }
         }
         row.push(age(Some(metadata.creation_timestamp), now));
@@ -45,6 +46,15 @@ pub fn list(items: &[Item], now: Timestamp, namespaces: bool, wide: bool) -> Str
         table.row(row);
     }
     table.to_string()
+}
+
+/// Whether its databases were started from copies and are well.
+fn verified(backup: &Backup) -> &'static str {
+    match &backup.status.verified {
+        None => "-",
+        Some(verified) if verified.ok => "yes",
+        Some(_) => "no",
+    }
 }
 
 /// The longest hold, as `0.21s`; `-` where nothing stopped commits, `unknown` where somebody was not seen released.
@@ -164,6 +174,9 @@ pub fn result(backup: &Backup, typed: &Typed, now: Timestamp) -> String {
     } else if !status.pods.after.is_empty() {
         let _ = writeln!(text, "{}\n", pod_changes(&status.pods.before, &status.pods.after, now).trim_end());
     }
+    if let Some(verified) = &status.verified {
+        let _ = writeln!(text, "{}", super::verified::described(verified));
+    }
     text.push_str(&outcome(backup, typed));
     text
 }
@@ -206,7 +219,11 @@ pub fn describe(backup: &Backup, typed: &Typed, now: Timestamp) -> String {
         if !gone.is_empty() {
             let _ = writeln!(text, "Gone:        {}", gone.join("; "));
         }
-        let _ = writeln!(text, "Verified:    no: no copy of it was opened");
+        let _ = match &status.verified {
+            None => writeln!(text, "Verified:    no: no copy of it was opened"),
+            Some(v) if v.ok => writeln!(text, "Verified:    yes, at {:.0} ({} ago)", v.at, age(Some(v.at), now)),
+            Some(v) => writeln!(text, "Verified:    IT FAILED, at {:.0}: {}", v.at, v.bad().join(", ")),
+        };
     }
     let _ = writeln!(text, "\n{}", result(backup, typed, now).trim_end());
     for note in &status.notes {

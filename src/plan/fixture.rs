@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use serde_json::{Value, json};
 
 use super::{ContentAccess, Facts, SnapshotClass};
+use crate::quiescer::verify::{Alone, Check};
 use crate::quiescer::{
     Act, Answer, Channel, Ending, Probe, Quiescer, Reason, RecoveryPoint, Released, Script, Thawed, Token,
 };
@@ -67,6 +68,12 @@ impl Quiescer for Fake {
         unasked()
     }
     fn recovered(&self, _: &Probe) -> Act {
+        unasked()
+    }
+    fn alone(&self, _: &Container, _: &Probe) -> Result<Alone, Reason> {
+        unasked()
+    }
+    fn checks(&self, _: &Probe, _: std::time::Duration) -> Vec<Check> {
         unasked()
     }
 }

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::detect::{self, Signs};
 use super::shell::{self, ANSWER, FLUSH, PREPARE, SESSION, mark, reason};
+use super::verify::{Alone, Check};
 use super::{
     Act, Answer, Channel, End, Ending, Probe, Quiescer, Reason, RecoveryPoint, Released, Script, Thawed, Token,
 };
@@ -19,6 +20,7 @@ use crate::protocol::Held;
 mod probe;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 /// MariaDB, MySQL and Percona Server.
 pub struct Mysql;
@@ -255,5 +257,13 @@ exit 4
 
     fn recovered(&self, _probe: &Probe) -> Act {
         shell::once(&with_client("[ \"$($limit \"$@\" -e 'SELECT 1')\" = 1 ] && echo serves\n"))
+    }
+
+    fn alone(&self, container: &Container, probe: &Probe) -> Result<Alone, Reason> {
+        Ok(verify::alone(container, probe))
+    }
+
+    fn checks(&self, _probe: &Probe, time: Duration) -> Vec<Check> {
+        verify::checks(time)
     }
 }

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::detect::{self, Signs};
 use super::shell::{self, ANSWER, FLUSH, PREPARE, SESSION, mark};
+use super::verify::{Alone, Check};
 use super::{
     Act, Answer, Channel, End, Ending, Probe, Quiescer, Reason, RecoveryPoint, Released, Script, Thawed, Token,
 };
@@ -21,6 +22,7 @@ mod full;
 mod probe;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 /// PostgreSQL and what is built on it.
 pub struct Postgres;
@@ -233,5 +235,13 @@ exit 4
     fn recovered(&self, _probe: &Probe) -> Act {
         let script = "[ \"$($limit \"$@\" -c 'SELECT NOT pg_is_in_recovery()')\" = t ] && echo serves\n";
         shell::once(&with_client(APP, script))
+    }
+
+    fn alone(&self, container: &Container, probe: &Probe) -> Result<Alone, Reason> {
+        verify::alone(container, probe)
+    }
+
+    fn checks(&self, probe: &Probe, time: Duration) -> Vec<Check> {
+        verify::checks(probe, time)
     }
 }

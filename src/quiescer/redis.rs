@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::detect::{self, Signs};
 use super::shell::{self, ANSWER, FLUSH, PREPARE, SESSION, SHELL, mark, reason};
+use super::verify::{Alone, Check};
 use super::{Act, Answer, Channel, Ending, Probe, Quiescer, Reason, RecoveryPoint, Released, Script, Thawed, Token};
 use crate::protocol::Held;
 
@@ -20,6 +21,7 @@ mod probe;
 mod rdb;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod witness;
 
 /// Redis and Valkey.
@@ -256,5 +258,13 @@ exit 4
         let script = "[ \"$($limit \"$@\" PING)\" = PONG ] || exit\n\
             case $($limit \"$@\" INFO persistence | tr -d '\\r') in *loading:1*) exit 1;; *loading:0*) echo serves;; *) exit 2;; esac\n";
         shell::once(&with_client(script))
+    }
+
+    fn alone(&self, container: &Container, probe: &Probe) -> Result<Alone, Reason> {
+        verify::alone(container, probe)
+    }
+
+    fn checks(&self, _probe: &Probe, time: Duration) -> Vec<Check> {
+        verify::checks(time)
     }
 }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
+use super::verified::Verified;
 use super::{API_VERSION, Metadata, instant, seconds};
 use crate::plan::{Location, Plan};
 use crate::pods::{Difference, PodState};
@@ -79,6 +80,9 @@ pub struct Status {
     /// What the plan remarked, one line each.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// What came of starting its databases from copies; null when nobody did.
+    #[serde(default)]
+    pub verified: Option<Verified>,
 }
 
 /// The window of the last attempt.
@@ -284,6 +288,7 @@ pub fn record(
             rebuilt: false,
             attempts: fold::repeated(entries),
             notes: plan.notes.clone(),
+            verified: None,
         },
     })
 }

@@ -74,6 +74,9 @@ fn of_group(backups: &[&Backup], members: &[usize], keep: &Keep) -> Vec<(usize, 
                 (false, "it failed, and a later backup is there".into())
             }
             (None, "Failed") => (true, "it failed, and no later backup is there".into()),
+            (None, "ApplicationConsistent" | "CrashConsistent") if is_bad(backup) => {
+                (true, "its verification failed: whoever knows why may delete it".into())
+            }
             (None, "ApplicationConsistent" | "CrashConsistent") if is_unseen(backup) => {
                 (true, "not all of its copies were found in the cluster".into())
             }
@@ -96,6 +99,12 @@ fn is_whole(backup: &Backup) -> bool {
     matches!(status.outcome.as_str(), "ApplicationConsistent" | "CrashConsistent")
         && !status.claims.is_empty()
         && status.claims.iter().all(|claim| claim.ready && claim.seen)
+        && !is_bad(backup)
+}
+
+/// Whether a copy of it was started and is not well.
+fn is_bad(backup: &Backup) -> bool {
+    backup.status.verified.as_ref().is_some_and(|verified| !verified.ok)
 }
 
 /// Whether a copy that was ready once was not found now.
@@ -178,6 +187,20 @@ mod tests {
     fn what_was_not_found_in_the_cluster_does_not_count() {
         assert_eq!(gone(&[whole("a1", 1), whole("lost", 2)], &last(1)), Vec::<String>::new());
         assert_eq!(gone(&[whole("a1", 1), whole("a2", 2), whole("lost", 3)], &last(1)), ["a1"]);
+    }
+
+    #[test]
+    fn one_whose_verification_failed_is_not_the_last_good_one() {
+        let verified = |run: &str, hour, ok| {
+            let mut backup = whole(run, hour);
+            let at = backup.metadata.creation_timestamp;
+            backup.status.verified =
+                Some(crate::record::verified::Verified { at, ok, targets: Vec::new(), queries: Vec::new() });
+            backup
+        };
+        assert_eq!(gone(&[whole("a1", 1), verified("bad", 2, false)], &last(1)), Vec::<String>::new());
+        assert_eq!(gone(&[whole("a1", 1), verified("good", 2, true)], &last(1)), ["a1"]);
+        assert_eq!(gone(&[verified("bad", 1, false), whole("a2", 2)], &last(1)), Vec::<String>::new());
     }
 
     #[test]

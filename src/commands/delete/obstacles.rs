@@ -10,6 +10,7 @@ use crate::cluster::client::{Cluster, explain};
 use crate::error::{Error, Refusal};
 use crate::executor::restore::RestoreJournal;
 use crate::journal::{Kind, Stored};
+use crate::labels::VERIFY;
 use crate::plan::restore::RESTORED_FROM;
 use crate::runs::{self, BackupJournal, RunName};
 use crate::typed::Typed;
@@ -117,7 +118,8 @@ async fn copies(cluster: &Cluster, backup: &BackupJournal) -> Vec<Refusal> {
     // Claims of other namespaces are made by way of these.
     let aliases = alias::list(cluster, Some(&backup.plan.run)).await.unwrap_or_default();
     namespaces.extend(aliases.iter().map(|content| alias::read(content).namespace));
-    let ours = ListParams::default().labels(&format!("{RESTORED_FROM}={}", backup.plan.run));
+    // What a verification left is deleted first.
+    let ours = ListParams::default().labels(&format!("{RESTORED_FROM}={},!{VERIFY}", backup.plan.run));
     let mut refusals = Vec::new();
     for namespace in namespaces {
         let api: Api<PersistentVolumeClaim> = Api::namespaced(cluster.api.clone(), &namespace);

@@ -18,7 +18,7 @@ const CREATE: Duration = Duration::from_secs(30);
 /// Makes what is not there yet. An error names what was made all the same; repeating the command makes the rest.
 pub async fn make_copies(cluster: &Cluster, copies: &Copies) -> Result<(), Error> {
     let missing: Vec<&CopyOf> = copies.claims.iter().filter(|copy| !copy.exists).collect();
-    let tried = iter(missing.iter().map(|copy| make(cluster, copy, &copies.backup.run)));
+    let tried = iter(missing.iter().map(|copy| make_copy(cluster, copy, &copies.backup.run)));
     let tried: Vec<Result<(), String>> = tried.buffered(AT_ONCE).collect().await;
     let (mut made, mut failed) = (Vec::new(), Vec::new());
     for (copy, result) in missing.iter().zip(tried) {
@@ -40,7 +40,8 @@ pub async fn make_copies(cluster: &Cluster, copies: &Copies) -> Result<(), Error
     })
 }
 
-async fn make(cluster: &Cluster, copy: &CopyOf, backup: &str) -> Result<(), String> {
+/// Makes one, of this backup.
+pub async fn make_copy(cluster: &Cluster, copy: &CopyOf, backup: &str) -> Result<(), String> {
     let api: Api<PersistentVolumeClaim> = Api::namespaced(cluster.api.clone(), &copy.namespace);
     let tried = persist(CREATE, async || match api.create(&PostParams::default(), &copy.new).await {
         // An earlier try whose answer was lost, or somebody else's: only the object itself can tell.

@@ -1,6 +1,8 @@
 //! What a restore does to the API, verb by verb: asked for beforehand, so that nothing stops half-way. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::error::Refusal;
 
 /// One verb on one resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,6 +91,18 @@ pub fn aliases(namespaces: &BTreeSet<String>) -> Vec<Access> {
     all.extend(expand(&ALIAS_CLUSTER.iter().collect::<Vec<_>>(), None));
     all
 }
+/// What `verify` does in the namespaces of a backup's databases.
+pub const VERIFY: &[Row] = &[
+    ("", "configmaps", &["get", "patch"]),
+    ("", "persistentvolumeclaims", &["create", "delete", "get", "list"]),
+    ("", "pods", &["create", "delete", "get", "list"]),
+    ("", "pods/exec", &["create", "get"]),
+    ("coordination.k8s.io", "leases", &["create", "delete", "get", "patch"]),
+    (SNAPSHOTS, "volumesnapshots", &["get"]),
+];
+
+/// What it does to objects without a namespace; the volumes of copies are changed only where their class keeps them.
+pub const VERIFY_CLUSTER: &[Row] = &[("", "persistentvolumes", &["get", "patch"])];
 
 /// Everything that a restore in place of these namespaces and kinds of workloads will do.
 pub fn in_place(namespaces: &BTreeSet<String>, kinds: &BTreeSet<String>) -> Vec<Access> {
@@ -111,6 +125,31 @@ pub fn cold(namespaces: &BTreeSet<String>, kinds: &BTreeSet<String>) -> Vec<Acce
 pub fn copies(namespaces: &BTreeSet<String>) -> Vec<Access> {
     let rows: Vec<&Row> = COPIES.iter().collect();
     namespaces.iter().flat_map(|n| expand(&rows, Some(n))).collect()
+}
+
+/// Everything that verifying a backup of these namespaces will do.
+pub fn verify(namespaces: &BTreeSet<String>) -> Vec<Access> {
+    let rows: Vec<&Row> = VERIFY.iter().collect();
+    let mut all: Vec<Access> = namespaces.iter().flat_map(|n| expand(&rows, Some(n))).collect();
+    all.extend(expand(&VERIFY_CLUSTER.iter().collect::<Vec<_>>(), None));
+    all
+}
+
+/// What the user may not do, one line an object.
+pub fn refusals(denied: &[Access]) -> Vec<Refusal> {
+    let mut by_resource: BTreeMap<(String, Option<String>), BTreeSet<&str>> = BTreeMap::new();
+    for access in denied {
+        let dot = if access.group.is_empty() { "" } else { "." };
+        let resource = format!("{}{dot}{}", access.resource, access.group);
+        by_resource.entry((resource, access.namespace.clone())).or_default().insert(access.verb);
+    }
+    let refusal = |((resource, namespace), verbs): ((String, Option<String>), BTreeSet<&str>)| {
+        let verbs = verbs.into_iter().collect::<Vec<_>>().join(", ");
+        let wherever = namespace.map_or_else(|| "in the cluster".to_owned(), |n| format!("in namespace {n}"));
+        Refusal::new(resource, format!("you may not {verbs} {wherever}"))
+            .hint("`kubectl consistent-backup rbac` prints the roles that are needed")
+    };
+    by_resource.into_iter().map(refusal).collect()
 }
 
 fn expand(rows: &[&Row], namespace: Option<&String>) -> Vec<Access> {

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use super::copies::{Copies, Place, plan_copies};
 use super::facts::{Facts, Found};
-use super::only::owns;
 use super::source::Source;
 use super::{RESTORED_FROM, Restored};
 use crate::error::Refusal;
@@ -436,7 +435,7 @@ fn targets(source: &Source, all: &[Wanted], place: &Place, refusals: &mut Vec<Re
     let mut targets = Vec::new();
     for target in &source.plan.targets {
         let Some((index, wanted)) =
-            all.iter().enumerate().find(|(_, w)| w.of.namespace == target.namespace && owns(w.of, &target.pod))
+            all.iter().enumerate().find(|(_, w)| w.of.namespace == target.namespace && w.of.owns(&target.pod))
         else {
             continue;
         };

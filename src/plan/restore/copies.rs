@@ -110,6 +110,11 @@ impl Suffix {
         }
     }
 
+    /// The name of a copy.
+    pub fn name(&self, of: &str) -> String {
+        renamed(of, Some(&self.0))
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -161,7 +161,7 @@ impl WorkloadNow {
 }
 
 /// What controls an object, if that is of a kind that Kubernetes does not bring along.
-fn foreign_owner(owners: &[OwnerReference]) -> Option<String> {
+pub fn foreign_owner(owners: &[OwnerReference]) -> Option<String> {
     let built_in = |version: &str| {
         let group = version.split_once('/').map_or("", |(group, _)| group);
         matches!(group, "" | "apps" | "batch")

@@ -118,22 +118,9 @@ fn pods(source: &Source, facts: &Facts) -> BTreeSet<String> {
     pods
 }
 
-/// What the user may not do, one line an object.
+/// What the user may not do.
 pub(in crate::plan) fn denied(facts: &Facts, refusals: &mut Vec<Refusal>) {
-    let mut by_resource: BTreeMap<(String, Option<String>), BTreeSet<&str>> = BTreeMap::new();
-    for access in &facts.denied {
-        let dot = if access.group.is_empty() { "" } else { "." };
-        let resource = format!("{}{dot}{}", access.resource, access.group);
-        by_resource.entry((resource, access.namespace.clone())).or_default().insert(access.verb);
-    }
-    for ((resource, namespace), verbs) in by_resource {
-        let verbs = verbs.into_iter().collect::<Vec<_>>().join(", ");
-        let wherever = namespace.map_or_else(|| "in the cluster".to_owned(), |n| format!("in namespace {n}"));
-        refusals.push(
-            Refusal::new(resource, format!("you may not {verbs} {wherever}"))
-                .hint("`kubectl consistent-backup rbac` prints the roles that are needed"),
-        );
-    }
+    refusals.extend(super::access::refusals(&facts.denied));
 }
 
 #[expect(clippy::too_many_arguments, reason = "each is a thing of its own, and there is one caller")]

@@ -63,7 +63,7 @@ impl Only {
             let replica = plan
                 .replicas
                 .iter()
-                .find(|r| of.iter().any(|w| w.namespace == r.target.namespace && owns(w, &r.target.pod)));
+                .find(|r| of.iter().any(|w| w.namespace == r.target.namespace && w.owns(&r.target.pod)));
             if let Some(replica) = replica.filter(|_| claims.is_empty()) {
                 refusals.push(
                     Refusal::new(
@@ -148,7 +148,7 @@ fn part(source: &Source, wanted: &BTreeSet<usize>) -> Source {
     let follows = |r: &&Replica| targets.iter().any(|t| t.path() == r.of);
     let replicas: Vec<Replica> = plan.replicas.iter().filter(follows).cloned().collect();
     let replicated =
-        |w: &&Workload| replicas.iter().any(|r| r.target.namespace == w.namespace && owns(w, &r.target.pod));
+        |w: &&Workload| replicas.iter().any(|r| r.target.namespace == w.namespace && w.owns(&r.target.pod));
     let workloads: Vec<Workload> = plan.workloads.iter().filter(|w| used(w) || replicated(w)).cloned().collect();
     let selections = workloads.iter().map(|w| Selection {
         namespace: w.namespace.clone(),
@@ -156,7 +156,7 @@ fn part(source: &Source, wanted: &BTreeSet<usize>) -> Source {
         labels: (w.kind != "Pod").then(|| w.labels.clone()),
         pod: (w.kind == "Pod").then(|| w.name.clone()),
     });
-    let is_ours = |namespace: &str, pod: &str| workloads.iter().any(|w| w.namespace == namespace && owns(w, pod));
+    let is_ours = |namespace: &str, pod: &str| workloads.iter().any(|w| w.namespace == namespace && w.owns(pod));
     Source {
         proofs: wanted.iter().map(|&c| source.proofs.get(c).cloned().flatten()).collect(),
         pods: source.pods.iter().filter(|p| is_ours(&p.namespace, &p.name)).cloned().collect(),
@@ -182,20 +182,7 @@ fn path(of: &Workload) -> String {
 
 /// Whether pods of the workload mount the claim.
 pub fn uses(of: &Workload, claim: &Claim) -> bool {
-    of.namespace == claim.namespace && claim.pods.iter().any(|pod| owns(of, pod))
-}
-
-/// Whether a pod of this name is one of the workload's: controllers make the names.
-pub fn owns(of: &Workload, pod: &str) -> bool {
-    let Some(rest) = pod.strip_prefix(&of.name) else { return false };
-    let parts: Vec<&str> = rest.split('-').collect();
-    match (of.kind.as_str(), parts.as_slice()) {
-        ("Pod", [""]) => true,
-        ("StatefulSet", ["", ordinal]) => ordinal.parse::<u32>().is_ok(),
-        ("ReplicaSet" | "DaemonSet", ["", random]) => !random.is_empty(),
-        ("Deployment", ["", hash, random]) => !hash.is_empty() && !random.is_empty(),
-        _ => false,
-    }
+    of.namespace == claim.namespace && claim.pods.iter().any(|pod| of.owns(pod))
 }
 
 #[cfg(test)]
@@ -317,9 +304,9 @@ mod tests {
             name: name.into(),
             ..source().plan.workloads[0].clone()
         };
-        assert!(owns(&of("StatefulSet", "pg"), "pg-10") && !owns(&of("StatefulSet", "pg"), "pg-a-0"));
-        assert!(owns(&of("Deployment", "web"), "web-5d8-x") && !owns(&of("Deployment", "web"), "web-api-5d8-x"));
-        assert!(owns(&of("Pod", "x-0"), "x-0") && !owns(&of("Pod", "x"), "x-0"));
-        assert!(owns(&of("ReplicaSet", "rs"), "rs-abc") && !owns(&of("ReplicaSet", "rs"), "rs"));
+        assert!(of("StatefulSet", "pg").owns("pg-10") && !of("StatefulSet", "pg").owns("pg-a-0"));
+        assert!(of("Deployment", "web").owns("web-5d8-x") && !of("Deployment", "web").owns("web-api-5d8-x"));
+        assert!(of("Pod", "x-0").owns("x-0") && !of("Pod", "x").owns("x-0"));
+        assert!(of("ReplicaSet", "rs").owns("rs-abc") && !of("ReplicaSet", "rs").owns("rs"));
     }
 }

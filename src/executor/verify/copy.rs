@@ -1,0 +1,164 @@
+//! One copy: its claims and its pod, until its server was started.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
+use kube::api::{Api, PostParams};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Broken, Verifier};
+use crate::cluster::client::{Persisted, explain, is_already_exists, persist};
+use crate::executor::restore::make_copy;
+use crate::labels::VERIFY;
+use crate::plan::verify::{Copy, PREPARE};
+use crate::quiescer::verify::Checked;
+
+/// How long one request is tried.
+const REQUEST: Duration = Duration::from_secs(30);
+/// Pause between two looks.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What a pod's status says of its server.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Server {
+    /// Not started; the text says what for it waits.
+    Waiting(String),
+    /// It runs.
+    Runs,
+    /// It was started, and has ended.
+    Ended(String),
+    /// It will never be started: what prepares it ended with this code.
+    NotPrepared(i32),
+    /// It was never started, and never will be.
+    Never(String),
+}
+
+impl Verifier<'_> {
+    /// Makes the claims and the pod and waits until the server runs. What was prepared before it is judged.
+    pub(super) async fn start(&self, copy: &Copy, until: Instant, checks: &mut Vec<Checked>) -> Result<(), Broken> {
+        self.tell(copy, "making the copy");
+        for claim in &copy.claims {
+            let made = make_copy(self.cluster, claim, &self.plan.run).await;
+            made.map_err(|why| Broken::Undecided(format!("persistentvolumeclaim/{}: {why}", claim.new_name)))?;
+        }
+        self.make(copy).await.map_err(|why| Broken::Undecided(format!("pod/{}: {why}", copy.name)))?;
+        let mut told = String::new();
+        let mut judged = false;
+        loop {
+            let now = self.pod(copy).await?;
+            if let Some(text) = now.as_ref().and_then(prepared).filter(|_| !judged) {
+                checks.extend((copy.alone.read)(&text));
+                judged = true;
+            }
+            let waiting = match now.as_ref().map(|pod| server(pod, &copy.target.container)) {
+                Some(Server::Runs) => return Ok(()),
+                Some(Server::Ended(why)) => return Err(Broken::Bad(why)),
+                Some(Server::NotPrepared(code)) => {
+                    return Err(Broken::Undecided(format!("it could not be prepared (exit code {code})")));
+                }
+                Some(Server::Never(why)) => return Err(Broken::Undecided(why)),
+                Some(Server::Waiting(why)) => why,
+                None => "the API server does not answer".to_owned(),
+            };
+            if Instant::now() >= until {
+                return Err(Broken::Undecided(format!(
+                    "it was not started within {} s: {waiting}",
+                    self.wait.as_secs()
+                )));
+            }
+            if told != waiting {
+                self.tell(copy, &waiting);
+                told = waiting;
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    async fn make(&self, copy: &Copy) -> Result<(), String> {
+        let api: Api<Pod> = Api::namespaced(self.cluster.api.clone(), &copy.target.namespace);
+        let tried = persist(REQUEST, async || match api.create(&PostParams::default(), &copy.pod).await {
+            // An earlier try whose answer was lost, or somebody else's: only the object itself can tell.
+            Err(e) if is_already_exists(&e) => api.get(&copy.name).await,
+            answer => answer,
+        });
+        let label = |pod: &Pod| pod.metadata.labels.as_ref().and_then(|l| l.get(VERIFY)).cloned();
+        match tried.await {
+            Persisted::Final(Ok(pod)) if label(&pod).as_ref() == Some(&self.plan.run) => Ok(()),
+            Persisted::Final(Ok(_)) => Err("a pod of this name was made by somebody else".into()),
+            Persisted::Final(Err(e)) => Err(explain(&e)),
+            Persisted::Unknown(why) => Err(format!("not known whether it was made: {why}")),
+        }
+    }
+
+    /// The pod now, or nothing where there was no answer. One that is gone or going was removed by somebody.
+    async fn pod(&self, copy: &Copy) -> Result<Option<Pod>, Broken> {
+        let api: Api<Pod> = Api::namespaced(self.cluster.api.clone(), &copy.target.namespace);
+        let removed = || Broken::Undecided(format!("pod/{} was removed by somebody else", copy.name));
+        match timeout(REQUEST, api.get_opt(&copy.name)).await {
+            Ok(Ok(Some(pod))) if pod.metadata.deletion_timestamp.is_none() => Ok(Some(pod)),
+            Ok(Ok(_)) => Err(removed()),
+            Ok(Err(_)) | Err(_) => Ok(None),
+        }
+    }
+
+    /// Why the server serves no more, if that can be seen.
+    pub(super) async fn ended(&self, copy: &Copy) -> Result<(), Broken> {
+        match self.pod(copy).await?.as_ref().map(|pod| server(pod, &copy.target.container)) {
+            Some(Server::Ended(why)) => Err(Broken::Bad(why)),
+            Some(Server::Never(why)) => Err(Broken::Undecided(why)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What our own container said, once it has ended.
+fn prepared(pod: &Pod) -> Option<String> {
+    let ended = status(pod, PREPARE)?.state.as_ref()?.terminated.as_ref()?;
+    Some(ended.message.clone().unwrap_or_default())
+}
+
+fn status<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
+    let status = pod.status.as_ref()?;
+    let mut all = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+    all.find(|s| s.name == container)
+}
+
+/// What the pod's status says of its server.
+pub(super) fn server(pod: &Pod, container: &str) -> Server {
+    let state = |name: &str| status(pod, name).and_then(|s| s.state.clone());
+    match state(container) {
+        Some(ContainerState { running: Some(_), .. }) => return Server::Runs,
+        Some(ContainerState { terminated: Some(ended), .. }) if ended.started_at.is_some() => {
+            let said = ended.message.unwrap_or_default();
+            let said = crate::quiescer::verify::capped(said.trim(), 600);
+            let why = format!("the server ended with exit code {}", ended.exit_code);
+            return Server::Ended(if said.is_empty() { why } else { format!("{why}: {said}") });
+        }
+        _ => {}
+    }
+    if let Some(code) = state(PREPARE).and_then(|s| s.terminated).map(|ended| ended.exit_code).filter(|code| *code != 0)
+    {
+        return Server::NotPrepared(code);
+    }
+    let status = pod.status.clone().unwrap_or_default();
+    if matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
+        let why = [status.reason, status.message].into_iter().flatten().collect::<Vec<_>>().join(": ");
+        let failed = status.init_container_statuses.iter().flatten().find_map(|s| {
+            let ended = s.state.as_ref()?.terminated.as_ref().filter(|ended| ended.exit_code != 0)?;
+            Some(format!("its init container {} ended with exit code {}", s.name, ended.exit_code))
+        });
+        return Server::Never(failed.unwrap_or(if why.is_empty() { "its pod ended".to_owned() } else { why }));
+    }
+    let all = status.init_container_statuses.iter().flatten().chain(status.container_statuses.iter().flatten());
+    let waits = all.filter_map(|s| {
+        let waiting = s.state.as_ref()?.waiting.as_ref()?;
+        let reason = waiting.reason.as_deref().filter(|r| !matches!(*r, "PodInitializing" | "ContainerCreating"))?;
+        Some(format!("{reason}: {}", waiting.message.as_deref().unwrap_or_default()))
+    });
+    let unscheduled = status.conditions.iter().flatten().find(|c| c.type_ == "PodScheduled" && c.status == "False");
+    let unscheduled =
+        unscheduled.map(|c| format!("it is on no node yet: {}", c.message.as_deref().unwrap_or_default()));
+    let checking = state(PREPARE).is_some_and(|s| s.running.is_some()).then(|| "preparing it".to_owned());
+    let plain = || "waiting for its volumes and its image".to_owned();
+    Server::Waiting(waits.into_iter().next().or(unscheduled).or(checking).unwrap_or_else(plain))
+}

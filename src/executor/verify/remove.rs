@@ -1,0 +1,194 @@
+//! What a verification made, taken away again: pods first, then claims, until their volumes are gone. By label, so that
+//! another process finds what a dead one left.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
+use kube::{Resource, ResourceExt};
+use serde_json::json;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::cluster::client::{Cluster, explain, is_conflict, is_forbidden, is_not_found};
+use crate::labels::VERIFY;
+
+/// How long the cluster may take to remove it all.
+pub const REMOVAL: Duration = Duration::from_secs(180);
+/// How long one request may take.
+const REQUEST: Duration = Duration::from_secs(10);
+/// Pause between two looks.
+const LOOK: Duration = Duration::from_millis(500);
+/// What takes no longer than this is not worth a line.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// Removes what was made to verify this backup, or `only` these pods and claims of it, and waits until it is gone. The
+/// error names what is still there. `tell` is told what is waited for.
+pub async fn remove(
+    cluster: &Cluster,
+    namespaces: &[String],
+    run: &str,
+    only: Option<&BTreeSet<String>>,
+    tell: impl Fn(&str),
+) -> Result<(), String> {
+    let (until, tell_from) = (Instant::now() + REMOVAL, Instant::now() + QUIET);
+    let mut volumes = BTreeSet::new();
+    let mut told = String::new();
+    loop {
+        let mut waiting = None;
+        for namespace in namespaces {
+            let looked = Removal { cluster, namespace, run, only }.once(&mut volumes).await;
+            waiting = waiting.or(looked.unwrap_or_else(Some));
+        }
+        let waiting = match waiting {
+            Some(waiting) => Some(waiting),
+            None => left(cluster, &mut volumes).await,
+        };
+        let Some(waiting) = waiting else { return Ok(()) };
+        if Instant::now() >= until {
+            return Err(waiting);
+        }
+        if told != waiting && Instant::now() >= tell_from {
+            tell(&waiting);
+            told = waiting;
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Sees that the volumes of kept copies go with their claims, so that whoever deletes those leaves nothing behind.
+pub async fn keep(cluster: &Cluster, namespaces: &[String], run: &str) -> Result<(), String> {
+    for namespace in namespaces {
+        let removal = Removal { cluster, namespace, run, only: None };
+        for claim in removal.listed::<PersistentVolumeClaim>().await? {
+            removal.let_go(&claim).await?;
+        }
+    }
+    Ok(())
+}
+
+struct Removal<'a> {
+    cluster: &'a Cluster,
+    namespace: &'a str,
+    run: &'a str,
+    only: Option<&'a BTreeSet<String>>,
+}
+
+impl Removal<'_> {
+    /// Looks, and does the next thing. Says what is waited for; the volumes of claims that go are added.
+    async fn once(&self, volumes: &mut BTreeSet<String>) -> Result<Option<String>, String> {
+        let pods = self.listed::<Pod>().await?;
+        for pod in &pods {
+            self.delete(pod).await?;
+        }
+        if let Some(pod) = pods.first() {
+            return Ok(Some(format!("pod/{} is ending", pod.name_any())));
+        }
+        let claims = self.listed::<PersistentVolumeClaim>().await?;
+        for claim in &claims {
+            if let Some(volume) = self.let_go(claim).await? {
+                volumes.insert(volume);
+            }
+            self.delete(claim).await?;
+        }
+        Ok(claims.first().map(|claim| format!("persistentvolumeclaim/{} is being deleted", claim.name_any())))
+    }
+
+    async fn listed<K>(&self) -> Result<Vec<K>, String>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        let api: Api<K> = Api::namespaced(self.cluster.api.clone(), self.namespace);
+        let of = ListParams::default().labels(&format!("{VERIFY}={}", self.run));
+        match timeout(REQUEST, api.list(&of)).await {
+            Ok(Ok(listed)) => {
+                let wanted = |object: &K| self.only.is_none_or(|only| only.contains(&object.name_any()));
+                Ok(listed.items.into_iter().filter(wanted).collect())
+            }
+            Ok(Err(e)) => {
+                Err(format!("{} in {}: {}", K::plural(&K::DynamicType::default()), self.namespace, explain(&e)))
+            }
+            Err(_) => Err("the API server does not answer".to_owned()),
+        }
+    }
+
+    /// Deletes this very object. Whether it is gone is seen at the next look.
+    async fn delete<K>(&self, object: &K) -> Result<(), String>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        if object.meta().deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        let api: Api<K> = Api::namespaced(self.cluster.api.clone(), self.namespace);
+        let params = DeleteParams {
+            preconditions: Some(Preconditions { uid: object.uid(), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        match timeout(REQUEST, api.delete(&object.name_any(), &params)).await {
+            Ok(Err(e)) if !is_not_found(&e) && !is_conflict(&e) => {
+                let kind = K::kind(&K::DynamicType::default()).to_lowercase();
+                Err(format!("{kind}/{}: {}", object.name_any(), explain(&e)))
+            }
+            // No answer: the next look tells.
+            _ => Ok(()),
+        }
+    }
+
+    /// Sees that the claim's volume goes with it, as its class may have it stay; the volume's name.
+    async fn let_go(&self, claim: &PersistentVolumeClaim) -> Result<Option<String>, String> {
+        let Some(name) = claim.spec.as_ref().and_then(|s| s.volume_name.clone()).filter(|v| !v.is_empty()) else {
+            return Ok(None);
+        };
+        let api: Api<PersistentVolume> = Api::all(self.cluster.api.clone());
+        let found = match timeout(REQUEST, api.get_opt(&name)).await {
+            Ok(Ok(found)) => found,
+            // Who may not look may not change it either; a class that keeps volumes is asked about beforehand.
+            Ok(Err(e)) if is_forbidden(&e) => return Ok(None),
+            Ok(Err(e)) => return Err(format!("persistentvolume/{name}: {}", explain(&e))),
+            Err(_) => return Err("the API server does not answer".to_owned()),
+        };
+        let Some(volume) = found else { return Ok(None) };
+        let spec = volume.spec.clone().unwrap_or_default();
+        // Bound both ways: only then is it the copy's.
+        if spec.claim_ref.and_then(|c| c.uid) != claim.uid() {
+            return Ok(None);
+        }
+        if spec.persistent_volume_reclaim_policy.as_deref() != Some("Delete") {
+            let patch = Patch::Merge(json!({
+                "metadata": { "uid": volume.uid() },
+                "spec": { "persistentVolumeReclaimPolicy": "Delete" },
+            }));
+            match timeout(REQUEST, api.patch(&name, &PatchParams::default(), &patch)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(e)) => return Err(format!("persistentvolume/{name}: {}", explain(&e))),
+                Err(_) => return Err("the API server does not answer".to_owned()),
+            }
+        }
+        Ok(Some(name))
+    }
+}
+
+/// Which of these volumes is still there; those that are gone are forgotten.
+async fn left(cluster: &Cluster, volumes: &mut BTreeSet<String>) -> Option<String> {
+    let api: Api<PersistentVolume> = Api::all(cluster.api.clone());
+    for name in volumes.clone() {
+        match timeout(REQUEST, api.get_opt(&name)).await {
+            Ok(Ok(Some(_))) => return Some(format!("persistentvolume/{name} is being deleted by its driver")),
+            Ok(Ok(None)) => {}
+            Ok(Err(e)) if is_forbidden(&e) => {}
+            Ok(Err(e)) => return Some(format!("persistentvolume/{name}: {}", explain(&e))),
+            Err(_) => return Some("the API server does not answer".to_owned()),
+        }
+        volumes.remove(&name);
+    }
+    None
+}

@@ -1,0 +1,218 @@
+//! The plan of `verify`: for each database of a backup a pod of its own, on copies of its claims. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
+
+use super::restore::facts::{Facts, Found};
+use super::restore::{CopyOf, Place, Source, Suffix, plan_copies};
+use super::{Plan, Target};
+use crate::error::Refusal;
+use crate::labels::VERIFY;
+use crate::quiescer::by_name;
+use crate::quiescer::verify::Alone;
+
+mod pod;
+pub mod query;
+
+pub use pod::PREPARE;
+
+/// Of what a copy's pod is made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Template {
+    /// The pod's, or its workload's.
+    pub spec: PodSpec,
+    /// `Kind/name` of an operator that makes its pods itself.
+    pub operator: Option<String>,
+}
+
+/// What is made, and removed again.
+#[derive(Clone, Debug)]
+pub struct VerifyPlan {
+    /// The backup.
+    pub run: String,
+    /// Where its record lies.
+    pub namespace: String,
+    /// The databases, in the backup's order.
+    pub targets: Vec<Copy>,
+    /// Remarks, one line each.
+    pub notes: Vec<String>,
+}
+
+/// A database to start alone.
+#[derive(Clone, Debug)]
+pub struct Copy {
+    /// As it was backed up.
+    pub target: Target,
+    /// Its claims.
+    pub claims: Vec<CopyOf>,
+    /// Its pod.
+    pub pod: Pod,
+    /// The pod's name.
+    pub name: String,
+    /// How it is kept from doing harm.
+    pub alone: Alone,
+}
+
+impl VerifyPlan {
+    /// The namespaces in which something is made.
+    pub fn namespaces(&self) -> Vec<String> {
+        namespaces(self.targets.iter().map(|copy| &copy.target))
+    }
+}
+
+/// The namespaces of these targets, each once.
+pub fn namespaces<'a>(targets: impl Iterator<Item = &'a Target>) -> Vec<String> {
+    let mut all: Vec<String> = targets.map(|target| target.namespace.clone()).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// What the names of everything end with that is made to verify this backup.
+pub fn suffix(run: &str) -> Result<Suffix, String> {
+    Suffix::new(&format!("verify-{run}"))
+}
+
+/// The plan, or all reasons why not at once. `templates` are those of the backup's targets, in their order; `limit` is
+/// how long a copy may live if nobody removes it.
+pub fn plan_verify(
+    source: &Source,
+    facts: &Facts,
+    templates: &[Found<Template>],
+    limit: Option<Duration>,
+) -> Result<VerifyPlan, Vec<Refusal>> {
+    let plan = &source.plan;
+    let object = format!("backup/{}", plan.run);
+    let suffix = suffix(&plan.run).map_err(|why| vec![Refusal::new(object.clone(), why)])?;
+    let mut refusals = Vec::new();
+    if plan.targets.is_empty() {
+        refusals.push(Refusal::new(object, "it has no database that could be started").hint(
+            "what was copied without an adapter is looked at by hand: restore-from-snapshot RUN --claims-only --suffix NAME",
+        ));
+    }
+    let mut made = Vec::new();
+    for (target, template) in plan.targets.iter().zip(templates) {
+        match one(target, plan, template, &suffix, limit) {
+            Ok(one) => made.push(one),
+            Err(refusal) => refusals.push(refusal),
+        }
+    }
+    // Only what a pod mounts is copied.
+    let wanted: Vec<usize> = (0..plan.claims.len()).filter(|c| made.iter().any(|m| m.claims.contains(c))).collect();
+    let mut part = source.clone();
+    part.plan.claims = wanted.iter().map(|&c| plan.claims[c].clone()).collect();
+    part.proofs = wanted.iter().map(|&c| source.proofs.get(c).cloned().flatten()).collect();
+    let mut facts = facts.clone();
+    // Its volumes would outlive their claims: their policy is changed first, which nobody need be allowed else.
+    let retains = |c: &super::Claim| {
+        let class = c.storage_class.as_ref().and_then(|class| facts.classes.get(class)).and_then(Found::yes);
+        class.is_some_and(|class| class.reclaim_policy.as_deref() == Some("Retain"))
+    };
+    if !part.plan.claims.iter().any(retains) {
+        facts.denied.retain(|access| (access.verb, access.resource) != ("patch", "persistentvolumes"));
+    }
+    let copies = match plan_copies(&part, &facts, &Place { suffix: Some(&suffix), ..Place::default() }) {
+        Ok(copies) => copies,
+        Err(why) => {
+            // Of a backup whose databases are all refused no claim is wanted: that is no reason of its own.
+            refusals
+                .extend(why.into_iter().filter(|r| !(part.plan.claims.is_empty() && r.message.contains("copied no"))));
+            return Err(refusals);
+        }
+    };
+    let aliased = copies.claims.iter().filter(|copy| copy.alias.is_some()).map(|copy| {
+        Refusal::new(format!("volumesnapshot/{}", copy.snapshot), "it is gone, and only its content is there")
+            .hint("bring it back first: restore-from-snapshot RUN --claims-only --suffix NAME")
+    });
+    refusals.extend(aliased);
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
+    let by_claim: BTreeMap<usize, CopyOf> =
+        wanted.into_iter().zip(copies.claims.into_iter().map(|c| labelled(c, &plan.run))).collect();
+    let targets = made.into_iter().map(|made| Copy {
+        claims: made.claims.iter().filter_map(|c| by_claim.get(c).cloned()).collect(),
+        name: made.pod.metadata.name.clone().unwrap_or_default(),
+        target: made.target,
+        pod: made.pod,
+        alone: made.alone,
+    });
+    Ok(VerifyPlan {
+        run: plan.run.clone(),
+        namespace: plan.namespace.clone(),
+        targets: targets.collect(),
+        notes: Vec::new(),
+    })
+}
+
+/// What of these databases could not be started alone: what is known of a backup before it is taken.
+pub fn obstacles(plan: &Plan, templates: &[Found<Template>]) -> Vec<Refusal> {
+    let Ok(suffix) = suffix(&plan.run) else { return Vec::new() };
+    let each = plan.targets.iter().zip(templates);
+    each.filter_map(|(target, template)| one(target, plan, template, &suffix, None).err()).collect()
+}
+
+struct Made {
+    target: Target,
+    claims: Vec<usize>,
+    pod: Pod,
+    alone: Alone,
+}
+
+fn one(
+    target: &Target,
+    plan: &Plan,
+    template: &Found<Template>,
+    suffix: &Suffix,
+    limit: Option<Duration>,
+) -> Result<Made, Refusal> {
+    let object = format!("pod/{}", target.pod);
+    let template = match template {
+        Found::Yes(template) => template,
+        Found::No => {
+            return Err(Refusal::new(object, "neither it nor its workload is there, so nobody knows how to start it")
+                .hint("make copies of the claims: restore-from-snapshot RUN --claims-only --suffix NAME"));
+        }
+        Found::Unknown(why) => return Err(Refusal::new(object, format!("it could not be read: {why}"))),
+    };
+    if let Some(operator) = &template.operator {
+        return Err(Refusal::new(
+            object,
+            format!("it is made by {operator}: its start program would make the copy a member of the real cluster"),
+        )
+        .hint("make copies of the claims: restore-from-snapshot RUN --claims-only --suffix NAME"));
+    }
+    let Some(container) = template.spec.containers.iter().find(|c| c.name == target.container) else {
+        return Err(Refusal::new(object, format!("it has no container {} any more", target.container)));
+    };
+    let Some(adapter) = by_name(&target.adapter) else {
+        return Err(Refusal::new(
+            object,
+            format!("no adapter knows its database ({}), so nobody can judge it", target.adapter),
+        )
+        .hint("make copies of the claims: restore-from-snapshot RUN --claims-only --suffix NAME"));
+    };
+    if target.probe.settings.is_empty() {
+        return Err(Refusal::new(object, "it was stopped when it was backed up, so nobody knows where its data lies")
+            .hint("make copies of the claims: restore-from-snapshot RUN --claims-only --suffix NAME"));
+    }
+    let alone = adapter.alone(container, &target.probe).map_err(|reason| reason.refuse(object.clone()))?;
+    let (pod, claims) =
+        pod::make(&pod::Make { target, plan, template: &template.spec, container, alone: &alone, suffix, limit })?;
+    if target.claims.iter().any(|c| !claims.contains(c)) {
+        return Err(Refusal::new(object, "it no longer mounts the claims that were backed up")
+            .hint("its workload was changed since: make copies of the claims and look at them by hand"));
+    }
+    Ok(Made { target: target.clone(), claims, pod, alone })
+}
+
+/// The copy as one that is never there to stay.
+fn labelled(mut copy: CopyOf, run: &str) -> CopyOf {
+    copy.new.metadata.labels.get_or_insert_default().insert(VERIFY.to_owned(), run.to_owned());
+    copy
+}
+
+#[cfg(test)]
+mod tests;

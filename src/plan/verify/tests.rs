@@ -1,0 +1,209 @@
+#![allow(clippy::unwrap_used)]
+use serde_json::{Value, json};
+
+use super::*;
+use crate::plan::restore::facts::Facts;
+
+fn source() -> Source {
+    let probe = json!({"version": "15.1", "role": "primary", "stopsCommits": false, "dataDirs": ["/data"],
+        "settings": [["data_directory", "/data/pg"], ["server_version_num", "150001"]], "notes": []});
+    let claim = |name: &str| {
+        json!({"namespace": "demo", "name": name, "uid": name, "volume": "pv", "storageClass": "fast", "request": "1Gi",
+            "accessModes": ["ReadWriteOnce"], "volumeMode": "Filesystem", "labels": {"app": "pg"}, "driver": "d",
+            "class": "c", "deletionPolicy": "Delete", "pods": ["pg-0"]})
+    };
+    let plan: Plan = serde_json::from_value(json!({
+        "run": "20261120-101500-x7k2", "created": "2026-11-20T10:15:00Z", "namespace": "demo", "request": "sts/pg",
+        "selections": [], "targets": [{"namespace": "demo", "pod": "pg-0", "podUid": "u", "container": "pg",
+            "adapter": "postgres", "probe": probe, "wave": 0, "claims": [0]}],
+        "claims": [claim("data-pg-0"), claim("other")], "unheld": [], "workloads": [], "budget": 30_000, "attempts": 1,
+        "cutErrorPatience": 5000, "estimate": 100, "contents": {"read": true, "change": true}, "notes": []
+    }))
+    .unwrap();
+    let proof = |name: &str| crate::backend::Proof {
+        snapshot: format!("snap-{name}"),
+        uid: name.into(),
+        content: format!("content-{name}"),
+        handle: "h".into(),
+        ..crate::backend::Proof::default()
+    };
+    Source {
+        plan,
+        outcome: "ApplicationConsistent".into(),
+        instant: "2026-11-20T10:15:05Z".parse().unwrap(),
+        proofs: vec![Some(proof("data-pg-0")), Some(proof("other"))],
+        pods: Vec::new(),
+        notes: Vec::new(),
+    }
+}
+
+fn from<T: serde::de::DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
+
+/// A cluster in which everything is as the backup left it.
+fn facts(reclaim: &str) -> Facts {
+    let mut facts = Facts::default();
+    for name in ["data-pg-0", "other"] {
+        let snapshot = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot",
+            "metadata": {"name": format!("snap-{name}"), "namespace": "demo", "uid": name}, "spec": {"source": {}},
+            "status": {"readyToUse": true, "boundVolumeSnapshotContentName": format!("content-{name}")}});
+        facts.snapshots.insert(format!("demo/snap-{name}"), Found::Yes(Box::new(from(snapshot))));
+        let content = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotContent",
+            "metadata": {"name": format!("content-{name}")},
+            "spec": {"driver": "d", "deletionPolicy": "Retain", "source": {},
+                "volumeSnapshotRef": {"name": format!("snap-{name}"), "namespace": "demo", "uid": name}},
+            "status": {"snapshotHandle": "h"}});
+        facts.contents.insert(format!("content-{name}"), Found::Yes(Box::new(from(content))));
+    }
+    let class = json!({"metadata": {"name": "fast"}, "provisioner": "d", "reclaimPolicy": reclaim});
+    facts.classes.insert("fast".into(), Found::Yes(Box::new(from(class))));
+    facts
+}
+
+/// A pod with everything that must not be in a copy of it.
+fn template() -> Template {
+    let probe = json!({"exec": {"command": ["pg_isready"]}});
+    let spec = json!({
+        "serviceAccountName": "db", "nodeName": "n1", "hostNetwork": true, "priorityClassName": "high", "priority": 1000,
+        "nodeSelector": {"disk": "ssd"}, "tolerations": [{"key": "db", "operator": "Exists"}], "subdomain": "pg",
+        "imagePullSecrets": [{"name": "pull"}], "securityContext": {"fsGroup": 999},
+        "affinity": {"nodeAffinity": {}, "podAntiAffinity": {}},
+        "initContainers": [
+            {"name": "chown", "image": "busybox", "volumeMounts": [{"name": "data", "mountPath": "/data"}]},
+            {"name": "render", "image": "busybox", "volumeMounts": [{"name": "conf", "mountPath": "/out"}]},
+            {"name": "mesh", "image": "mesh", "restartPolicy": "Always", "volumeMounts": [{"name": "conf", "mountPath": "/out"}]},
+        ],
+        "containers": [
+            {"name": "exporter", "image": "exporter", "volumeMounts": [{"name": "spool", "mountPath": "/spool"}]},
+            {"name": "pg", "image": "postgres:15", "args": ["postgres", "-c", "archive_mode=on"],
+                "env": [{"name": "POSTGRES_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "pg", "key": "p"}}}],
+                "ports": [{"containerPort": 5432, "hostPort": 5432}], "livenessProbe": probe, "readinessProbe": probe,
+                "startupProbe": probe, "lifecycle": {"preStop": {"exec": {"command": ["failover"]}}},
+                "securityContext": {"runAsUser": 999}, "resources": {"requests": {"cpu": "1"}},
+                "volumeMounts": [{"name": "data", "mountPath": "/data"}, {"name": "archive", "mountPath": "/archive"},
+                    {"name": "conf", "mountPath": "/conf"}, {"name": "host", "mountPath": "/host"},
+                    {"name": "kube-api-access-abc", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]}],
+        "volumes": [
+            {"name": "data", "persistentVolumeClaim": {"claimName": "data-pg-0"}},
+            {"name": "archive", "persistentVolumeClaim": {"claimName": "archive-pg-0"}},
+            {"name": "conf", "emptyDir": {}}, {"name": "spool", "emptyDir": {}},
+            {"name": "host", "hostPath": {"path": "/srv"}},
+            {"name": "kube-api-access-abc", "projected": {"sources": []}}],
+    });
+    Template { spec: from(spec), operator: None }
+}
+
+fn planned(template: Template, facts: &Facts) -> Result<VerifyPlan, Vec<String>> {
+    let found = [Found::Yes(Box::new(template))];
+    plan_verify(&source(), facts, &found, Some(Duration::from_secs(60)))
+        .map_err(|refusals| refusals.into_iter().map(|r| format!("{}: {}", r.object, r.message)).collect())
+}
+
+#[test]
+fn a_copy_is_the_database_alone() {
+    let plan = planned(template(), &facts("Delete")).unwrap();
+    let [copy] = &plan.targets[..] else { panic!("{plan:?}") };
+    let pod = serde_json::to_value(&copy.pod).unwrap();
+    assert_eq!(copy.name, "pg-0-verify-20261120-101500-x7k2");
+    assert_eq!(
+        pod["metadata"]["labels"],
+        json!({"app.kubernetes.io/managed-by": "consistent-backup", "consistent-backup/verify": "20261120-101500-x7k2"})
+    );
+    assert!(pod["metadata"].get("ownerReferences").is_none());
+    let spec = &pod["spec"];
+    for gone in ["nodeName", "hostNetwork", "priority", "priorityClassName", "subdomain"] {
+        assert!(spec.get(gone).is_none(), "{gone}");
+    }
+    assert_eq!(spec["affinity"], json!({"nodeAffinity": {}}));
+    assert_eq!((&spec["serviceAccountName"], &spec["restartPolicy"]), (&json!("db"), &json!("Never")));
+    assert_eq!((&spec["nodeSelector"]["disk"], &spec["tolerations"][0]["key"]), (&json!("ssd"), &json!("db")));
+    assert_eq!(
+        (&spec["securityContext"]["fsGroup"], &spec["imagePullSecrets"][0]["name"]),
+        (&json!(999), &json!("pull"))
+    );
+    assert_eq!((&spec["hostname"], &spec["activeDeadlineSeconds"]), (&json!("pg-0"), &json!(60)));
+
+    let names = |list: &Value| {
+        list.as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&spec["containers"]), ["pg"], "no sidecars");
+    assert_eq!(
+        names(&spec["initContainers"]),
+        ["render", PREPARE],
+        "only what writes what the server reads, then ours"
+    );
+    let server = &spec["containers"][0];
+    for gone in ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle"] {
+        assert!(server.get(gone).is_none(), "{gone}");
+    }
+    assert_eq!(server["env"][0]["valueFrom"]["secretKeyRef"]["name"], "pg");
+    assert_eq!(server["securityContext"]["runAsUser"], 999);
+    let args: Vec<&str> = server["args"].as_array().unwrap().iter().map(|a| a.as_str().unwrap()).collect();
+    let (on, off) =
+        (args.iter().position(|a| *a == "archive_mode=on"), args.iter().position(|a| *a == "archive_mode=off"));
+    assert!(on < off, "the last one wins: {args:?}");
+}
+
+#[test]
+fn nothing_of_production_can_be_written_to() {
+    let plan = planned(template(), &facts("Delete")).unwrap();
+    let pod = serde_json::to_value(&plan.targets[0].pod).unwrap();
+    let volume = |name: &str| pod["spec"]["volumes"].as_array().unwrap().iter().find(|v| v["name"] == name).cloned();
+    let copy = "data-pg-0-verify-20261120-101500-x7k2";
+    assert_eq!(volume("data").unwrap()["persistentVolumeClaim"]["claimName"], copy);
+    assert_eq!(volume("archive").unwrap(), json!({"name": "archive", "emptyDir": {}}), "it is not in the backup");
+    assert!(volume("spool").is_none() && volume("kube-api-access-abc").is_none());
+    for container in
+        ["initContainers", "containers"].iter().flat_map(|list| pod["spec"][list].as_array().unwrap().clone())
+    {
+        for mount in container["volumeMounts"].as_array().unwrap() {
+            assert_ne!(mount["name"], "kube-api-access-abc");
+            assert!(mount["name"] != "host" || mount["readOnly"] == true, "{mount}");
+        }
+    }
+    let claims: Vec<&str> = plan.targets[0].claims.iter().map(|c| c.new_name.as_str()).collect();
+    assert_eq!(claims, [copy], "claims of the backup that it does not mount are not copied");
+    let labels = plan.targets[0].claims[0].new.metadata.labels.as_ref().unwrap();
+    assert_eq!(labels[VERIFY], "20261120-101500-x7k2");
+    assert!(!labels.contains_key("app"));
+}
+
+#[test]
+fn what_cannot_be_started_alone_is_refused() {
+    let refused = |change: &dyn Fn(&mut Template)| {
+        let mut template = template();
+        change(&mut template);
+        planned(template, &facts("Delete")).unwrap_err().join("\n")
+    };
+    let operator = refused(&|t| t.operator = Some("Cluster/pg".into()));
+    assert!(operator.contains("pod/pg-0: it is made by Cluster/pg"), "{operator}");
+    let manager = refused(&|t| t.spec.containers[1].image = Some("ghcr.io/zalando/spilo-15:3.0".into()));
+    assert!(manager.contains("it is run by spilo"), "{manager}");
+    assert!(refused(&|t| t.spec.containers[1].name = "x".into()).contains("no container pg any more"));
+    let moved = refused(&|t| {
+        t.spec.volumes.as_mut().unwrap()[0].persistent_volume_claim.as_mut().unwrap().claim_name = "new".into();
+    });
+    assert!(moved.contains("no longer mounts"), "{moved}");
+    let gone = plan_verify(&source(), &facts("Delete"), &[Found::No], None).unwrap_err();
+    assert!(gone.iter().all(|r| r.object == "pod/pg-0"), "{gone:?}");
+    let mut bad = facts("Delete");
+    bad.snapshots.clear();
+    let refusals = planned(template(), &bad).unwrap_err();
+    assert_eq!(refusals, ["volumesnapshot/snap-data-pg-0: it is gone"]);
+}
+
+/// A volume that outlived its claim would be nobody's: where the class keeps them, who verifies must be allowed to
+/// change that; else nobody need be.
+#[test]
+fn the_right_to_change_volumes_is_needed_only_where_they_would_stay() {
+    let denied = || crate::plan::restore::access::Access {
+        verb: "patch",
+        group: "",
+        resource: "persistentvolumes",
+        namespace: None,
+    };
+    let with = |reclaim| Facts { denied: vec![denied()], ..facts(reclaim) };
+    assert!(planned(template(), &with("Delete")).is_ok());
+    assert!(planned(template(), &with("Retain")).unwrap_err()[0].contains("persistentvolumes"));
+}

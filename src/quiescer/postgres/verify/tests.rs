@@ -1,0 +1,121 @@
+#![allow(clippy::unwrap_used)]
+use serde_json::json;
+
+use super::*;
+use crate::quiescer::{Act, End};
+
+fn probe(version: u32) -> Probe {
+    let settings = [("data_directory", "/data/pg"), ("server_version_num", &version.to_string())];
+    Probe { settings: settings.map(|(n, v)| (n.to_owned(), v.to_owned())).into(), ..Probe::default() }
+}
+
+fn alone_of(container: serde_json::Value, version: u32) -> Result<Alone, Reason> {
+    alone(&serde_json::from_value(container).unwrap(), &probe(version))
+}
+
+fn answer(out: &str) -> Answer {
+    Answer { out: out.into(), err: String::new(), end: End::Exited(0) }
+}
+
+fn outcomes(checked: &[Checked]) -> Vec<(&'static str, Outcome)> {
+    checked.iter().map(|c| (c.name, c.outcome)).collect()
+}
+
+#[test]
+fn a_copy_neither_archives_nor_replicates() {
+    let alone = alone_of(json!({"name": "pg", "image": "postgres:15"}), 150_001).unwrap();
+    let script = &alone.prepare[2];
+    for setting in ["archive_mode = 'off'", "max_logical_replication_workers = '0'", "primary_conninfo = ''"] {
+        assert!(script.contains(&setting.replace('\'', r"'\''")), "{setting} in {script}");
+    }
+    assert!(alone.arguments.windows(2).any(|two| two == ["-c", "archive_mode=off"]));
+    // An unknown setting keeps a server from starting.
+    let old = alone_of(json!({"name": "pg", "image": "postgres:11"}), 110_000).unwrap();
+    assert!(!old.prepare[2].contains("primary_conninfo") && old.prepare[2].contains("archive_mode"));
+}
+
+#[test]
+fn who_would_join_a_cluster_is_refused() {
+    for container in [
+        json!({"name": "pg", "image": "registry/spilo-15:3.0"}),
+        json!({"name": "pg", "image": "db:1", "env": [{"name": "PATRONI_SCOPE", "value": "x"}]}),
+        json!({"name": "pg", "image": "bitnami/postgresql-repmgr:15"}),
+        json!({"name": "pg", "image": "db:1", "command": ["stolon-keeper"]}),
+    ] {
+        assert!(alone_of(container.clone(), 150_001).is_err(), "{container}");
+    }
+}
+
+#[test]
+fn only_a_server_that_is_alone_is_asked_more() {
+    let of = |out: &str| outcomes(&read_settings(&answer(out)));
+    let well = "archive_mode|off\ndata_checksums|on\nmax_logical_replication_workers|0\nrecovery|f\nend\n";
+    assert_eq!(of(well), [("isolated", Outcome::Passed), ("data-checksums", Outcome::Passed)]);
+    assert_eq!(of(&well.replace("archive_mode|off", "archive_mode|on"))[0].1, Outcome::Failed);
+    assert_eq!(of(&well.replace("archive_mode|off\n", ""))[0].1, Outcome::Failed, "not said is not off");
+    assert_eq!(of(&well.replace("|0", "|4"))[0].1, Outcome::Failed);
+    assert_eq!(of(&well.replace("recovery|f", "recovery|t"))[0].1, Outcome::Failed);
+    assert_eq!(of(&well.replace("checksums|on", "checksums|off"))[1].1, Outcome::NotAvailable);
+}
+
+/// The errors are those of PostgreSQL 15 with a leaf page overwritten by another one, and a table's page zeroed in part.
+#[test]
+fn damaged_indexes_and_tables_are_found() {
+    let of = |out: &str| {
+        let checked = read_amcheck(&answer(out));
+        (checked[0].outcome, checked[0].output.clone())
+    };
+    let well = "database|app\nchecked|272\nexpected|272\nother|0\ndatabase|postgres\nchecked|270\nexpected|270\nother|2\nend\n";
+    let (outcome, output) = of(well);
+    assert_eq!(outcome, Outcome::Passed);
+    assert_eq!(output, "542 tables and B-trees of 2 databases; 2 indexes of other kinds are not looked at");
+    let damaged = "database|app\nchecked|270\nexpected|272\nother|0\n\
+        bad|leftmost down link for level points to block in index \"d_n\" whose level is not one level down\n\
+        bad|invalid page in block 10 of relation base/13572/16399\nend\n";
+    let (outcome, output) = of(damaged);
+    assert_eq!(outcome, Outcome::Failed);
+    assert!(output.contains("\"d_n\"") && output.contains("invalid page in block 10"), "{output}");
+    assert_eq!(of("database|app\nchecked|100\nexpected|272\nend\n").0, Outcome::Failed, "it went away in between");
+    assert_eq!(of("database|app\nend\n").0, Outcome::Failed, "nothing was looked at");
+    let none = "none|app: ERROR:  could not open extension control file\nend\n";
+    assert_eq!(of(none).0, Outcome::NotAvailable);
+    assert_eq!(
+        of(&format!("{damaged}{none}").replace("end\n", "").replace("none|", "end2|x\nnone|")).0,
+        Outcome::Unknown
+    );
+}
+
+#[test]
+fn a_table_that_cannot_be_read_is_found() {
+    let of = |out: &str| outcomes(&read_dump(&answer(out)))[0].1;
+    assert_eq!(of("read|app\nread|postgres\nend\n"), Outcome::Passed);
+    let bad = "read|postgres\nbad|Dumping the contents of table \"h\" failed: PQgetResult() failed.\nunread|app\nend\n";
+    assert_eq!(of(bad), Outcome::Failed);
+    assert_eq!(of("end\n"), Outcome::Unknown);
+    assert_eq!(of("none|the image has no pg_dump\nend\n"), Outcome::NotAvailable);
+}
+
+#[test]
+fn pages_with_another_checksum_are_counted() {
+    let of = |out: &str| outcomes(&read_failures(&answer(out)))[0].1;
+    assert_eq!(of("checksums|on\nfailures|0\nend\n"), Outcome::Passed);
+    assert_eq!(of("checksums|on\nfailures|3\nend\n"), Outcome::Failed);
+    assert_eq!(of("checksums|on\nend\n"), Outcome::Unknown);
+    assert_eq!(of("checksums|off\nfailures|0\nend\n"), Outcome::NotAvailable);
+}
+
+#[test]
+fn each_version_is_asked_what_it_knows() {
+    let script = |version: u32, name: &str| {
+        let check = checks(&probe(version), Duration::from_secs(60)).into_iter().find(|c| c.name == name);
+        check.map(|check| match check.act {
+            Act::Exec { argv, .. } => argv[2].clone(),
+            other => panic!("{other:?}"),
+        })
+    };
+    assert!(script(150_001, "amcheck").unwrap().contains("relkind IN ('r', 't', 'm')"));
+    assert!(!script(130_000, "amcheck").unwrap().contains("relkind IN ('r', 't', 'm')"), "verify_heapam came with 14");
+    assert!(script(130_000, "amcheck").unwrap().contains("bt_index_check(%s, true)"));
+    assert!(script(100_000, "amcheck").unwrap().contains("bt_index_check(%s)"));
+    assert!(script(110_000, "checksum-failures").is_none());
+}

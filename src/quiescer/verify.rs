@@ -1,0 +1,207 @@
+//! What a copy of a database is started with, and what is asked of it. The types and what all adapters share; each
+//! adapter's own part is its `verify.rs`.
+//!
+//! A copy runs beside production with production's secrets. It may write to itself only: no WAL into the real archive,
+//! no replica of the real primary, no job that the real one has.
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Container;
+
+use super::{Act, Answer, Argv, End, shell};
+
+/// Where a folder lies that only the copy's containers share, for what must be there before the server starts.
+pub const SHARED: &str = "/consistent-backup";
+/// Where Kubernetes takes a container's last words from: so nobody needs to read logs.
+const LAST_WORDS: &str = "/dev/termination-log";
+/// How long preparing may take: a check of all files may read all of them.
+const PREPARE: Duration = Duration::from_secs(24 * 3600);
+/// Of a check's output so much is kept.
+const MOST: usize = 1500;
+
+/// How a copy is started so that it harms nobody.
+#[derive(Clone, Debug)]
+pub struct Alone {
+    /// Runs in the database's image before the server, and must end with 0: without it the server never starts.
+    pub prepare: Argv,
+    /// Judges what it said.
+    pub read: fn(&str) -> Vec<Checked>,
+    /// Arguments that must win over the workload's own.
+    pub arguments: Vec<String>,
+    /// Server programs: where one of them is called, or options are handed to the image, `arguments` follow.
+    pub servers: &'static [&'static str],
+    /// Variables, where the container has none of these names.
+    pub env: Vec<(&'static str, String)>,
+}
+
+/// A question to a copy that serves.
+#[derive(Clone, Debug)]
+pub struct Check {
+    /// What is said while it runs.
+    pub name: &'static str,
+    /// The command. It must print something.
+    pub act: Act,
+    /// Judges the answer.
+    pub read: fn(&Answer) -> Vec<Checked>,
+}
+
+/// What came of one check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked {
+    /// The check.
+    pub name: &'static str,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// What it said, in few words.
+    pub output: String,
+}
+
+/// What came of a check. Only `Passed` says that something is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It ran, and found nothing.
+    Passed,
+    /// It found damage, or the copy is not what was backed up.
+    Failed,
+    /// The image or the database has no such check.
+    NotAvailable,
+    /// It is not known what it found: that is no success.
+    Unknown,
+}
+
+impl Outcome {
+    /// The word in records and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::NotAvailable => "not available",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Checked {
+    /// A result with its words, capped.
+    pub fn new(name: &'static str, outcome: Outcome, output: impl Into<String>) -> Self {
+        Self { name, outcome, output: capped(&output.into(), MOST) }
+    }
+
+    pub(super) fn passed(name: &'static str, output: impl Into<String>) -> Self {
+        Self::new(name, Outcome::Passed, output)
+    }
+
+    pub(super) fn failed(name: &'static str, output: impl Into<String>) -> Self {
+        Self::new(name, Outcome::Failed, output)
+    }
+
+    pub(super) fn missing(name: &'static str, output: impl Into<String>) -> Self {
+        Self::new(name, Outcome::NotAvailable, output)
+    }
+
+    /// A check whose answer did not come, or makes no sense.
+    pub fn unknown(name: &'static str, output: impl Into<String>) -> Self {
+        Self::new(name, Outcome::Unknown, output)
+    }
+}
+
+/// At most so many bytes of a text, whole characters.
+pub fn capped(text: &str, most: usize) -> String {
+    let text = text.trim();
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let end = (0..=most).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
+    format!("{}…", &text[..end])
+}
+
+/// Whether options that follow this container's arguments reach the server: they are options already, or it is called
+/// by name. What a shell or a start script of its own makes of more words nobody knows.
+pub fn takes_arguments(container: &Container, servers: &[&str]) -> bool {
+    let is_server = |word: &String| servers.contains(&word.rsplit('/').next().unwrap_or_default());
+    let command = container.command.as_deref().unwrap_or_default();
+    let args = container.args.as_deref().unwrap_or_default();
+    let in_a_shell = command.first().is_some_and(|c| {
+        ["sh", "bash", "ash", "dash", "ksh", "zsh"].contains(&c.rsplit('/').next().unwrap_or_default())
+    });
+    match args.first() {
+        _ if in_a_shell => false,
+        _ if command.iter().any(is_server) => true,
+        Some(first) => is_server(first) || (command.is_empty() && first.starts_with('-')),
+        None => false,
+    }
+}
+
+/// A shell that runs `script`, whose output is the container's last words; they are whole only with the line `end`.
+/// The script must end with another code than 0 if what keeps the copy from harm could not be done.
+pub(super) fn preparing(script: &str) -> Argv {
+    shell::sh(
+        PREPARE,
+        &format!("say() {{\n{script}\n}}\nsay >{LAST_WORDS}\ncode=$?\necho end >>{LAST_WORDS}\nexit $code\n"),
+    )
+}
+
+/// The facts that [`preparing`] left, if they are whole.
+pub(super) fn prepared(text: &str, name: &'static str) -> Result<shell::Facts, Vec<Checked>> {
+    shell::Facts::read(text, '|')
+        .ok_or_else(|| vec![Checked::unknown(name, format!("its answer is not whole: {text}"))])
+}
+
+/// A one-shot command that may take this long.
+pub(super) fn within(script: &str, within: Duration) -> Act {
+    // Ended in the container before we give up, so that its own exit code comes back.
+    let limit = within.saturating_sub(Duration::from_secs(5)).max(Duration::from_secs(1));
+    Act::Exec { argv: shell::sh(limit, script), within }
+}
+
+/// The facts in a check's answer. An answer that is not whole says nothing of the data, unless the server itself said
+/// that it is damaged.
+pub(super) fn facts(answer: &Answer, name: &'static str) -> Result<shell::Facts, Vec<Checked>> {
+    match &answer.end {
+        End::Exited(0) => shell::Facts::read(&answer.out, '|').ok_or_else(|| {
+            vec![Checked::unknown(name, format!("its answer was not understood: {}", shell::told(Some(answer))))]
+        }),
+        End::Exited(_) => Err(vec![Checked::failed(name, shell::told(Some(answer)))]),
+        _ => Err(vec![Checked::unknown(name, shell::told(Some(answer)))]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn more_arguments_are_given_only_to_who_takes_them() {
+        let takes = |container: serde_json::Value| {
+            let mut container = container;
+            container["name"] = json!("c");
+            takes_arguments(&serde_json::from_value(container).unwrap(), &["redis-server"])
+        };
+        assert!(takes(json!({"args": ["--appendonly", "yes"]})));
+        assert!(takes(json!({"args": ["redis-server", "/etc/redis.conf"]})));
+        assert!(takes(json!({"command": ["/usr/bin/redis-server"]})));
+        assert!(takes(json!({"command": ["docker-entrypoint.sh"], "args": ["redis-server"]})));
+        assert!(takes(json!({"command": ["docker-entrypoint.sh", "redis-server", "/x"], "args": ["--port", "1"]})));
+        assert!(!takes(json!({})), "the image's own arguments would be lost");
+        assert!(!takes(json!({"command": ["sh", "-c", "redis-server /etc/redis.conf"]})));
+        assert!(!takes(json!({"command": ["/bin/bash"], "args": ["-c", "/start.sh"]})));
+        assert!(!takes(json!({"command": ["/start.sh"], "args": ["--replica"]})));
+    }
+
+    #[test]
+    fn what_is_cut_off_is_whole_characters() {
+        assert_eq!(capped(" abc \n", 3), "abc");
+        assert_eq!(capped("aäb", 2), "a…");
+    }
+
+    #[test]
+    fn an_answer_that_is_not_whole_is_no_result() {
+        let answer = |out: &str, end| Answer { out: out.into(), err: "ERROR:  damaged".into(), end };
+        let read = |out: &str, end| facts(&answer(out, end), "x").err().map(|checked| checked[0].outcome);
+        assert_eq!(read("a|1\nend\n", End::Exited(0)), None);
+        assert_eq!(read("a|1\n", End::Exited(0)), Some(Outcome::Unknown));
+        assert_eq!(read("a|1\nend\n", End::Unknown("lost".into())), Some(Outcome::Unknown));
+        assert_eq!(read("a|1\nend\n", End::Exited(1)), Some(Outcome::Failed));
+    }
+}

@@ -1,0 +1,161 @@
+//! Backups are started alone, from copies, and judged by the engines' own checks: nothing of it touches production,
+//! nothing of it stays, and damage is found.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::backup::consistent;
+use crate::support::cluster;
+use crate::support::database::{Database, Kind};
+use crate::support::kubectl::names;
+use crate::support::leftovers::{leases, records, state};
+use crate::support::plugin::{list, run_of, text};
+use crate::support::process::run;
+use crate::support::scene::Scene;
+use crate::support::wait::{seconds, until_none};
+
+/// Pods, claims and bound volumes of verifications.
+fn copies(scene: &Scene) -> Vec<String> {
+    let mut found = names(&scene.kubectl.list(&["pods,pvc", "-l", "consistent-backup/verify"]));
+    let volumes = scene.kubectl.list(&["pv"]);
+    let of_copy = |volume: &&Value| {
+        let claim = &volume["spec"]["claimRef"];
+        claim["namespace"] == *scene.namespace() && claim["name"].as_str().unwrap_or_default().contains("-verify-")
+    };
+    found.extend(volumes.iter().filter(of_copy).map(|v| format!("pv/{}", v["metadata"]["name"])));
+    found
+}
+
+/// Who is behind the Services, by their addresses.
+fn served_by(scene: &Scene) -> BTreeSet<String> {
+    let slices = scene.kubectl.list(&["endpointslices"]);
+    let endpoints = slices.iter().flat_map(|slice| slice["endpoints"].as_array().cloned().unwrap_or_default());
+    endpoints.map(|endpoint| endpoint["addresses"].to_string()).collect()
+}
+
+fn check<'a>(target: &'a Value, name: &str) -> &'a str {
+    let found = list(target, "/checks").iter().find(|check| check["name"] == name);
+    found.map_or("", |check| text(check, "/outcome"))
+}
+
+/// Killed, run again and kept, removed by the command that it prints, interrupted, asked the user's questions: on one
+/// backup of three busy databases, of which PostgreSQL archives its WAL.
+#[test]
+fn copies_are_started_alone_and_leave_nothing() {
+    let archiving = Database::new(Kind::Postgres).edit(|set| {
+        let container = &mut set["spec"]["template"]["spec"]["containers"][0];
+        container["args"] = json!(["-c", "archive_mode=on", "-c", "archive_command=/bin/true"]);
+    });
+    let scene = Scene::new("verify", &[archiving, Database::new(Kind::Mariadb), Database::new(Kind::Redis)]);
+    scene.statement(Kind::Postgres, "SELECT pg_switch_wal()");
+    let taken = consistent(&scene, &Kind::ALL, &[]);
+    let (before, services) = (state(&scene), served_by(&scene));
+    assert_eq!(services.len(), 3, "{services:?}");
+    let verify = |more: &[&str]| scene.plugin(&["verify", &taken.run]).args(more);
+    verify(&["--query", "redis-cli DBSIZE"]).run().exits(5).says(&["POD=COMMAND"]);
+    scene.plugin(&["verify", "20260101-000000-none"]).run().exits(5).says(&["20260101-000000-none"]);
+    assert_eq!(copies(&scene), Vec::<String>::new());
+
+    let mut dies = verify(&[]).start();
+    dies.until_says("checking: amcheck", seconds(120));
+    assert_eq!(served_by(&scene), services, "a Service found a copy");
+    verify(&[]).run().exits(5).says(&["another process is verifying"]);
+    scene.plugin(&["delete", &taken.run, "--yes"]).run().exits(5).says(&["another process is verifying"]);
+    dies.kill_hard();
+    dies.end(seconds(10));
+    assert!(!copies(&scene).is_empty(), "it was killed while its copies were there");
+    assert_eq!(records(&scene)[0]["status"]["verified"], Value::Null, "no verdict was reached");
+
+    let archived = "postgres-0=psql -U app -Atc \"SELECT current_setting('archive_mode'), \
+        archived_count + failed_count FROM pg_stat_archiver\"";
+    let ended =
+        verify(&["--keep", "-o", "json", "--query", archived, "--query", "redis-0=redis-cli DBSIZE"]).run().done();
+    let record = ended.json();
+    assert_eq!(run_of(&record), taken.run);
+    assert_eq!(record["status"]["verified"]["ok"], true, "{record:#}");
+    let targets = list(&record, "/status/verified/targets");
+    assert_eq!(targets.len(), 3);
+    let of = |pod: String| targets.iter().find(|t| t["pod"] == pod).unwrap();
+    for (kind, checks) in [
+        (Kind::Postgres, ["isolated", "amcheck", "pg_dump", "identity"]),
+        (Kind::Mariadb, ["isolated", "tables", "files", "identity"]),
+        (Kind::Redis, ["isolated", "redis-check", "keys", "identity"]),
+    ] {
+        let target = of(kind.pod());
+        assert!(target["seconds"].as_f64().unwrap() > 0.0, "{target:#}");
+        for name in checks {
+            assert_eq!(check(target, name), "passed", "{name} of {target:#}");
+        }
+    }
+    let real = scene
+        .kubectl
+        .exec("postgres-0", &["psql", "-U", "app", "-Atc", "SELECT archived_count > 0 FROM pg_stat_archiver"]);
+    assert_eq!(real.done().stdout.trim(), "t", "the real one archives");
+    let queries = list(&record, "/status/verified/queries");
+    assert_eq!(text(&queries[0], "/output"), "off|0", "{queries:#?}");
+    assert_eq!(queries[1]["exitCode"], 0, "{queries:#?}");
+    assert!(served_by(&scene) == services, "a Service found a copy");
+
+    let remove = ended.stderr.lines().find_map(|line| line.split_once("remove all of it: ")).unwrap().1.to_owned();
+    let mut command = Command::new("sh");
+    command.args(["-c", &remove]).env("KUBECONFIG", cluster::kubeconfig());
+    run(&mut command).done();
+    until_none("the kept copies to be gone", seconds(60), || copies(&scene));
+
+    let interrupted = verify(&[]).start();
+    interrupted.until_says("making the copy", seconds(60));
+    interrupted.signal("INT");
+    interrupted.end(seconds(120)).exits(130).says(&["every copy is removed"]);
+    assert_eq!(copies(&scene), Vec::<String>::new());
+    assert_eq!(leases(&scene), Vec::<String>::new());
+    assert_eq!(state(&scene), before, "something was left, or changed");
+    scene.all_serve(seconds(10));
+    let listed = scene.plugin(&["list"]).run().done().stdout;
+    assert!(listed.lines().any(|line| line.contains(&taken.run) && line.contains(" yes ")), "{listed}");
+    scene.plugin(&["describe", &taken.run]).run().done().stdout.find("Verified:    yes").expect("describe tells it");
+}
+
+/// Files that are damaged before the backup, as a broken disk does it: an index page in the place of another, and a
+/// command that was cut short, which Redis forgets when it loads the file.
+#[test]
+fn damage_is_found() {
+    let scene = Scene::new("damage", &[Database::new(Kind::Postgres).idle(), Database::new(Kind::Redis).idle()]);
+    let (pg, redis) = (Kind::Postgres, Kind::Redis);
+    scene.statement(pg, "CREATE TABLE d AS SELECT n FROM generate_series(1, 20000) n");
+    scene.statement(pg, "CREATE INDEX d_n ON d (n)");
+    scene.statement(pg, "CHECKPOINT");
+    let path = scene
+        .kubectl
+        .exec(&pg.pod(), &["psql", "-U", "app", "-Atc", "SELECT pg_relation_filepath('d_n')"])
+        .done()
+        .stdout;
+    let overwrite =
+        format!("cd $PGDATA && dd if={0} of={0} bs=8192 skip=4 seek=3 count=1 conv=notrunc,fsync", path.trim());
+    scene.kubectl.exec(&pg.pod(), &["sh", "-c", &overwrite]).done();
+    scene.statement(redis, "SET a b");
+    let torn = "printf '*3\\r\\n$3\\r\\nSET' >>/data/appendonlydir/appendonly.aof.1.incr.aof";
+    scene.kubectl.exec(&redis.pod(), &["sh", "-c", torn]).done();
+
+    let ended =
+        scene.backup(&["--verify"]).run().exits(3).says(&["is not what it should be", "amcheck", "redis-check"]);
+    let record = ended.json();
+    assert_eq!(text(&record, "/status/outcome"), "ApplicationConsistent", "what the backup is does not change");
+    let verified = &record["status"]["verified"];
+    assert_eq!(verified["ok"], false, "{verified:#}");
+    let targets = list(&record, "/status/verified/targets");
+    let of = |pod: String| targets.iter().find(|t| t["pod"] == pod).unwrap();
+    assert_eq!(check(of(pg.pod()), "amcheck"), "failed", "{verified:#}");
+    assert_eq!(check(of(redis.pod()), "redis-check"), "failed", "{verified:#}");
+    assert_eq!(check(of(redis.pod()), "keys"), "passed", "the server itself says nothing of it: {verified:#}");
+    assert_eq!(copies(&scene), Vec::<String>::new());
+
+    let run = run_of(&record);
+    let described = scene.plugin(&["describe", &run]).run().done().stdout;
+    assert!(described.contains("IT FAILED") && described.contains("(amcheck)"), "{described}");
+    scene.plugin(&["verify", &run]).run().exits(1).says(&["is not what it should be", "--keep"]);
+    let plan = scene.plugin(&["prune", "--keep-last", "1", "--dry-run"]).run().done().stdout;
+    assert!(plan.contains("its verification failed"), "{plan}");
+    scene.plugin(&["delete", &run, "--yes"]).run().done();
+}
