@@ -90,6 +90,9 @@ pub struct QuiesceSnapshot {
     /// are given this namespace
     #[arg(long, value_name = "NAMESPACE")]
     pub record_namespace: Option<String>,
+    /// A claim that is neither cut nor replaced by a restore, such as one with a WAL archive; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub exclude_claim: Vec<String>,
     /// Stop the workloads for the cut and start them again, instead of holding their databases; also for databases of
     /// which no kind is known
     #[arg(long)]

@@ -18,6 +18,7 @@ mod facts;
 #[cfg(test)]
 mod fixture;
 mod holds;
+mod left_out;
 pub mod location;
 mod loose;
 mod notes;

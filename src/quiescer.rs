@@ -85,6 +85,11 @@ pub trait Quiescer: Sync {
     /// What a clean end brings to the device by itself, for a copy of what is stopped.
     fn ending(&self, probe: &Probe) -> Ending;
 
+    /// What is left to do by hand once a copy of it, with this recovery point, is restored in its place.
+    fn after_restore(&self, _probe: &Probe, _point: &RecoveryPoint) -> Option<String> {
+        None
+    }
+
     /// What to ask a restored copy for, until it has recovered. One-shot command; it prints [`SERVES`] once it serves.
     fn recovered(&self, probe: &Probe) -> Act;
 
@@ -135,6 +140,12 @@ pub struct Probe {
     /// takes.
     #[serde(default)]
     pub flush_seconds: u64,
+    /// Directories to which it archives its log, and does nothing else.
+    #[serde(default)]
+    pub archive_dirs: Vec<String>,
+    /// Files among its data that belong to no table, left by statements that never ended.
+    #[serde(default)]
+    pub leftovers: Vec<String>,
     /// Remarks for the plan, one line each.
     pub notes: Vec<String>,
     /// The other hold of a database that is held lightly: only the planner asks for it, and decides.

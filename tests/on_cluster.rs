@@ -47,6 +47,8 @@ mod two_runs;
 mod undo;
 #[path = "on_cluster/verify.rs"]
 mod verify;
+#[path = "on_cluster/wal_archive.rs"]
+mod wal_archive;
 #[path = "on_cluster/without_parts.rs"]
 mod without_parts;
 #[path = "on_cluster/workloads.rs"]

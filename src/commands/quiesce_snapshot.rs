@@ -268,6 +268,7 @@ pub(super) fn request(namespace: &str, args: &QuiesceSnapshot) -> Result<Request
     Ok(Request {
         snapshot_class: args.snapshot_class.clone(),
         record_namespace: args.record_namespace.clone(),
+        exclude: args.exclude_claim.clone(),
         budget,
         cold: args.cold,
         force_owner: args.force_owner,

@@ -50,7 +50,10 @@ pub fn plan(plan: &RestorePlan, pods: &[PodState], now: Timestamp) -> String {
     for note in &plan.notes {
         let _ = write!(text, "\nnote: {note}");
     }
-    if !plan.notes.is_empty() {
+    for left in &plan.afterwards {
+        let _ = write!(text, "\nto do afterwards: {left}");
+    }
+    if !plan.notes.is_empty() || !plan.afterwards.is_empty() {
         text.push('\n');
     }
     text
@@ -234,6 +237,9 @@ pub fn outcome(restore: &Restore, typed: &Typed) -> String {
     let kept = status.claims.iter().filter(|c| c.new_reclaim_policy.is_some());
     let new = kept.filter_map(|c| Some((c.new_volume.as_deref()?, c.new_reclaim_policy.as_deref())));
     text.push_str(&unused("restored", new.collect()));
+    for left in &status.afterwards {
+        let _ = write!(text, "\nleft to do: {left}");
+    }
     if matches!(status.outcome.as_str(), "Running" | "Stuck") || status.policies_pending {
         let _ = write!(text, "\nfinish with: {}", typed.thaw(&metadata.name, &metadata.namespace));
     }

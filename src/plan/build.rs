@@ -7,7 +7,9 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::facts::{Probed, object};
 use super::targets::{Held, held};
-use super::{Detection, Facts, Plan, Replica, Request, Target, claims, estimate, holds, loose, notes, replicas, uses};
+use super::{
+    Detection, Facts, Plan, Replica, Request, Target, claims, estimate, holds, left_out, loose, notes, replicas, uses,
+};
 use crate::error::Refusal;
 use crate::pods::PodState;
 
@@ -26,9 +28,10 @@ pub fn plan(
     refusals.extend(facts.pods.iter().filter_map(serves));
 
     let probes = holds::holds(facts, detection, probes, &mut refusals);
-    let held = held(facts, detection, &probes, &mut refusals);
-    let replicas = replicas::replicas(facts, detection, &probes, &held, &mut refusals);
-    let uses = uses::uses(facts, detection, (&held, &replicas), &mut refusals);
+    let left_out = left_out::left_out(facts, detection, &probes, request, &mut refusals);
+    let held = held(facts, detection, &probes, &left_out, &mut refusals);
+    let replicas = replicas::replicas(facts, detection, &probes, &held, &left_out, &mut refusals);
+    let uses = uses::uses(facts, detection, (&held, &replicas), &left_out, &mut refusals);
     let mut planned = Vec::new();
     for (namespace, name) in &uses.copied {
         match claims::claim(facts, request, namespace, name) {

@@ -11,17 +11,6 @@ use crate::error::Refusal;
 /// temporary files), which stays as it is too.
 pub const ROLE: &str = "consistent-backup/role";
 
-/// Why a claim is not cut, if it is not.
-pub(super) fn left_out(facts: &Facts, namespace: &str, claim: &str) -> Option<&'static str> {
-    let key = (namespace.to_owned(), claim.to_owned());
-    let annotations = facts.claims.get(&key)?.metadata.annotations.as_ref()?;
-    match annotations.get(ROLE)?.as_str() {
-        "archive" => Some("annotated as an archive"),
-        "none" => Some("annotated as not needed"),
-        _ => None,
-    }
-}
-
 /// The claim as it stands in the plan, or all reasons why it cannot be cut.
 pub(super) fn claim(facts: &Facts, request: &Request, namespace: &str, name: &str) -> Result<Claim, Vec<Refusal>> {
     let object = format!("persistentvolumeclaim/{name}");

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::facts::{Probed, claims_of, name, namespace, object};
+use super::left_out::{LeftOut, left_out};
 use super::restore::{self, stoppable};
 use super::{Claim, Detection, Facts, NO_ADAPTER, Plan, Request, Target, build, claims, targets};
 use crate::error::Refusal;
@@ -31,8 +32,9 @@ pub fn plan_cold(
     let mut notes = facts.notes.clone();
     refusals.extend(facts.pods.iter().filter_map(build::serves));
     refusals.extend(facts.pods.iter().flat_map(|pod| goes_with_it(facts, pod)));
+    let left_out = left_out(facts, detection, probes, request, &mut refusals);
     databases(facts, detection, probes, &mut refusals);
-    let planned = claims_of_pods(facts, request, &mut refusals, &mut notes);
+    let planned = claims_of_pods(facts, request, &left_out, &mut refusals, &mut notes);
     refusals.extend(other_users(facts, &planned));
     refusals.extend(unselected(facts, now));
     let asked = restore::Request {
@@ -95,6 +97,7 @@ pub fn plan_cold(
 fn claims_of_pods(
     facts: &Facts,
     request: &Request,
+    left_out: &LeftOut,
     refusals: &mut Vec<Refusal>,
     notes: &mut Vec<String>,
 ) -> Vec<Claim> {
@@ -102,7 +105,7 @@ fn claims_of_pods(
         facts.pods.iter().flat_map(|pod| claims_of(pod).into_iter().map(move |(_, c)| (namespace(pod), c))).collect();
     let mut planned = Vec::new();
     for (of, name) in used {
-        if let Some(why) = claims::left_out(facts, of, name) {
+        if let Some(why) = left_out.why(of, name) {
             notes.push(format!("persistentvolumeclaim/{name}: is not cut ({why}), and a restore does not replace it"));
             continue;
         }
@@ -222,7 +225,7 @@ fn databases(facts: &Facts, detection: &Detection, probes: &[Probed], refusals: 
     for (detected, probed) in detection.targets.iter().zip(probes) {
         let of_it = |pod: &&Pod| namespace(pod) == detected.namespace && name(pod) == detected.pod;
         let (Some(pod), Ok(probe)) = (facts.pods.iter().find(of_it), probed) else { continue };
-        targets::on_claims(facts, pod, detected, probe, refusals);
+        targets::on_claims(pod, detected, probe, refusals);
         if let Some(Ending::Lost(reason)) = ending(detected.adapter, probe) {
             let refusal = targets::refusal(pod, &detected.container, &reason.message);
             refusals.push(Refusal { hint: reason.hint, ..refusal });

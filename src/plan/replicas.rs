@@ -31,6 +31,7 @@ pub(super) fn replicas(
     detection: &Detection,
     probes: &[Probed],
     held: &[Held],
+    left_out: &LeftOut,
     refusals: &mut Vec<Refusal>,
 ) -> Vec<Replica> {
     let mut all = Vec::new();
@@ -42,7 +43,7 @@ pub(super) fn replicas(
             continue;
         }
         match held.iter().find(|h| is_primary(h, detected, probe, pod, facts)) {
-            Some(primary) => all.push(replica(facts, detected, probe, pod, primary)),
+            Some(primary) => all.push(replica(detected, probe, pod, primary, left_out)),
             None => refusals.push(
                 Refusal::new(object(pod), "is a replica, and its primary is not among what is to be backed up").hint(
                     if probe.role == LOST_REPLICA {
@@ -74,14 +75,14 @@ fn is_primary(held: &Held, detected: &Detected, probe: &Probe, pod: &Pod, facts:
     own.is_some() && facts.pods.iter().any(|other| held.is_of(other) && controller(other) == own)
 }
 
-fn replica(facts: &Facts, detected: &Detected, probe: &Probe, pod: &Pod, primary: &Held) -> Replica {
+fn replica(detected: &Detected, probe: &Probe, pod: &Pod, primary: &Held, left_out: &LeftOut) -> Replica {
     let places = probe.data_dirs.iter().flat_map(|dir| places(pod, &detected.container, dir));
     let on: BTreeSet<String> = places
         .filter_map(|(_, place)| match place {
             Place::Claim(claim) => Some(claim),
             Place::Elsewhere(_) => None,
         })
-        .filter(|claim| claims::left_out(facts, namespace(pod), claim).is_none() && !primary.claims.contains(claim))
+        .filter(|claim| left_out.why(namespace(pod), claim).is_none() && !primary.claims.contains(claim))
         .collect();
     let of = &primary.detected;
     Replica {

@@ -19,6 +19,8 @@ pub struct Request {
     pub snapshot_class: Option<String>,
     /// Where the record lies, if not beside the first target.
     pub record_namespace: Option<String>,
+    /// Claims that are not cut: `--exclude-claim`.
+    pub exclude: Vec<String>,
     /// How long databases may be held.
     pub budget: Duration,
     /// Passes at most.
@@ -71,6 +73,7 @@ impl Request {
             selector,
             snapshot_class: None,
             record_namespace: None,
+            exclude: Vec::new(),
             budget: Duration::from_secs(30),
             attempts: 3,
             pods_must_match: Match::State,

@@ -85,6 +85,9 @@ pub struct RestorePlan {
     pub wait: Duration,
     /// Remarks, one line each.
     pub notes: Vec<String>,
+    /// What is left to do by hand once it is restored, one line each.
+    #[serde(default)]
+    pub afterwards: Vec<String>,
 }
 
 /// The backup, as far as a reader of the restore has to know it.

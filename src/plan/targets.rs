@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::facts::{Probed, claims_of, name, namespace, object};
+use super::left_out::LeftOut;
 use super::place::{Place, mounts, places};
-use super::{Detected, Detection, Facts, claims};
+use super::{Detected, Detection, Facts};
 use crate::error::Refusal;
 use crate::pods::running_containers;
 use crate::quiescer::Probe;
@@ -25,7 +26,13 @@ impl Held {
 }
 
 /// The databases that answered; what stands in their way goes to `refusals`.
-pub(super) fn held(facts: &Facts, detection: &Detection, probes: &[Probed], refusals: &mut Vec<Refusal>) -> Vec<Held> {
+pub(super) fn held(
+    facts: &Facts,
+    detection: &Detection,
+    probes: &[Probed],
+    left_out: &LeftOut,
+    refusals: &mut Vec<Refusal>,
+) -> Vec<Held> {
     let mut all = Vec::new();
     for (detected, probed) in detection.targets.iter().zip(probes) {
         let mut pods = facts.pods.iter();
@@ -37,7 +44,7 @@ pub(super) fn held(facts: &Facts, detection: &Detection, probes: &[Probed], refu
             // Judged once its primary is known.
             Ok(probe) if probe.is_replica() => {}
             Ok(probe) => {
-                let claims = directories(facts, pod, detected, probe, refusals);
+                let claims = directories(pod, detected, probe, left_out, refusals);
                 all.push(Held { detected: detected.clone(), probe: probe.clone(), claims });
             }
             Err(reasons) => refusals.extend(reasons.iter().map(|reason| Refusal {
@@ -58,9 +65,8 @@ pub(super) fn refusal(pod: &Pod, container: &str, message: &str) -> Refusal {
     }
 }
 
-/// The claims that hold a database's directories; each directory must lie on one that is copied.
+/// The claims that hold a database's directories; each directory must lie on one.
 pub(super) fn on_claims(
-    facts: &Facts,
     pod: &Pod,
     detected: &Detected,
     probe: &Probe,
@@ -83,15 +89,7 @@ pub(super) fn on_claims(
                     format!("directory {path} lies on {volume}, which cannot be cut"),
                     "only directories on PersistentVolumeClaims can be backed up",
                 ),
-                Place::Claim(claim) => {
-                    if let Some(why) = claims::left_out(facts, namespace(pod), &claim) {
-                        refuse(
-                            format!("directory {path} lies on claim {claim}, which is left out ({why})"),
-                            "a backup without it could not be restored",
-                        );
-                    }
-                    on.insert(claim);
-                }
+                Place::Claim(claim) => _ = on.insert(claim),
             }
         }
     }
@@ -99,13 +97,13 @@ pub(super) fn on_claims(
 }
 
 fn directories(
-    facts: &Facts,
     pod: &Pod,
     detected: &Detected,
     probe: &Probe,
+    left_out: &LeftOut,
     refusals: &mut Vec<Refusal>,
 ) -> BTreeSet<String> {
-    let on = on_claims(facts, pod, detected, probe, refusals);
+    let on = on_claims(pod, detected, probe, refusals);
     let mut refuse = |message: String, hint: &str| {
         refusals.push(refusal(pod, &detected.container, &message).hint(hint));
     };
@@ -118,7 +116,7 @@ fn directories(
         );
     }
     // Nothing is held here: what makes the copy consistent is that all of it was cut at one instant.
-    let mounted = mounted(facts, pod, &detected.container);
+    let mounted = mounted(pod, &detected.container, left_out);
     if !probe.stops_commits && mounted.len() > 1 {
         refuse(
             format!(
@@ -128,19 +126,20 @@ fn directories(
                 list(&mounted)
             ),
             "keep data, WAL and tablespaces on one claim; a claim with nothing but a WAL archive can be annotated with \
-             consistent-backup/role=archive, one that a restore does not need with consistent-backup/role=none",
+             consistent-backup/role=archive, one that a restore does not need with consistent-backup/role=none, or be \
+             left out with --exclude-claim",
         );
     }
     on
 }
 
 /// The claims that a container mounts, without those that are left out.
-fn mounted(facts: &Facts, pod: &Pod, container: &str) -> BTreeSet<String> {
+fn mounted(pod: &Pod, container: &str, left_out: &LeftOut) -> BTreeSet<String> {
     let claims = claims_of(pod);
     mounts(pod, container)
         .iter()
         .filter_map(|m| claims.iter().find(|(volume, _)| *volume == m.volume))
         .map(|(_, claim)| (*claim).to_owned())
-        .filter(|claim| claims::left_out(facts, namespace(pod), claim).is_none())
+        .filter(|claim| left_out.why(namespace(pod), claim).is_none())
         .collect()
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::facts::{claims_of, name, namespace, object};
+use super::left_out::LeftOut;
 use super::loose::can_write;
 use super::place::mounts;
 use super::targets::Held;
-use super::{ADAPTER, Detection, Facts, Replica, claims};
+use super::{ADAPTER, Detection, Facts, Replica};
 use crate::error::Refusal;
 use crate::pods::running_containers;
 
@@ -20,7 +21,7 @@ pub(super) struct Uses {
     /// Pods that write to a claim while nothing is held, as asked: `NAMESPACE/POD`.
     pub(super) unheld: BTreeSet<String>,
     /// Claims that are not cut, and why.
-    pub(super) left_out: BTreeSet<(String, &'static str)>,
+    pub(super) left_out: BTreeSet<(String, String)>,
     /// Claims that a database's container writes to, but which hold none of its directories: namespace, claim, pod.
     pub(super) beside: BTreeSet<(String, String, String)>,
 }
@@ -30,6 +31,7 @@ pub(super) fn uses(
     facts: &Facts,
     detection: &Detection,
     known: (&[Held], &[Replica]),
+    left_out: &LeftOut,
     refusals: &mut Vec<Refusal>,
 ) -> Uses {
     let (held, replicas) = known;
@@ -37,8 +39,8 @@ pub(super) fn uses(
     for pod in &facts.pods {
         let mut open = BTreeSet::new();
         for (volume, claim) in claims_of(pod) {
-            if let Some(why) = claims::left_out(facts, namespace(pod), claim) {
-                uses.left_out.insert((claim.into(), why));
+            if let Some(why) = left_out.why(namespace(pod), claim) {
+                uses.left_out.insert((claim.into(), why.into()));
                 continue;
             }
             let is_held = |h: &Held| h.detected.namespace == namespace(pod) && h.claims.contains(claim);
@@ -50,7 +52,7 @@ pub(super) fn uses(
                 continue;
             }
             if replicas.iter().any(|r| r.mounts(pod, claim)) {
-                uses.left_out.insert((claim.into(), "mounted by a read replica"));
+                uses.left_out.insert((claim.into(), "mounted by a read replica".into()));
                 continue;
             }
             uses.copied.insert((namespace(pod).into(), claim.into()));

@@ -23,6 +23,7 @@ mod probe;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod wal;
 
 /// PostgreSQL and what is built on it.
 pub struct Postgres;
@@ -230,6 +231,10 @@ exit 4
     /// The shutdown checkpoint syncs every file ("Shutting Down the Server", PostgreSQL manual).
     fn ending(&self, _probe: &Probe) -> Ending {
         Ending::OnDevice
+    }
+
+    fn after_restore(&self, probe: &Probe, point: &RecoveryPoint) -> Option<String> {
+        wal::collisions(probe, point)
     }
 
     fn recovered(&self, _probe: &Probe) -> Act {

@@ -44,6 +44,9 @@ pub struct Detail {
     /// With `Attempt`: how far this machine's clock was off the server's, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skew: Option<f64>,
+    /// With `Recovered`: what is left to do by hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub afterwards: Option<String>,
     /// With `Compared`, and with `Aborted` because of it: what differs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub differences: Option<Vec<Difference>>,

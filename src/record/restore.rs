@@ -65,6 +65,9 @@ pub struct Status {
     /// What the plan remarked, one line each.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// What is left to do by hand after it, one line each.
+    #[serde(default)]
+    pub afterwards: Vec<String>,
 }
 
 fn kept() -> String {
@@ -176,6 +179,7 @@ pub fn record(plan: &RestorePlan, entries: &[Entry<Event>], beside: Beside) -> R
             pods: Pods { before: beside.before, after: beside.after, differences },
             policies_pending: run.has_leftovers(),
             notes: plan.notes.clone(),
+            afterwards: afterwards(plan, entries, outcome),
         },
     })
 }
@@ -186,6 +190,15 @@ fn old_volumes(discarded: &BTreeMap<String, bool>) -> String {
         (false, true) => "discarded".into(),
         (false, false) => "pending".into(),
     }
+}
+
+/// What the plan knew beforehand, and what was found in the restored databases. After the way back none of it is to do.
+fn afterwards(plan: &RestorePlan, entries: &[Entry<Event>], outcome: Option<Outcome>) -> Vec<String> {
+    if outcome != Some(Outcome::Restored) {
+        return Vec::new();
+    }
+    let found = entries.iter().filter_map(|entry| entry.detail.afterwards.clone());
+    plan.afterwards.iter().cloned().chain(found).collect()
 }
 
 fn claim(plan: &RestorePlan, run: &Run, beside: &Beside, c: usize) -> ClaimStatus {
@@ -275,6 +288,7 @@ pub fn of_copies(copies: &Copies, name: &str, namespace: &str, now: Timestamp) -
             policies_pending: false,
             old_volumes: kept(),
             notes: copies.notes.clone(),
+            afterwards: Vec::new(),
         },
     }
 }

@@ -15,7 +15,7 @@ use crate::plan::restore::{Restored, Workload, engine};
 use crate::platform::workload::{self, is_ready};
 use crate::protocol::Abort;
 use crate::protocol::restore::{Event, Run};
-use crate::quiescer::{Act, Answer, End, Quiescer, REPLICA, SERVES, by_name};
+use crate::quiescer::{Act, Answer, End, Probe, Quiescer, REPLICA, SERVES, by_name};
 use crate::record::entry::Detail;
 
 /// Pause between two questions.
@@ -47,7 +47,10 @@ impl Restore<'_> {
             let tell = tell.clone();
             async move {
                 let event = match self.recover_one(&self.plan.targets[t], until).await {
-                    Ok(version) => (Event::Recovered(t), Detail::text(version)),
+                    Ok(now) => {
+                        let afterwards = leftovers(&self.plan.targets[t], &now);
+                        (Event::Recovered(t), Detail { afterwards, ..Detail::text(now.version) })
+                    }
                     Err((reason, why)) => {
                         let path = self.plan.targets[t].target.path();
                         (Event::Aborted(reason), Detail::text(format!("{path}: {why}")))
@@ -62,9 +65,9 @@ impl Restore<'_> {
     }
 
     /// Asks until it serves, or the time is over.
-    async fn recover_one(&self, of: &Restored, until: Instant) -> Result<String, super::Broken> {
+    async fn recover_one(&self, of: &Restored, until: Instant) -> Result<Probe, super::Broken> {
         match until_it_serves(self.cluster, &self.plan.workloads[of.workload], of, self.plan.any_version, until).await {
-            Ok(version) => Ok(version),
+            Ok(now) => Ok(now),
             Err(Not::Ever(why)) => Err((Abort::Step, why)),
             Err(Not::Yet(last)) => {
                 Err((Abort::Budget, format!("it has not recovered within {} s: {last}", self.plan.wait.as_secs())))
@@ -80,7 +83,7 @@ pub(super) async fn until_it_serves(
     of: &Restored,
     any_version: bool,
     until: Instant,
-) -> Result<String, Not> {
+) -> Result<Probe, Not> {
     loop {
         match ask(cluster, workload, of, any_version).await {
             Err(Not::Yet(_)) if Instant::now() < until => sleep(PAUSE).await,
@@ -89,7 +92,7 @@ pub(super) async fn until_it_serves(
     }
 }
 
-async fn ask(cluster: &Cluster, workload: &Workload, of: &Restored, any_version: bool) -> Result<String, Not> {
+async fn ask(cluster: &Cluster, workload: &Workload, of: &Restored, any_version: bool) -> Result<Probe, Not> {
     let target = &of.target;
     let adapter = &target.adapter;
     let quiescer = by_name(adapter).ok_or_else(|| Not::Ever(format!("this version has no adapter {adapter}")))?;
@@ -112,16 +115,16 @@ async fn ask(cluster: &Cluster, workload: &Workload, of: &Restored, any_version:
     }
     match engine::other_database(&target.probe, &now, any_version) {
         Some(why) => Err(Not::Ever(why)),
-        None => Ok(now.version),
+        None => Ok(now),
     }
 }
 
 /// Whether it follows a primary again: one that found its volume empty and cannot copy may serve as well, and serve
 /// nothing.
-async fn ask_replica(cluster: &Cluster, quiescer: &dyn Quiescer, place: &Place) -> Result<String, Not> {
+async fn ask_replica(cluster: &Cluster, quiescer: &dyn Quiescer, place: &Place) -> Result<Probe, Not> {
     let probed = run(cluster, place, quiescer.probe()).await.map_err(Not::Ever)?;
     match quiescer.read_probe(&probed) {
-        Ok(now) if now.role == REPLICA => Ok(now.version),
+        Ok(now) if now.role == REPLICA => Ok(now),
         Ok(now) if now.is_replica() => Err(Not::Yet("it does not follow its primary yet".into())),
         Ok(_) => Err(Not::Yet("it is no read replica any more, and serves what is not the restored data".into())),
         Err(reasons) => Err(Not::Yet(reasons.into_iter().map(|r| r.message).collect::<Vec<_>>().join("; "))),
@@ -150,6 +153,23 @@ async fn place(cluster: &Cluster, workload: &Workload, target: &Target) -> Resul
     let pod = all.iter().find(|n| **n == target.pod).or_else(|| all.first().filter(|_| renamed));
     let pod = pod.ok_or_else(|| format!("no ready pod has a container {}", target.container))?;
     Ok(Place { namespace: target.namespace.clone(), pod: pod.clone(), container: target.container.clone() })
+}
+
+/// Files that the copy has of statements which ran at the cut, and which the engine's own recovery has left.
+fn leftovers(of: &Restored, now: &Probe) -> Option<String> {
+    const NAMED: usize = 10;
+    let all = &now.leftovers;
+    if all.is_empty() {
+        return None;
+    }
+    let more = if all.len() > NAMED { format!(" and {} more", all.len() - NAMED) } else { String::new() };
+    Some(format!(
+        "{}: files of statements that were not finished at the cut are left in {}, and take space: {}{more}; remove them as \
+         the engine's manual says, once no ALTER TABLE runs",
+        of.target.path(),
+        now.setting("datadir"),
+        all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ")
+    ))
 }
 
 /// What an answer that is not as asked says.

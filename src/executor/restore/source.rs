@@ -13,6 +13,7 @@ use crate::manifests::Manifests;
 use crate::plan::restore::undo::refusals;
 use crate::plan::restore::{RestorePlan, Source};
 use crate::protocol::backup::Event;
+use crate::quiescer::RecoveryPoint;
 use crate::record::entry::Entry;
 use crate::runs::{self, BackupJournal, RunName, rebuilt};
 
@@ -45,6 +46,7 @@ pub fn source_of(backup: BackupJournal) -> Result<Source, Error> {
         instant: window.or(cut).unwrap_or(backup.plan.created),
         outcome: record.status.outcome.clone(),
         proofs,
+        points: record.status.targets.iter().map(|t| RecoveryPoint(t.recovery_point.clone())).collect(),
         pods: backup.pods("pods.before"),
         notes: Vec::new(),
         plan: backup.plan,

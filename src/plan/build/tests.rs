@@ -186,6 +186,53 @@ fn several_claims_of_one_database_are_refused() {
 }
 
 #[test]
+fn a_claim_to_which_wal_is_archived_is_left_out() {
+    let archiving = |dirs: &[&str], archive: &str| {
+        light(dirs).map(|probe| Probe { archive_dirs: vec![archive.to_owned()], ..probe })
+    };
+    let pods = [pod("a", &["postgres"], &["data", "wal"])];
+    let plan = planned(&facts(&pods), &[archiving(&["/data/pg"], "/wal/of/a")]).unwrap();
+    assert_eq!(plan.claims.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["data"]);
+    assert_eq!(
+        plan.notes,
+        [
+            "persistentvolumeclaim/wal: is not cut (pod/a archives its WAL in /wal/of/a on it), and a restore does not replace it"
+        ]
+    );
+    // Beside its data, or beside another's, it is no archive.
+    assert_eq!(
+        planned(&facts(&[pod("a", &["postgres"], &["data"])]), &[archiving(&["/data"], "/data/wal")])
+            .unwrap()
+            .claims
+            .len(),
+        1
+    );
+    let two = [pod("a", &["postgres"], &["data", "wal"]), pod("b", &["mysql"], &["wal"])];
+    assert!(planned(&facts(&two), &[archiving(&["/data"], "/wal"), full(&["/wal/my"])]).is_err());
+}
+
+#[test]
+fn a_claim_is_excluded_by_hand() {
+    let excluding = |claims: &[&str], probe: Probed| {
+        let exclude = claims.iter().map(|&c| c.to_owned()).collect();
+        planned_as(&facts(&[pod("a", &["postgres"], &["data", "wal"])]), &[probe], &Request { exclude, ..request() })
+    };
+    let plan = excluding(&["wal"], light(&["/data"])).unwrap();
+    assert_eq!(plan.claims.len(), 1);
+    assert_eq!(
+        plan.notes,
+        ["persistentvolumeclaim/wal: is not cut (excluded by --exclude-claim), and a restore does not replace it"]
+    );
+    assert_eq!(
+        excluding(&["wal", "wall"], light(&["/data", "/wal"])).unwrap_err(),
+        [
+            "persistentvolumeclaim/wall: is to be excluded, but no selected pod mounts it",
+            "pod/a: directory /wal lies on claim wal, which is left out (excluded by --exclude-claim)"
+        ]
+    );
+}
+
+#[test]
 fn a_claim_beside_a_stopped_database_is_cut_and_told() {
     let plan = planned(&facts(&[pod("a", &["mysql"], &["data", "dumps"])]), &[full(&["/data"])]).unwrap();
     assert_eq!((plan.claims.len(), &plan.targets[0].claims[..]), (2, &[0][..]));

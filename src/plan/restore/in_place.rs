@@ -13,6 +13,7 @@ use super::source::Source;
 use super::{Alias, Claim, Old, RestorePlan, Volume, actors, engine, protected, quota, replicas, workloads};
 use crate::error::Refusal;
 use crate::plan::{Plan, Replica};
+use crate::quiescer::by_name;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -80,6 +81,7 @@ pub fn plan_in_place(source: &Source, facts: &Facts, asked: &Request) -> Result<
         aliases,
         wait: asked.wait,
         notes,
+        afterwards: afterwards(source),
     })
 }
 
@@ -238,14 +240,14 @@ fn remarks(source: &Source, notes: &mut Vec<String>) {
             replica.target.pod, replica.of
         ));
     }
-    for target in &source.plan.targets {
-        if matches!(target.probe.setting("archive_mode"), "on" | "always") {
-            notes.push(format!(
-                "{}: archive_mode is on: the restored database goes on writing WAL segments with numbers that its archive has \
-                 already; move the segments from after {:.0} aside",
-                target.path(),
-                source.instant
-            ));
-        }
-    }
+}
+
+/// What is left to do by hand once the databases are restored.
+fn afterwards(source: &Source) -> Vec<String> {
+    let of = source.plan.targets.iter().zip(&source.points);
+    of.filter_map(|(target, point)| {
+        let left = by_name(&target.adapter)?.after_restore(&target.probe, point)?;
+        Some(format!("{}: {left}", target.path()))
+    })
+    .collect()
 }

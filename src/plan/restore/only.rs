@@ -159,6 +159,10 @@ fn part(source: &Source, wanted: &BTreeSet<usize>) -> Source {
     let is_ours = |namespace: &str, pod: &str| workloads.iter().any(|w| w.namespace == namespace && w.owns(pod));
     Source {
         proofs: wanted.iter().map(|&c| source.proofs.get(c).cloned().flatten()).collect(),
+        points: {
+            let of = plan.targets.iter().zip(&source.points).filter(|(t, _)| holds(t, wanted));
+            of.map(|(_, point)| point.clone()).collect()
+        },
         pods: source.pods.iter().filter(|p| is_ours(&p.namespace, &p.name)).cloned().collect(),
         plan: Plan {
             targets,
@@ -225,6 +229,7 @@ mod tests {
             plan,
             outcome: "ApplicationConsistent".into(),
             instant: "2026-11-20T10:00:05Z".parse().unwrap(),
+            points: Vec::new(),
             proofs: vec![None; 4],
             pods: ["pg-0", "my-0", "web-5d8f7c-abcde"].map(|name| from(pod(name))).into(),
             notes: Vec::new(),

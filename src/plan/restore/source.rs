@@ -7,6 +7,7 @@ use crate::backend::Proof;
 use crate::error::Refusal;
 use crate::plan::Plan;
 use crate::pods::PodState;
+use crate::quiescer::RecoveryPoint;
 use crate::typed::Typed;
 
 /// A backup as its journal tells it.
@@ -20,6 +21,8 @@ pub struct Source {
     pub instant: Timestamp,
     /// By what each claim's cut is proved.
     pub proofs: Vec<Option<Proof>>,
+    /// Where a recovery of each target can go on from.
+    pub points: Vec<RecoveryPoint>,
     /// Its pods before the quiesce.
     pub pods: Vec<PodState>,
     /// What the reader of a plan must know of it.

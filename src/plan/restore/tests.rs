@@ -49,10 +49,21 @@ pub(super) fn source() -> Source {
         plan,
         outcome: "ApplicationConsistent".into(),
         instant: "2026-11-20T10:00:05Z".parse().unwrap(),
+        points: vec![from(json!({"lsn": "0/5000060", "timeline": "1"}))],
         proofs: vec![Some(proof)],
         pods,
         notes: Vec::new(),
     }
+}
+
+#[test]
+fn archived_segments_that_collide_are_named() {
+    let mut source = source();
+    assert!(in_place(&source, &facts()).unwrap().afterwards.is_empty());
+    let settings = [("archive_mode", "on"), ("wal_segment_size", "16777216")];
+    source.plan.targets[0].probe.settings.extend(settings.map(|(name, value)| (name.into(), value.into())));
+    let left = in_place(&source, &facts()).unwrap().afterwards;
+    assert!(left[0].starts_with("demo/pg-0/db: ") && left[0].contains("000000010000000000000005"), "{left:?}");
 }
 
 pub(super) fn yes<T: serde::de::DeserializeOwned>(name: &str, value: Value) -> BTreeMap<String, Found<T>> {

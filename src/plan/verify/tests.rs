@@ -31,6 +31,7 @@ fn source() -> Source {
         plan,
         outcome: "ApplicationConsistent".into(),
         instant: "2026-11-20T10:15:05Z".parse().unwrap(),
+        points: Vec::new(),
         proofs: vec![Some(proof("data-pg-0")), Some(proof("other"))],
         pods: Vec::new(),
         notes: Vec::new(),

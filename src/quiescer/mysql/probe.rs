@@ -40,6 +40,9 @@ for link in * */*; do
   elif [ -L "$link" ]; then printf 'dir\t%s\n' "$(dirname "$(readlink -f "$link")")"; fi
   case $link in *.isl) printf 'dir\t%s\n' "$(dirname "$(cat "$link")")";; esac
 done
+for file in '#sql'* */'#sql'*; do
+  if [ -f "$file" ]; then printf 'leftover\t%s\n' "$file"; fi
+done
 for words in 'ALL SLAVES' 'REPLICA' 'SLAVE'; do
   if status=$($limit "$@" --vertical --column-names -e "SHOW $words STATUS" 2>/dev/null); then
     echo "replication${tab}asked"
@@ -93,8 +96,9 @@ pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
             ("0", Some(interval)) => interval.as_secs(),
             _ => 0,
         },
+        leftovers: facts.all("leftover").to_vec(),
         notes,
-        full: None,
+        ..Probe::default()
     })
 }
 

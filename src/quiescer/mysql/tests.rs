@@ -159,3 +159,10 @@ fn held_is_the_same_session_with_its_token() {
     assert_eq!((read(cut.clone()).held, read(cut).released), (Held::Yes, false));
     assert_eq!(Mysql.read_release(&[answer("mariadb/release")]), Released::Gone);
 }
+
+#[test]
+fn files_of_unfinished_statements_are_seen() {
+    assert!(good().leftovers.is_empty());
+    let left = with("mariadb/probe", "sync\tyes\n", "leftover\tapp/#sql-alter-1-2.ibd\nsync\tyes\n");
+    assert_eq!(Mysql.read_probe(&left).unwrap().leftovers, ["app/#sql-alter-1-2.ibd"]);
+}

@@ -11,16 +11,17 @@ const LOOKED_AT: &str = "POSTGRESQL_POSTGRES_PASSWORD, POSTGRESQL_ADMIN_PASSWORD
 
 /// Settings in the record: what decides durability, and what a restored copy needs.
 const SETTINGS: &str = "data_directory config_file data_checksums fsync full_page_writes synchronous_commit \
-    wal_level wal_sync_method archive_mode archive_command server_version_num \
+    wal_level wal_sync_method archive_mode archive_command wal_segment_size server_version_num \
     system_identifier checkpoint";
 
-/// `archive_command` may contain secrets: only whether there is one is told.
+/// `archive_command` may contain secrets: only whether there is one is told, and the directories to which it copies.
 const PROBE: &str = r#"facts=$($limit "$@" <<'END'
 SELECT 'version', current_setting('server_version');
 SELECT name, setting FROM pg_settings WHERE name IN ('data_directory', 'config_file', 'data_checksums', 'fsync',
   'full_page_writes', 'synchronous_commit', 'wal_level', 'wal_sync_method', 'archive_mode', 'server_version_num');
 SELECT name, CASE WHEN setting IN ('', '(disabled)') THEN 'unset' ELSE 'set' END FROM pg_settings WHERE name = 'archive_command';
 SELECT 'recovery', pg_is_in_recovery();
+SELECT 'wal_segment_size', pg_size_bytes(current_setting('wal_segment_size'));
 SELECT 'system_identifier', system_identifier FROM pg_control_system();
 SELECT 'checkpoint', EXISTS (SELECT FROM pg_roles WHERE rolname = current_user AND rolsuper)
   OR EXISTS (SELECT FROM pg_roles WHERE rolname = 'pg_checkpoint' AND pg_has_role(current_user, oid, 'USAGE'));
@@ -38,6 +39,11 @@ for dir in "$data" "$data/pg_wal" "$data"/pg_tblspc/*; do
   printf 'dir|%s\n' "$(readlink -f "$dir")"
   case $dir in */pg_wal) echo 'wal|yes';; */pg_tblspc/*) echo 'linked|yes';; esac
 done
+set -f
+for word in $($limit "$@" -c "SELECT setting FROM pg_settings WHERE name = 'archive_command'" | tr -d \''"'); do
+  case $word in /*%f*) dir=${word%/*}; if [ -d "$dir" ]; then printf 'archive|%s\n' "$(readlink -f "$dir")"; fi;; esac
+done
+set +f
 printf '%s\n' "$facts" | sed -n 's/^database|[tf]|//p' | while IFS= read -r PGDATABASE; do
   export PGDATABASE
   $limit "$@" -c "SELECT 'tables', count(*), count(*) FILTER (WHERE NOT has_schema_privilege(n.oid, 'USAGE')
@@ -122,9 +128,19 @@ pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
         data_dirs: facts.dirs(),
         settings: facts.settings(SETTINGS),
         flush_seconds: 0,
+        archive_dirs: archives(&facts),
+        leftovers: Vec::new(),
         notes,
         full: Some(full(&facts)),
     })
+}
+
+/// Where its WAL is archived, each directory once.
+fn archives(facts: &Facts) -> Vec<String> {
+    let on = matches!(facts.get("archive_mode"), "on" | "always");
+    let mut dirs = if on { facts.all("archive").to_vec() } else { Vec::new() };
+    dirs.dedup();
+    dirs
 }
 
 /// What a full hold of it would be, and what stands in its way.

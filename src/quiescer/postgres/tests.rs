@@ -19,6 +19,15 @@ fn a_primary_is_accepted() {
 }
 
 #[test]
+fn the_archive_is_told_without_its_command() {
+    let probe = probe(&Postgres, "postgres/probe-databases");
+    assert_eq!(probe.archive_dirs, ["/tmp/dbs/archive"]);
+    assert_eq!((probe.setting("archive_command"), probe.setting("wal_segment_size")), ("set", "16777216"));
+    let off = with("postgres/probe-databases", "archive_mode|on", "archive_mode|off");
+    assert!(Postgres.read_probe(&off).unwrap().archive_dirs.is_empty());
+}
+
+#[test]
 fn every_tablespace_is_reported_where_it_really_lies() {
     let probe = probe(&Postgres, "postgres/probe-tablespace");
     assert!(probe.data_dirs.contains(&"/tmp/dbs/pg/ts".to_owned()));

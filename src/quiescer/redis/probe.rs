@@ -70,7 +70,7 @@ pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
         // To the whole second, rounded down by the server.
         flush_seconds: if only_dump { took.unwrap_or(0) + 1 } else { 0 },
         notes,
-        full: None,
+        ..Probe::default()
     })
 }
 

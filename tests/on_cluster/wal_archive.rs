@@ -1,0 +1,75 @@
+//! PostgreSQL that archives its WAL on a claim of its own.
+
+use serde_json::{Value, json};
+
+use crate::support::backup::consistent;
+use crate::support::database::{Database, Kind};
+use crate::support::plugin::list;
+use crate::support::scene::Scene;
+use crate::support::wait::{seconds, until};
+
+/// With a claim on which it archives, and a command that overwrites nothing, as the manual has it.
+fn archiving() -> Database {
+    Database::new(Kind::Postgres).edit(|set| {
+        let mut template = set["spec"]["volumeClaimTemplates"][0].clone();
+        template["metadata"]["name"] = json!("archive");
+        set["spec"]["volumeClaimTemplates"].as_array_mut().unwrap().push(template);
+        let pod = &mut set["spec"]["template"]["spec"];
+        let mount = json!({"name": "archive", "mountPath": "/archive"});
+        pod["initContainers"] = json!([{"name": "own", "image": "localhost/postgres:15",
+            "command": ["chown", "postgres", "/archive"], "volumeMounts": [mount]}]);
+        let container = &mut pod["containers"][0];
+        container["volumeMounts"].as_array_mut().unwrap().push(mount);
+        container["args"] =
+            json!(["-c", "archive_mode=on", "-c", "archive_command=test ! -f /archive/%f && cp %p /archive/%f"]);
+    })
+}
+
+fn asked(scene: &Scene, question: &str) -> String {
+    let psql = ["psql", "-X", "-At", "-U", "app", "-d", "app", "-c", question];
+    scene.kubectl.exec(&Kind::Postgres.pod(), &psql).done().stdout.trim().to_owned()
+}
+
+fn until_answers(scene: &Scene, question: &str, answer: &str) {
+    until(&format!("{question} to be {answer}"), seconds(90), || match asked(scene, question) {
+        said if said == answer => Ok(()),
+        said => Err(said),
+    });
+}
+
+/// The name of a segment of timeline 1 in a text.
+fn segment(text: &str) -> &str {
+    let at = text.find("00000001").unwrap_or_else(|| panic!("no segment in: {text}"));
+    &text[at..at + 24]
+}
+
+#[test]
+fn what_collides_with_the_archive_is_named() {
+    let scene = Scene::new("archive", &[archiving()]);
+    let claim = "pvc/archive-postgres-0";
+    let archive = scene.uid(claim);
+    let taken = consistent(&scene, &[Kind::Postgres], &[]);
+    let notes = format!("{:?}", list(&taken.record, "/status/notes"));
+    assert!(notes.contains("archive-postgres-0") && notes.contains("archives its WAL in /archive"), "{notes}");
+    // The old server archives what the restored one will write anew.
+    let current = asked(&scene, "SELECT pg_walfile_name(pg_switch_wal())");
+    until_answers(&scene, "SELECT last_archived_wal FROM pg_stat_archiver", &current);
+
+    let restore = ["restore-from-snapshot", &taken.run, "--yes", "-o", "json"];
+    let planned = scene.plugin(&["restore-from-snapshot", &taken.run, "--dry-run"]).run().done();
+    let restored: Value = scene.plugin(&restore).run().done().json();
+    let left = list(&restored, "/status/afterwards")[0].as_str().unwrap();
+    let named = segment(left);
+    assert!(planned.stdout.contains(left), "the plan says it beforehand\n{planned}");
+    assert_eq!(scene.uid(claim), archive, "the archive is not replaced");
+
+    // It is the first one at which archiving fails.
+    asked(&scene, "SELECT pg_switch_wal()");
+    until_answers(&scene, "SELECT last_failed_wal FROM pg_stat_archiver", named);
+    let aside = format!(
+        "cd /archive && mkdir aside && for f in *; do case $f in aside) ;; *) \
+        if [ ! \"$f\" \\< {named} ]; then mv \"$f\" aside; fi;; esac; done"
+    );
+    scene.kubectl.exec(&Kind::Postgres.pod(), &["bash", "-c", &aside]).done();
+    until_answers(&scene, "SELECT last_archived_wal >= last_failed_wal FROM pg_stat_archiver", "t");
+}
