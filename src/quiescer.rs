@@ -85,6 +85,11 @@ pub trait Quiescer: Sync {
     /// What a clean end brings to the device by itself, for a copy of what is stopped.
     fn ending(&self, probe: &Probe) -> Ending;
 
+    /// What asks whether all of the log that a copy with this recovery point needs is archived: it prints [`ARCHIVED`] then.
+    fn archived(&self, _probe: &Probe, _point: &RecoveryPoint) -> Option<Act> {
+        None
+    }
+
     /// What is left to do by hand once a copy of it, with this recovery point, is restored in its place.
     fn after_restore(&self, _probe: &Probe, _point: &RecoveryPoint) -> Option<String> {
         None
@@ -115,6 +120,9 @@ pub enum Ending {
     /// Not all.
     Lost(Reason),
 }
+
+/// What the answer to `archived` is once it is.
+pub const ARCHIVED: &str = "archived";
 
 /// What the answer to `recovered` is once the database serves.
 pub const SERVES: &str = "serves";
@@ -148,14 +156,20 @@ pub struct Probe {
     pub leftovers: Vec<String>,
     /// Remarks for the plan, one line each.
     pub notes: Vec<String>,
-    /// The other hold of a database that is held lightly: only the planner asks for it, and decides.
+    /// Whether a copy of it counts for what it is only once its log is seen archived.
+    #[serde(default)]
+    pub archives: bool,
+    /// The other holds of a database that is held lightly: only the planner asks for them, and decides.
     #[serde(skip)]
-    pub full: Option<Full>,
+    pub full: Option<Another>,
+    /// The light hold with what a recovery from the archive needs.
+    #[serde(skip)]
+    pub archiving: Option<Another>,
 }
 
-/// What a full hold of a database would be that is held lightly unless the plan wants commits to be stopped.
+/// What another hold of a database would be than the one that it has unless it is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Full {
+pub struct Another {
     /// What stands in its way.
     pub refused: Vec<Reason>,
     /// Settings that its scripts need.
@@ -176,6 +190,15 @@ impl Probe {
             self.stops_commits = true;
             self.settings.extend(full.settings);
             self.notes.extend(full.notes);
+        }
+    }
+
+    /// From now on a database whose log must be archived too; nothing where there is no such hold.
+    pub fn hold_archiving(&mut self) {
+        if let Some(archiving) = self.archiving.take() {
+            self.archives = true;
+            self.settings.extend(archiving.settings);
+            self.notes.extend(archiving.notes);
         }
     }
 

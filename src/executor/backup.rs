@@ -27,6 +27,7 @@ use crate::quiescer::{Answer, Quiescer, Token, by_name};
 use crate::record::entry::Detail;
 
 mod after;
+mod archive;
 mod begin;
 mod cold;
 mod release;
@@ -319,6 +320,7 @@ impl Hands<Run> for Backup<'_> {
             Step::Compare if self.plan.is_cold() => self.compare_restarted(log).await,
             Step::Compare => self.compare(log).await,
             Step::Discard(claims) => self.discard(log, &claims).await,
+            Step::Archive(targets) => return self.archive(log, &targets).await,
             Step::Keep(claims) => self.keep(log, &claims).await,
             Step::Settle(claims) => return self.settle(log, &claims).await,
             Step::Finish(_) => {}

@@ -69,7 +69,9 @@ fn held(backup: &Backup) -> String {
 fn targets(backup: &Backup) -> String {
     let mut table = Table::new(["TARGET", "ADAPTER", "VERSION", "HOLD", "HELD", "SECONDS", "RECOVERY-POINT"]);
     for t in &backup.status.targets {
-        let point: Vec<String> = t.recovery_point.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        // Whole files stand in `-o json` only.
+        let short = t.recovery_point.iter().filter(|(_, v)| v.len() <= 64);
+        let point: Vec<String> = short.map(|(k, v)| format!("{k}={v}")).collect();
         table.row([
             format!("{}/{}/{}", t.namespace, t.pod, t.container),
             t.adapter.clone(),

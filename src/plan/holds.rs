@@ -8,7 +8,7 @@ use super::{Detected, Detection, Facts};
 use crate::error::Refusal;
 use crate::quiescer::Probe;
 
-/// The pod annotation that chooses the hold of a database that knows both: `light` or `full`.
+/// The pod annotation that chooses the hold of a database that knows several: `light`, `full` or `archive`.
 pub(super) const HOLD: &str = "consistent-backup/hold";
 
 /// What a pod's annotation asks for.
@@ -17,6 +17,8 @@ enum Wish {
     None,
     Light,
     Full,
+    /// Light, with what a recovery from the archive needs.
+    Archive,
 }
 
 /// The probes with the hold that each is to have. As long as they are asked for nothing else, the first in the order of
@@ -36,18 +38,23 @@ pub(super) fn holds(
         full.is_some_and(|full| full.refused.is_empty())
     };
     let open: Vec<usize> = (0..probes.len()).filter(|&i| light(&probes[i]) && wishes[i] == Wish::None).collect();
-    let taken = (0..probes.len()).any(|i| light(&probes[i]) && wishes[i] == Wish::Light);
+    let taken = (0..probes.len()).any(|i| light(&probes[i]) && matches!(wishes[i], Wish::Light | Wish::Archive));
     let stays = open.iter().find(|&&i| !possible(&probes[i])).or(open.first()).filter(|_| !taken).copied();
     for i in 0..probes.len() {
         let full = wishes[i] == Wish::Full || (open.contains(&i) && stays != Some(i));
-        let (true, Ok(probe)) = (full, &mut probes[i]) else { continue };
+        let Ok(probe) = &mut probes[i] else { continue };
+        let (another, cannot) = match wishes[i] {
+            Wish::Archive => (&probe.archiving, "it cannot be held as its annotation asks"),
+            _ if full => (&probe.full, "its commits cannot be stopped"),
+            _ => continue,
+        };
         let pod = format!("pod/{}", detection.targets[i].pod);
-        for reason in probe.full.iter().flat_map(|full| &full.refused) {
+        for reason in another.iter().flat_map(|another| &another.refused) {
             let mut refusal = reason.clone().refuse(&pod);
-            refusal.message = format!("its commits cannot be stopped: {}", refusal.message);
+            refusal.message = format!("{cannot}: {}", refusal.message);
             refusals.push(refusal);
         }
-        probe.hold_fully();
+        if full { probe.hold_fully() } else { probe.hold_archiving() }
     }
     refusals.extend(several(detection, &probes));
     probes
@@ -62,6 +69,10 @@ fn is_light(probe: &Probe) -> bool {
 fn wish(facts: &Facts, target: &Detected, probe: Option<&Probe>, refusals: &mut Vec<Refusal>) -> Wish {
     let is_of = |pod: &&Pod| namespace(pod) == target.namespace && name(pod) == target.pod;
     let Some(pod) = facts.pods.iter().find(is_of) else { return Wish::None };
+    // The annotation is in the template of all of a workload's pods.
+    if probe.is_some_and(Probe::is_replica) {
+        return Wish::None;
+    }
     let Some(asked) = annotation(pod, HOLD).filter(|_| !probe.is_some_and(Probe::is_replica)) else {
         return Wish::None;
     };
@@ -69,13 +80,14 @@ fn wish(facts: &Facts, target: &Detected, probe: Option<&Probe>, refusals: &mut 
     match asked {
         "full" if full || probe.is_none_or(|probe| probe.full.is_some()) => return Wish::Full,
         "light" if !full => return Wish::Light,
-        "light" | "full" => refusals.push(
+        "archive" if probe.is_none_or(|probe| probe.archiving.is_some()) => return Wish::Archive,
+        "light" | "full" | "archive" => refusals.push(
             Refusal::new(object(pod), format!("annotation {HOLD}={asked}: {} knows no such hold", target.adapter))
                 .hint("remove the annotation"),
         ),
         _ => refusals.push(
             Refusal::new(object(pod), format!("annotation {HOLD} has the unknown value `{asked}`"))
-                .hint("values are light and full"),
+                .hint("values are light, full and archive"),
         ),
     }
     Wish::None
@@ -104,12 +116,12 @@ mod tests {
     use super::super::detect;
     use super::super::fixture::{FAKES, facts, light, pod};
     use super::*;
-    use crate::quiescer::{Full, Reason};
+    use crate::quiescer::{Another, Reason};
 
     /// A database that can be held in both ways, or not fully for this reason.
     fn either(refused: Option<&str>) -> Probed {
         let refused = refused.into_iter().map(Reason::new).collect();
-        light(&["/x"]).map(|probe| Probe { full: Some(Full { refused, ..Full::default() }), ..probe })
+        light(&["/x"]).map(|probe| Probe { full: Some(Another { refused, ..Another::default() }), ..probe })
     }
 
     /// Which of the databases stop commits, and the refusals. The annotations are those of their pods.
@@ -153,6 +165,20 @@ mod tests {
     }
 
     #[test]
+    fn one_that_archives_goes_on_committing() {
+        let archiving = either(None).map(|probe| Probe { archiving: Some(Another::default()), ..probe });
+        assert_eq!(held(&[("", either(None)), ("archive", archiving.clone())]), (vec![true, false], vec![]));
+        let why = archiving.map(|probe| {
+            let refused = vec![Reason::new("archive_mode is off")];
+            Probe { archiving: Some(Another { refused, ..Another::default() }), ..probe }
+        });
+        assert_eq!(
+            held(&[("archive", why)]).1,
+            ["pod/p0: it cannot be held as its annotation asks: archive_mode is off"]
+        );
+    }
+
+    #[test]
     fn what_cannot_be_followed_is_refused() {
         let refused = |databases: &[(&str, Probed)]| held(databases).1.join("; ");
         let none =
@@ -166,6 +192,10 @@ mod tests {
         assert_eq!(
             refused(&[("full", light(&["/x"]))]),
             "pod/p0: annotation consistent-backup/hold=full: postgres knows no such hold"
+        );
+        assert_eq!(
+            refused(&[("archive", either(None))]),
+            "pod/p0: annotation consistent-backup/hold=archive: postgres knows no such hold"
         );
         assert_eq!(
             refused(&[("ful", either(None))]),

@@ -73,7 +73,7 @@ fn directories<'a>(
     detection.targets.iter().zip(probes).flat_map(move |(target, probe)| {
         let is_of = |pod: &&Pod| namespace(pod) == target.namespace && name(pod) == target.pod;
         let pod = facts.pods.iter().find(is_of);
-        let dirs = probe.iter().flat_map(move |probe| of(probe));
+        let dirs = probe.iter().flat_map(of);
         let places = pod.into_iter().flat_map(move |pod| {
             let of_dir = dirs.clone().flat_map(move |dir| places(pod, &target.container, dir));
             of_dir.map(move |(path, place)| (pod, path, place))

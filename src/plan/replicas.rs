@@ -7,9 +7,10 @@ use k8s_openapi::api::core::v1::Pod;
 use serde::{Deserialize, Serialize};
 
 use super::facts::{Probed, claims_of, name, namespace, object};
+use super::left_out::LeftOut;
 use super::place::{Place, mounts, places};
 use super::targets::Held;
-use super::{Detected, Detection, Facts, Target, claims};
+use super::{Detected, Detection, Facts, Target};
 use crate::error::Refusal;
 use crate::quiescer::{LOST_REPLICA, Probe};
 

@@ -35,6 +35,8 @@ pub struct Shape {
     pub waves: Vec<u8>,
     /// Whether the hold of each target stops commits; as long as `waves`.
     pub stops_commits: Vec<bool>,
+    /// The targets whose copies count for what they are only once their log is seen archived.
+    pub archives: Vec<T>,
     /// How many claims are copied. A run that copies none (backend `window`) has one cut too: the window itself.
     pub claims: usize,
     /// Whether all claims are cut at one instant (a group snapshot). Taken for granted of a single claim.
@@ -81,6 +83,8 @@ pub struct Run {
     abort: Option<Abort>,
     /// Fixed at the comparison; `SettleFailed` alone takes it back.
     verdict: Option<Outcome>,
+    /// Whose log is still to be seen archived; until then a verdict that depends on it is not said.
+    unarchived: Vec<T>,
     settle_skipped: bool,
     /// A run that changed hands is brought to an end, never repeated: nobody knows what else the gap changed.
     taken_over: bool,
@@ -98,6 +102,7 @@ impl Run {
             spoilt: Spoilt::No,
             abort: None,
             verdict: None,
+            unarchived: Vec::new(),
             settle_skipped: false,
             taken_over: false,
             finished: None,
@@ -200,6 +205,9 @@ impl Run {
         if self.targets.iter().any(|target| target.phase == Phase::Stuck) {
             return Some(Outcome::Stuck);
         }
+        if self.is_fixed() && !self.unarchived.is_empty() {
+            return None;
+        }
         self.finished.or(self.verdict).or(failing.then_some(Outcome::Failed))
     }
 
@@ -265,6 +273,10 @@ impl Run {
     }
 
     fn next_of_kept(&self, outcome: Outcome) -> Step {
+        // Before they are kept: what is written on them then is the outcome.
+        if !self.unarchived.is_empty() {
+            return Step::Archive(self.unarchived.clone());
+        }
         // Kept before settled: an upload may take hours, and the namespace may be deleted meanwhile.
         let unkept = self.copies_where(|copy| copy.kept.is_none());
         if !unkept.is_empty() {

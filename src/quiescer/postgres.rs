@@ -18,6 +18,7 @@ use super::{
 };
 use crate::protocol::Held;
 
+mod archive;
 mod full;
 mod probe;
 #[cfg(test)]
@@ -124,7 +125,9 @@ impl Quiescer for Postgres {
 
     fn prepare(&self, probe: &Probe, token: &Token) -> Script {
         let checkpoint = if probe.setting("checkpoint") == "t" { "CHECKPOINT;\n" } else { "" };
-        vec![ask(checkpoint, token, "prepared", PREPARE), shell::sync(probe, token, "presync", PREPARE)]
+        let first =
+            if probe.archives { archive::start(probe, token) } else { ask(checkpoint, token, "prepared", PREPARE) };
+        vec![first, shell::sync(probe, token, "presync", PREPARE)]
     }
 
     fn hold(&self, probe: &Probe, token: &Token, left: Duration) -> Script {
@@ -177,12 +180,13 @@ impl Quiescer for Postgres {
     fn thaw(&self, probe: &Probe, token: &Token) -> Script {
         let end = if idle_deadline(probe) { "" } else { "COMMIT;\n" };
         let mut script = full::thaw(probe, token);
-        script.push(ask(&(ask_state(token) + end), token, "thaw", ANSWER));
+        let stop = if probe.archives { archive::stop(probe) } else { String::new() };
+        script.push(ask(&(ask_state(token) + &full::ask_others(probe) + &stop + end), token, "thaw", ANSWER));
         script
     }
 
     fn read_thaw(&self, probe: &Probe, at_hold: &[Answer], answers: &[Answer]) -> Thawed {
-        if let (held @ (Held::No | Held::Unknown), released, why) = full::read_thaw(probe, answers) {
+        if let (held @ (Held::No | Held::Unknown), released, why) = full::read_thaw(probe, at_hold, answers) {
             return shell::thawed(held, released, why);
         }
         let answer = answers.get(full::databases(probe).len());
@@ -205,7 +209,14 @@ impl Quiescer for Postgres {
                 (Held::Unknown, Some(format!("the session did not answer: {}", shell::told(answer))))
             }
         };
-        shell::thawed(held, released, why)
+        let mut thawed = shell::thawed(held, released, why);
+        if probe.archives && thawed.held == Held::Yes {
+            match archive::read_stop(answer) {
+                Ok(point) => thawed.point = point,
+                Err(why) => (thawed.held, thawed.why) = (Held::No, Some(why)),
+            }
+        }
+        thawed
     }
 
     fn release(&self, _probe: &Probe, token: &Token) -> Script {
@@ -231,6 +242,10 @@ exit 4
     /// The shutdown checkpoint syncs every file ("Shutting Down the Server", PostgreSQL manual).
     fn ending(&self, _probe: &Probe) -> Ending {
         Ending::OnDevice
+    }
+
+    fn archived(&self, probe: &Probe, point: &RecoveryPoint) -> Option<Act> {
+        archive::archived(probe, point)
     }
 
     fn after_restore(&self, probe: &Probe, point: &RecoveryPoint) -> Option<String> {

@@ -207,6 +207,7 @@ pub fn shape(plan: &Plan) -> Shape {
     Shape {
         waves: plan.targets.iter().map(|t| t.wave).collect(),
         stops_commits: plan.targets.iter().map(|t| t.probe.stops_commits).collect(),
+        archives: (0..plan.targets.len()).filter(|&t| plan.targets[t].probe.archives).collect(),
         claims: plan.claims.len(),
         one_instant: plan.claims.len() <= 1,
         attempts: plan.attempts,

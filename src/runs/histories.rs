@@ -55,6 +55,8 @@ fn answer(step: &Step, choice: u8) -> Vec<Event> {
         Step::Compare => vec![Event::Compared { same: !choice.is_multiple_of(4) }],
         Step::Discard(cs) if rarely => cs.into_iter().map(Event::DiscardPending).collect(),
         Step::Discard(cs) => cs.into_iter().map(Event::Discarded).collect(),
+        Step::Archive(ts) if rarely => vec![Event::NotArchived(ts[0])],
+        Step::Archive(ts) => ts.into_iter().map(Event::Archived).collect(),
         Step::Keep(cs) => cs.into_iter().map(Event::Kept).collect(),
         Step::Settle(cs) if rarely => vec![Event::SettleFailed(cs[0])],
         Step::Settle(cs) => cs.into_iter().map(Event::Settled).collect(),

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::support::backup::consistent;
+use crate::support::backup::{Taken, consistent};
 use crate::support::database::{Database, Kind};
-use crate::support::plugin::list;
+use crate::support::plugin::{list, outcome_is, run_of, text};
 use crate::support::scene::Scene;
+use crate::support::verdict::Window;
 use crate::support::wait::{seconds, until};
 
 /// With a claim on which it archives, and a command that overwrites nothing, as the manual has it.
@@ -72,4 +73,36 @@ fn what_collides_with_the_archive_is_named() {
     );
     scene.kubectl.exec(&Kind::Postgres.pod(), &["bash", "-c", &aside]).done();
     until_answers(&scene, "SELECT last_archived_wal >= last_failed_wal FROM pg_stat_archiver", "t");
+}
+
+/// Asked to, the server makes a backup of its own around the cut; its last segment must be in the archive.
+#[test]
+fn a_base_for_recoveries_from_the_archive() {
+    let scene = Scene::new("archiving", &[archiving()]);
+    scene.kubectl.ok(&["annotate", "pod", &Kind::Postgres.pod(), "consistent-backup/hold=archive"]);
+    let acks = scene.acks(Kind::Postgres);
+    until("some rows", seconds(60), || if acks.all().len() > 200 { Ok(()) } else { Err(acks.all().len()) });
+    let record = scene.backup(&[]).run().done().json();
+    outcome_is(&record, "ApplicationConsistent");
+    let window = Window::of(&record);
+    let taken = Taken { run: run_of(&record), record, window, kinds: vec![Kind::Postgres] };
+    let point = &list(&taken.record, "/status/targets")[0]["recoveryPoint"];
+    let stop = point["stopSegment"].as_str().unwrap();
+    let archived = scene.kubectl.exec(&Kind::Postgres.pod(), &["ls", "/archive"]).done().stdout;
+    assert!(archived.contains(&format!("{stop}\n")), "{stop} is not among {archived}");
+    let label = ["sh", "-c", &format!("echo {} | base64 -d", point["backupLabel"].as_str().unwrap())];
+    let label = scene.kubectl.exec(&Kind::Postgres.pod(), &label).done().stdout;
+    let start = format!("START WAL LOCATION: {} (file ", point["startLsn"].as_str().unwrap());
+    assert!(
+        label.starts_with(&start) && label.contains(&format!("LABEL: consistent-backup/{}/1\n", taken.run)),
+        "{label}"
+    );
+    // It is a light hold as well: without the archive it recovers to its cut.
+    taken.copies_are_right(&scene);
+
+    // An archive that takes nothing.
+    scene.kubectl.exec(&Kind::Postgres.pod(), &["sh", "-c", "chown root /archive"]).done();
+    let without = scene.backup(&["--wait", "10s"]).run().exits(3).json();
+    outcome_is(&without, "CrashConsistent");
+    assert!(text(&without, "/status/reason").contains("was not seen archived"), "{without:#}");
 }

@@ -46,7 +46,9 @@ impl Run {
             | Event::HoldLost(_)
             | Event::ThawSent(_)
             | Event::Thawed { .. }
-            | Event::ThawGivenUp(_) => self.accept_of_target(event)?,
+            | Event::ThawGivenUp(_)
+            | Event::Archived(_)
+            | Event::NotArchived(_) => self.accept_of_target(event)?,
             _ => self.accept_of_copy(event)?,
         }
         Some(())
@@ -73,6 +75,15 @@ impl Run {
                 self.advance(target, is_held, Phase::Thawed(held))?;
                 if held != Held::Yes {
                     self.spoil(Spoilt::Repeatable);
+                }
+            }
+            Event::Archived(t) | Event::NotArchived(t) => {
+                when(self.is_fixed() && self.unarchived.contains(&t))?;
+                self.unarchived.retain(|other| *other != t);
+                if matches!(event, Event::NotArchived(_)) {
+                    self.verdict = Some(Outcome::CrashConsistent);
+                    // What the others archived does not make it better.
+                    self.unarchived.clear();
                 }
             }
             Event::ThawGivenUp(t) => {
@@ -196,6 +207,9 @@ impl Run {
             _ => Outcome::Failed,
         };
         self.verdict = Some(verdict);
+        if verdict == Outcome::ApplicationConsistent {
+            self.unarchived.clone_from(&self.shape.archives);
+        }
         if verdict == Outcome::Failed {
             self.spoil(Spoilt::Final);
         }

@@ -45,6 +45,10 @@ pub enum Event {
         /// Whether it equals the first.
         same: bool,
     },
+    /// All of the target's log that its copy needs is seen archived.
+    Archived(T),
+    /// It was not seen archived in time: the backup is no better than crash-consistent.
+    NotArchived(T),
     /// The copy survives its namespace: deletionPolicy Retain and annotations are on its content.
     Kept(C),
     /// The content may not be changed: the copy dies with its namespace, and the record says so.
@@ -114,6 +118,8 @@ pub enum Step {
     Compare,
     /// Delete what this attempt made of these claims, and see it gone.
     Discard(Vec<C>),
+    /// Wait until the log that the copies of these targets need is archived; nothing is held.
+    Archive(Vec<T>),
     /// Make these copies outlive their namespace.
     Keep(Vec<C>),
     /// Wait until these copies can be restored from.

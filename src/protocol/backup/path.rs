@@ -7,6 +7,7 @@ fn shape() -> Shape {
     Shape {
         waves: vec![0, 1],
         stops_commits: vec![true, false],
+        archives: Vec::new(),
         claims: 2,
         one_instant: false,
         attempts: 2,
@@ -29,6 +30,7 @@ fn happily(step: &Step) -> Vec<Event> {
         Step::Thaw(ts) => ts.into_iter().map(yes).collect(),
         Step::Compare => vec![Event::Compared { same: true }],
         Step::Discard(cs) => cs.into_iter().map(Event::Discarded).collect(),
+        Step::Archive(ts) => ts.into_iter().map(Event::Archived).collect(),
         Step::Keep(cs) => cs.into_iter().map(Event::Kept).collect(),
         Step::Settle(cs) => cs.into_iter().map(Event::Settled).collect(),
         Step::Finish(_) => vec![],
@@ -111,6 +113,24 @@ fn nothing_is_said_before_it_is_certain_and_nothing_asked_when_it_is_over() {
         apply(&mut run, &happily(&step));
     }
     assert_eq!(run.intents(&run.next()), [], "it was said that it is over");
+}
+
+#[test]
+fn consistent_is_not_said_before_the_log_is_archived() {
+    for (event, outcome) in
+        [(Event::Archived(1), Outcome::ApplicationConsistent), (Event::NotArchived(1), Outcome::CrashConsistent)]
+    {
+        let mut run = Run::new(&Shape { archives: vec![1], ..shape() });
+        until(&mut run, |step| matches!(step, Step::Archive(_)));
+        assert_eq!((run.next(), run.outcome(), run.is_fixed()), (Step::Archive(vec![1]), None, true));
+        assert!(run.apply(&Event::Archived(0)).is_err(), "that was not asked");
+        // Another process goes on waiting, and does not begin anew.
+        assert_eq!(run.recovery(), [Event::TakenOver]);
+        apply(&mut run, &[Event::TakenOver, event.clone()]);
+        assert_eq!(run.outcome(), Some(outcome));
+        assert!(run.apply(&event).is_err(), "twice");
+        assert_eq!(to_end(&mut run), outcome);
+    }
 }
 
 #[test]
@@ -333,6 +353,7 @@ fn the_journal_reads_the_same_in_every_version() {
         (Event::Thawed { target: 1, held: Held::Unknown }, r#"{"thawed":{"target":1,"held":"unknown"}}"#),
         (Event::Compared { same: false }, r#"{"compared":{"same":false}}"#),
         (Event::Aborted(Abort::PodsChanged), r#"{"aborted":"podsChanged"}"#),
+        (Event::NotArchived(1), r#"{"notArchived":1}"#),
         (Event::TakenOver, r#""takenOver""#),
         (Event::Finished(Outcome::CrashConsistent), r#"{"finished":"crashConsistent"}"#),
     ];

@@ -172,8 +172,12 @@ impl Walk<'_> {
         let lights = shape.stops_commits.iter().filter(|stops| !**stops).count();
         let held = !shape.waves.is_empty() && !world.torn && !world.lost && !world.died_holding;
         let said = match outcome {
-            Outcome::ApplicationConsistent => all_cut && held && !world.changed && (lights <= 1 || instant),
-            Outcome::CrashConsistent => all_cut && (instant || shape.best == Outcome::CrashConsistent),
+            Outcome::ApplicationConsistent => {
+                all_cut && held && !world.changed && (lights <= 1 || instant) && !world.unarchived
+            }
+            Outcome::CrashConsistent => {
+                all_cut && (instant || shape.best == Outcome::CrashConsistent || (held && world.unarchived))
+            }
             Outcome::Failed | Outcome::Stuck => (0..world.copies.len())
                 .all(|c| world.copies[c] == Snap::None || state.run.cut(c) == CutPhase::DiscardPending),
         };

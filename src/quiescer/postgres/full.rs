@@ -97,6 +97,9 @@ pub(super) fn hold(probe: &Probe, token: &Token, left: Duration) -> Script {
 /// Why the tables are not locked, if they are not.
 pub(super) fn read_hold(probe: &Probe, answers: &[Answer]) -> Result<(), Reason> {
     let names = databases(probe);
+    if probe.stops_commits && names.is_empty() {
+        return Err(Reason::new("no database is known whose tables could be locked"));
+    }
     for (nth, name) in names.iter().enumerate() {
         let begun = answers.get(nth);
         let locked = answers.get(names.len() + nth);
@@ -121,9 +124,28 @@ pub(super) fn thaw(probe: &Probe, token: &Token) -> Script {
     numbered(probe).map(|(on, _)| ask(on, &lines, token, "unlocked")).collect()
 }
 
+/// Asks for a database that is not locked: it was made after the plan.
+pub(super) fn ask_others(probe: &Probe) -> String {
+    let names: Vec<String> = databases(probe).iter().map(|name| format!("'{}'", name.replace('\'', "''"))).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(
+        "SELECT 'other', min(datname::text) FROM pg_database WHERE datallowconn AND NOT datistemplate \
+         AND datname NOT IN ({}) HAVING count(*) > 0;\n",
+        names.join(", ")
+    )
+}
+
 /// Whether all was locked until the release, and whether every session has released; with the reason if not.
-pub(super) fn read_thaw(probe: &Probe, answers: &[Answer]) -> (Held, bool, Option<String>) {
+pub(super) fn read_thaw(probe: &Probe, at_hold: &[Answer], answers: &[Answer]) -> (Held, bool, Option<String>) {
     let names = databases(probe);
+    // The acts end with the first session that does not answer: the others still hold.
+    let released = answers.len() > names.len();
+    if let Err(why) = read_hold(probe, at_hold) {
+        let held = if at_hold.is_empty() { Held::Unknown } else { Held::No };
+        return (held, released, Some(why.message));
+    }
     for (nth, name) in names.iter().enumerate() {
         let answer = answers.get(nth);
         let held = answer.filter(|answer| answer.ok()).and_then(|answer| shell::after(&answer.out, "held", '|'));
@@ -140,11 +162,12 @@ pub(super) fn read_thaw(probe: &Probe, answers: &[Answer]) -> (Held, bool, Optio
                 format!("the session that locked database {name} did not answer: {}", shell::told(answer)),
             ),
         };
-        // The acts end with the first session that does not answer: the others still hold.
-        let released = answers.len() > names.len();
         return (held, released, Some(why));
     }
-    (Held::Yes, answers.len() >= names.len(), None)
+    match answers.get(names.len()).and_then(|answer| shell::after(&answer.out, "other", '|')) {
+        Some(other) => (Held::No, released, Some(format!("database {other} was made meanwhile"))),
+        None => (Held::Yes, released, None),
+    }
 }
 
 #[cfg(test)]
@@ -246,5 +269,23 @@ mod tests {
         let silent = Answer { end: End::Unknown("lost".into()), ..Answer::default() };
         let thawed = Postgres.read_thaw(&held(), &at_hold, &[answer("postgres/full-thaw"), silent]);
         assert_eq!((thawed.held, thawed.released), (Held::Unknown, false));
+        // What was never locked was not held, whatever is said now.
+        let never = answers("postgres/full-locked", "postgres/full-busy", "postgres/hold");
+        let said = answers("postgres/full-thaw", "postgres/full-thaw", "postgres/thaw");
+        let thawed = Postgres.read_thaw(&held(), &never[..6], &said[3..]);
+        assert_eq!((thawed.held, thawed.released), (Held::No, true));
+        assert!(thawed.why.unwrap().contains("could not be locked"));
+    }
+
+    #[test]
+    fn a_database_that_was_made_meanwhile_is_not_held() {
+        let token = Token { run: "r".into(), attempt: 1 };
+        let sent = format!("{:?}", Postgres.thaw(&held(), &token));
+        assert!(sent.contains(r#"NOT IN ('app', 'postgres', 'we ird|\" ''x')"#), "{sent}");
+        let at_hold = answers("postgres/full-locked", "postgres/full-locked", "postgres/hold");
+        let mut said = answers("postgres/full-thaw", "postgres/full-thaw", "postgres/thaw");
+        said[6].out.push_str("other|fresh\n");
+        let thawed = Postgres.read_thaw(&held(), &at_hold, &said[3..]);
+        assert_eq!((thawed.held, thawed.why.as_deref()), (Held::No, Some("database fresh was made meanwhile")));
     }
 }

@@ -1,9 +1,10 @@
 //! What is asked of PostgreSQL before anything is touched, and what of its answers stands in the way.
 
+use super::archive;
 use super::full::{DATABASES, NAMES, TABLES};
 use super::{APP, with_client};
 use crate::quiescer::shell::{self, Facts, reason};
-use crate::quiescer::{Act, Answer, Full, Probe, REPLICA, Reason};
+use crate::quiescer::{Act, Another, Answer, Probe, REPLICA, Reason};
 
 /// Where credentials are looked for; named in refusals.
 const LOOKED_AT: &str = "POSTGRESQL_POSTGRES_PASSWORD, POSTGRESQL_ADMIN_PASSWORD, POSTGRES_USER, \
@@ -20,6 +21,10 @@ SELECT 'version', current_setting('server_version');
 SELECT name, setting FROM pg_settings WHERE name IN ('data_directory', 'config_file', 'data_checksums', 'fsync',
   'full_page_writes', 'synchronous_commit', 'wal_level', 'wal_sync_method', 'archive_mode', 'server_version_num');
 SELECT name, CASE WHEN setting IN ('', '(disabled)') THEN 'unset' ELSE 'set' END FROM pg_settings WHERE name = 'archive_command';
+SELECT 'archive_library', 'set' FROM pg_settings WHERE name = 'archive_library' AND setting <> '';
+SELECT 'backup', bool_and(has_function_privilege(oid, 'EXECUTE')) FROM pg_proc
+  WHERE pronamespace = 'pg_catalog'::regnamespace AND (proname, pronargs) IN
+  (('pg_backup_start', 2), ('pg_backup_stop', 1), ('pg_start_backup', 3), ('pg_stop_backup', 2));
 SELECT 'recovery', pg_is_in_recovery();
 SELECT 'wal_segment_size', pg_size_bytes(current_setting('wal_segment_size'));
 SELECT 'system_identifier', system_identifier FROM pg_control_system();
@@ -129,10 +134,18 @@ pub(super) fn read(answer: &Answer) -> Result<Probe, Vec<Reason>> {
         settings: facts.settings(SETTINGS),
         flush_seconds: 0,
         archive_dirs: archives(&facts),
-        leftovers: Vec::new(),
         notes,
         full: Some(full(&facts)),
+        archiving: Some(archiving(&facts)),
+        ..Probe::default()
     })
+}
+
+/// What the light hold inside a backup of the server's own would be.
+fn archiving(facts: &Facts) -> Another {
+    let note = "a backup of the server's own is begun and ended around the cut: its label is in the record, and the last WAL \
+        segment that it needs is waited for until it is archived";
+    Another { refused: archive::refused(facts), settings: Vec::new(), notes: vec![note.into()] }
 }
 
 /// Where its WAL is archived, each directory once.
@@ -144,7 +157,7 @@ fn archives(facts: &Facts) -> Vec<String> {
 }
 
 /// What a full hold of it would be, and what stands in its way.
-fn full(facts: &Facts) -> Full {
+fn full(facts: &Facts) -> Another {
     let mut refused = Vec::new();
     let (mut names, mut all): (Vec<&str>, u64) = (Vec::new(), 0);
     for database in facts.all("database") {
@@ -179,8 +192,8 @@ fn full(facts: &Facts) -> Full {
             ));
         }
     }
-    if facts.all("database").is_empty() {
-        refused.push(Reason::new("its databases are not known"));
+    if names.is_empty() {
+        refused.push(Reason::new("no database is known whose tables could be locked"));
     }
     if !facts.all("unnamed").is_empty() {
         refused.push(reason("the name of a database has a control character", "rename it"));
@@ -203,5 +216,5 @@ fn full(facts: &Facts) -> Full {
         names.len()
     );
     let names = serde_json::to_string(&names).unwrap_or_default();
-    Full { refused, settings: vec![(NAMES.into(), names)], notes: vec![note] }
+    Another { refused, settings: vec![(NAMES.into(), names)], notes: vec![note] }
 }

@@ -154,6 +154,7 @@ impl<'a> Attempt<'a> {
             Event::SettleFailed(_) => "a copy was lost".into(),
             Event::ThawGivenUp(_) => "a database could not be seen released".into(),
             Event::Compared { .. } => "pods changed".into(),
+            Event::NotArchived(_) => "its log was not seen archived".into(),
             _ => "a hold was lost".into(),
         }))
     }
@@ -167,6 +168,7 @@ fn rank(event: &Event) -> Option<u8> {
         Event::CutFailed(_) => Some(2),
         Event::SettleFailed(_) => Some(3),
         Event::Aborted(Abort::PodsChanged) | Event::Compared { same: false } => Some(4),
+        Event::NotArchived(_) => Some(6),
         Event::HoldLost(_) | Event::Thawed { held: Held::No | Held::Unknown, .. } => Some(5),
         _ => None,
     }

@@ -54,6 +54,7 @@ fn whatever_is_told_the_exit_code_is_that_of_the_worst() {
     let shape = Shape {
         waves: vec![0],
         stops_commits: vec![true],
+        archives: Vec::new(),
         claims: 1,
         one_instant: true,
         attempts: 1,

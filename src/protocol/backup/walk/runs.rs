@@ -12,6 +12,7 @@ pub(super) fn shape(targets: usize, claims: usize) -> Shape {
     Shape {
         waves: vec![0; targets],
         stops_commits: vec![true; targets],
+        archives: Vec::new(),
         claims,
         one_instant: false,
         attempts: 1,
@@ -50,6 +51,12 @@ fn two_targets_and_a_lagging_journal() {
 #[test]
 fn two_targets_in_every_detail() {
     holds(&Setup { limits: NO_LAG, ..two() }, 100_000);
+}
+
+#[test]
+fn one_whose_log_is_to_be_archived() {
+    let shape = Shape { archives: vec![0], ..shape(1, 2) };
+    holds(&setup(shape), 10_000);
 }
 
 #[test]

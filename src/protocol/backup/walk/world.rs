@@ -38,6 +38,8 @@ pub(super) struct World {
     pub(super) forbidden: bool,
     /// A process died while something was held.
     pub(super) died_holding: bool,
+    /// The log that a copy needs was not archived when it was last asked for.
+    pub(super) unarchived: bool,
 }
 
 type Effect = process::Effect<Run, World>;
@@ -51,6 +53,7 @@ impl World {
             torn: false,
             lost: false,
             changed: false,
+            unarchived: false,
             forbidden: false,
             died_holding: false,
         }
@@ -121,6 +124,11 @@ impl World {
                 all.push((("discard", c), gone.clone(), Some(Event::Discarded(c))));
                 all.push((("discard unheard", c), gone, None));
                 all.push(self.heard("driver silent", c, Event::DiscardPending(c)));
+            }),
+            Step::Archive(ts) => ts.iter().for_each(|&t| {
+                let now = |unarchived| Self { unarchived, ..self.clone() };
+                all.push((("archived", t), now(false), Some(Event::Archived(t))));
+                all.push((("not archived", t), now(true), Some(Event::NotArchived(t))));
             }),
             Step::Keep(cs) => cs.iter().for_each(|&c| {
                 all.push(self.heard("keep", c, Event::Kept(c)));
