@@ -8,7 +8,7 @@ use crate::times;
 #[test]
 fn of_all_databases_in_one_call() {
     let scene = Scene::new("together", &Kind::ALL.map(Database::new));
-    for round in 1..=times(2, 20) {
+    for round in 1..=times(1, 20) {
         let taken = consistent(&scene, &Kind::ALL, &[]);
         taken.copies_are_right(&scene);
         println!("{round}: {} held {:.3} s", taken.run, taken.held_seconds(Kind::Mariadb));

@@ -221,7 +221,7 @@ fn after_events_of_the_journal() {
 fn at_random_times() {
     let ground = Ground::new("killed-any");
     let mut random = Seeded::of_run();
-    for turn in 0..times(2, 20) {
+    for turn in 0..times(1, 20) {
         // Idle, a whole run takes this long from its plan to its end.
         ground.survived(Blow::KilledAfter(Duration::from_millis(random.below(2500))), turn % 2 == 1);
     }

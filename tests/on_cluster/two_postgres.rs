@@ -17,7 +17,7 @@ fn one_light_and_one_full() {
     let scene = Scene::new("two-postgres", &BOTH.map(Database::new));
     // A database without a table, whose name must be quoted.
     scene.statement(Kind::SecondPostgres, "CREATE DATABASE \"odd |name\"");
-    for round in 1..=times(2, 20) {
+    for round in 1..=times(1, 20) {
         let taken = consistent(&scene, &BOTH, &[]);
         let full = |pod: String| {
             let targets = list(&taken.record, "/status/targets");
