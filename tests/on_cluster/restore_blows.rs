@@ -331,9 +331,10 @@ fn any_broken_request_of_a_restore_is_survived() {
         return;
     }
     let mut random = Seeded::of_run();
-    for (course, requests) in [(Course::Restore, 80), (Course::Undo, 60), (Course::Restore, 80)] {
+    // Most requests before these only look.
+    for course in [Course::Restore, Course::Undo, Course::Restore] {
         let kind = KINDS[usize::try_from(random.below(KINDS.len() as u64)).unwrap()];
-        let n = 1 + u32::try_from(random.below(requests)).unwrap();
+        let n = 90 + u32::try_from(random.below(90)).unwrap();
         ground.survived(course, &Blow::Fault(kind.to_owned(), n), HELP[n as usize % HELP.len()]);
     }
 }
