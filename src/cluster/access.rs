@@ -356,7 +356,7 @@ mod tests {
         assert_eq!(verbs(&read(&backup), 0, "persistentvolumeclaims"), "get list");
         assert_eq!(verbs(&read(&all), 0, "persistentvolumeclaims"), "get list create delete");
         assert_eq!(verbs(&read(&backup), 0, "pods"), "get list");
-        assert_eq!(verbs(&read(&all), 0, "pods"), "get list create delete");
+        assert_eq!(verbs(&read(&all), 0, "pods"), "get list create delete patch");
         assert_eq!(verbs(&read(&backup), 0, "pods/exec"), "get create");
         assert_eq!(verbs(&read(&all), 1, "persistentvolumes"), "get patch");
         assert!(!backup.contains("storageclasses") && all.contains("storageclasses"));

@@ -1,25 +1,35 @@
 //! How the databases of a backup are started now: their pods, or the workloads that would make them.
 
+use std::fmt::Debug;
+use std::time::Duration;
+
 use futures::future::join_all;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, Pod, PodSpec, PodTemplateSpec, Volume};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, Pod, PodSpec, Volume};
+use kube::Resource;
 use kube::api::Api;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::timeout;
 
 use super::client::{Cluster, explain};
+use crate::manifests::Manifests;
 use crate::plan::restore::facts::{Found, foreign_owner};
 use crate::plan::verify::Template;
 use crate::plan::{Plan, Target, Workload};
 
 /// How long one question may take.
-const ASK: std::time::Duration = std::time::Duration::from_secs(20);
+const ASK: Duration = Duration::from_secs(20);
 
-/// Of what a copy of each target's pod is made, in their order.
-pub async fn templates(cluster: &Cluster, plan: &Plan) -> Vec<Found<Template>> {
-    join_all(plan.targets.iter().map(|target| template(cluster, plan, target))).await
+/// Of what a copy of each target's pod is made, in their order: the pod, its workload, or what the backup remembers of
+/// that.
+pub async fn templates(cluster: &Cluster, plan: &Plan, remembered: &Manifests) -> Vec<Found<Template>> {
+    join_all(plan.targets.iter().map(|target| template(cluster, plan, target, remembered))).await
 }
 
-async fn template(cluster: &Cluster, plan: &Plan, target: &Target) -> Found<Template> {
+async fn template(cluster: &Cluster, plan: &Plan, target: &Target, remembered: &Manifests) -> Found<Template> {
     let api: Api<Pod> = Api::namespaced(cluster.api.clone(), &target.namespace);
     match timeout(ASK, api.get_opt(&target.pod)).await {
         Ok(Ok(Some(pod))) => {
@@ -31,39 +41,54 @@ async fn template(cluster: &Cluster, plan: &Plan, target: &Target) -> Found<Temp
         Err(_) => return Found::Unknown("the API server did not answer".into()),
     }
     // A workload that is scaled down has no pod, but says what one would be.
-    for workload in plan.workloads.iter().filter(|w| w.namespace == target.namespace && w.owns(&target.pod)) {
-        match timeout(ASK, of_workload(cluster, workload, &target.pod)).await {
-            Ok(Ok(Some(spec))) => return Found::Yes(Box::new(Template { spec, operator: None })),
-            Ok(Ok(None)) => {}
+    let of = plan.workloads.iter().filter(|w| w.namespace == target.namespace && w.owns(&target.pod));
+    for workload in of {
+        let object = match timeout(ASK, now(cluster, workload)).await {
+            Ok(Ok(Some(object))) => Some(object),
+            Ok(Ok(None)) => match remembered.of(&workload.namespace, &workload.kind, &workload.name) {
+                Some(of) if !of.withheld.is_empty() => {
+                    let names = of.withheld.join(", ");
+                    return Found::Unknown(format!("its workload is gone, and {names} in it was not remembered"));
+                }
+                of => of.and_then(|of| of.object.clone()),
+            },
             Ok(Err(e)) => return Found::Unknown(explain(&e)),
             Err(_) => return Found::Unknown("the API server did not answer".into()),
+        };
+        if let Some(spec) = object.and_then(|object| spec(&workload.kind, object, &target.pod)) {
+            return Found::Yes(Box::new(Template { spec, operator: None }));
         }
     }
     Found::No
 }
 
-async fn of_workload(cluster: &Cluster, of: &Workload, pod: &str) -> Result<Option<PodSpec>, kube::Error> {
-    let client = cluster.api.clone();
-    let spec_of = |template: PodTemplateSpec| template.spec;
-    Ok(match of.kind.as_str() {
-        "StatefulSet" => {
-            let found = Api::<StatefulSet>::namespaced(client, &of.namespace).get_opt(&of.name).await?;
-            found.map(|set| of_stateful_set(set, pod))
-        }
-        "Deployment" => {
-            let found = Api::<Deployment>::namespaced(client, &of.namespace).get_opt(&of.name).await?;
-            found.and_then(|deployment| spec_of(deployment.spec.template))
-        }
-        "ReplicaSet" => {
-            let found = Api::<ReplicaSet>::namespaced(client, &of.namespace).get_opt(&of.name).await?;
-            found.and_then(|set| set.spec.template.and_then(spec_of))
-        }
-        "DaemonSet" => {
-            let found = Api::<DaemonSet>::namespaced(client, &of.namespace).get_opt(&of.name).await?;
-            found.and_then(|set| spec_of(set.spec.template))
-        }
-        _ => None,
-    })
+/// The workload as it is now.
+async fn now(cluster: &Cluster, of: &Workload) -> Result<Option<Value>, kube::Error> {
+    async fn get<K>(cluster: &Cluster, of: &Workload) -> Result<Option<Value>, kube::Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
+        K::DynamicType: Default,
+    {
+        let found = Api::<K>::namespaced(cluster.api.clone(), &of.namespace).get_opt(&of.name).await?;
+        Ok(found.and_then(|found| serde_json::to_value(found).ok()))
+    }
+    match of.kind.as_str() {
+        "StatefulSet" => get::<StatefulSet>(cluster, of).await,
+        "Deployment" => get::<Deployment>(cluster, of).await,
+        "ReplicaSet" => get::<ReplicaSet>(cluster, of).await,
+        "DaemonSet" => get::<DaemonSet>(cluster, of).await,
+        _ => Ok(None),
+    }
+}
+
+/// The pod of this name that a workload would make.
+fn spec(kind: &str, object: Value, pod: &str) -> Option<PodSpec> {
+    match kind {
+        "StatefulSet" => serde_json::from_value(object).ok().map(|set| of_stateful_set(set, pod)),
+        "Pod" => serde_json::from_value::<Pod>(object).ok()?.spec,
+        // All others have it in the same place, and nothing that is made for each pod.
+        _ => serde_json::from_value(object.pointer("/spec/template/spec")?.clone()).ok(),
+    }
 }
 
 /// The pod of this name that the StatefulSet would make: its claims are named after the pod.
@@ -96,7 +121,8 @@ mod tests {
             "selector": {}, "volumeClaimTemplates": [{"metadata": {"name": "data"}}],
             "template": {"spec": {"containers": [], "volumes": [{"name": "conf", "emptyDir": {}}]}}}}))
         .unwrap();
-        let volumes = serde_json::to_value(of_stateful_set(set, "pg-1").volumes).unwrap();
+        let object = serde_json::to_value(&set).unwrap();
+        let volumes = serde_json::to_value(spec("StatefulSet", object, "pg-1").unwrap().volumes).unwrap();
         assert_eq!(volumes[0]["name"], "conf");
         assert_eq!(volumes[1], json!({"name": "data", "persistentVolumeClaim": {"claimName": "data-pg-1"}}));
     }

@@ -10,11 +10,12 @@ use crate::cluster::client::Cluster;
 use crate::cluster::restore_facts::{self, Wanted, collect};
 use crate::cluster::templates::templates;
 use crate::error::{Error, ExitCode, Refusal};
-use crate::executor::restore::source;
+use crate::executor::restore::{manifests, source};
 use crate::executor::signals::Signals;
 use crate::executor::verify::{Found, Verifier, keep, lease, remove};
 use crate::journal;
 use crate::lease::Leases;
+use crate::manifests::Manifests;
 use crate::output::progress::Progress;
 use crate::output::{self, Format, verified};
 use crate::plan::verify::query::{self, Query};
@@ -114,7 +115,8 @@ pub(super) async fn planned(cluster: &Cluster, asked: &Asked<'_>, clock: &Clock)
     facts.claims.retain(|key, _| {
         !source.plan.claims.iter().any(|c| *key == format!("{}/{}", c.namespace, suffix.name(&c.name)))
     });
-    let templates = templates(cluster, &source.plan).await;
+    let remembered = manifests(cluster, &source).await.unwrap_or_default();
+    let templates = templates(cluster, &source.plan, &remembered).await;
     let limit = (!asked.keep).then(|| asked.wait + AFTER);
     let plan = plan_verify(&source, &facts, &templates, limit);
     match (plan, queries(&source.plan, asked.queries)) {
@@ -144,7 +146,7 @@ pub(super) async fn obstacles(cluster: &Cluster, plan: &Plan, typed: &[String]) 
     let denied = restore_facts::denied(cluster, needed).await;
     let denied = denied.into_iter().filter(|access| (access.verb, access.resource) != ("patch", "persistentvolumes"));
     refusals.extend(restore::access::refusals(&denied.collect::<Vec<_>>()));
-    refusals.extend(verify::obstacles(plan, &templates(cluster, plan).await));
+    refusals.extend(verify::obstacles(plan, &templates(cluster, plan, &Manifests::default()).await));
     refusals
 }
 
@@ -226,7 +228,10 @@ async fn led(
         targets: all.iter().map(|f| f.target.clone()).collect(),
         queries: all.iter().flat_map(|f| f.queries.clone()).collect(),
     });
-    if let Some(verdict) = &verdict {
+    // What a record is rebuilt from, the contents' annotations, is written once.
+    if journal::find(cluster, &plan.namespace, &plan.run).await?.is_none() {
+        progress.say("the backup's record is gone: what was found is not recorded");
+    } else if let Some(verdict) = &verdict {
         let text =
             serde_json::to_string(verdict).map_err(|e| Error::failed("the result cannot be recorded").cause(e))?;
         journal::put(cluster, &plan.namespace, &plan.run, KEY, &text).await?;

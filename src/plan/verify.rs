@@ -123,8 +123,11 @@ pub fn plan_verify(
         }
     };
     let aliased = copies.claims.iter().filter(|copy| copy.alias.is_some()).map(|copy| {
-        Refusal::new(format!("volumesnapshot/{}", copy.snapshot), "it is gone, and only its content is there")
-            .hint("bring it back first: restore-from-snapshot RUN --claims-only --suffix NAME")
+        Refusal::new(
+            format!("persistentvolumeclaim/{}", copy.claim),
+            "its VolumeSnapshot is gone, only the content is there",
+        )
+        .hint("bring it back first: restore-from-snapshot RUN --claims-only --suffix NAME")
     });
     refusals.extend(aliased);
     if !refusals.is_empty() {

@@ -54,7 +54,7 @@ fn facts(reclaim: &str) -> Facts {
             "metadata": {"name": format!("content-{name}")},
             "spec": {"driver": "d", "deletionPolicy": "Retain", "source": {},
                 "volumeSnapshotRef": {"name": format!("snap-{name}"), "namespace": "demo", "uid": name}},
-            "status": {"snapshotHandle": "h"}});
+            "status": {"snapshotHandle": "h", "readyToUse": true}});
         facts.contents.insert(format!("content-{name}"), Found::Yes(Box::new(from(content))));
     }
     let class = json!({"metadata": {"name": "fast"}, "provisioner": "d", "reclaimPolicy": reclaim});
@@ -191,7 +191,11 @@ fn what_cannot_be_started_alone_is_refused() {
     let mut bad = facts("Delete");
     bad.snapshots.clear();
     let refusals = planned(template(), &bad).unwrap_err();
-    assert_eq!(refusals, ["volumesnapshot/snap-data-pg-0: it is gone"]);
+    let gone = "persistentvolumeclaim/data-pg-0: its VolumeSnapshot is gone, only the content is there";
+    assert_eq!(refusals, [gone]);
+    bad.contents.clear();
+    let refusals = planned(template(), &bad).unwrap_err().join("\n");
+    assert!(refusals.contains("it is gone"), "{refusals}");
 }
 
 /// A volume that outlived its claim would be nobody's: where the class keeps them, who verifies must be allowed to
