@@ -1,9 +1,10 @@
 //! A pod that nothing controls: what is recorded of it, so that it can be made again. Pure.
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::RESTORED_BY;
+use crate::manifests::credentials::withhold;
 
 /// What to create to have this pod again: without what the API server, the scheduler and the kubelet wrote into it, and
 /// marked with the restore, by which it is known again.
@@ -43,67 +44,8 @@ pub fn restored_by(pod: &Pod) -> Option<&str> {
 
 /// Where a pod spells a credential out, as far as that can be told: a manifest with one must not be recorded.
 pub(super) fn credentials(pod: &Pod) -> Vec<String> {
-    let spec = pod.spec.as_ref();
-    let containers = spec.into_iter().flat_map(|s| s.containers.iter().chain(s.init_containers.iter().flatten()));
-    containers.flat_map(in_container).collect()
-}
-
-fn in_container(container: &Container) -> Vec<String> {
-    let mut found = Vec::new();
-    for variable in container.env.iter().flatten() {
-        let value = variable.value.as_deref().unwrap_or_default();
-        if names_credential(&variable.name) && is_literal(value) || in_address(value) {
-            found.push(format!("variable {} of container {}", variable.name, container.name));
-        }
-    }
-    let probes = [&container.liveness_probe, &container.readiness_probe, &container.startup_probe];
-    let probes = probes.into_iter().flatten().filter_map(|p| p.exec.as_ref()?.command.as_ref());
-    let commands = [&container.command, &container.args].into_iter().flatten();
-    if commands.chain(probes).any(|command| in_command(command)) {
-        found.push(format!("a command of container {}", container.name));
-    }
-    found
-}
-
-fn names_credential(name: &str) -> bool {
-    let name = name.to_ascii_uppercase();
-    let parts = ["PASS", "PWD", "SECRET", "TOKEN", "CREDENTIAL"];
-    let ends = ["_AUTH", "_KEY", "APIKEY"];
-    !name.ends_with("_FILE") && (parts.iter().any(|p| name.contains(p)) || ends.iter().any(|e| name.ends_with(e)))
-}
-
-/// Whether this says something by itself: no switch, no other variable, no path.
-fn is_literal(value: &str) -> bool {
-    let switch = ["", "0", "1", "true", "false", "yes", "no", "on", "off"];
-    !switch.contains(&value.to_ascii_lowercase().as_str()) && !value.starts_with(['$', '/'])
-}
-
-/// `scheme://user:secret@host`.
-fn in_address(value: &str) -> bool {
-    let Some((user, _)) = value.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')) else { return false };
-    user.split_once(':').is_some_and(|(_, secret)| is_literal(secret))
-}
-
-/// `--requirepass X`, `--password=X`, in words or in a script.
-fn in_command(command: &[String]) -> bool {
-    let text = command.join(" ");
-    let word = |c: char| c.is_ascii_alphanumeric() || "_-$({".contains(c);
-    let apart = |c: char| c.is_whitespace() || "=\"':".contains(c);
-    let mut rest = text.as_str();
-    while let Some(at) = rest.find(word) {
-        let from = &rest[at..];
-        let end = from.find(|c: char| !word(c)).unwrap_or(from.len());
-        let (name, after) = from.split_at(end);
-        rest = after;
-        let value = after.trim_start_matches(apart);
-        let value = value.split(|c: char| c.is_whitespace() || "\"';|&)".contains(c)).next().unwrap_or_default();
-        // A flag or an assignment, not a word of a sentence or a variable that is used.
-        let assigns = name.starts_with("--") || after.starts_with('=');
-        if assigns && !name.contains('$') && names_credential(name) && is_literal(value) && !value.starts_with('-') {
-            return true;
-        }
-    }
-    command.iter().any(|word| in_address(word))
+    // A pod is an object of plain maps, lists and texts: there is nothing in it that JSON could not say.
+    serde_json::to_value(pod).map(|mut pod| withhold(&mut pod)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -131,7 +131,7 @@ pub(super) fn ask_others(probe: &Probe) -> String {
         return String::new();
     }
     format!(
-        "SELECT 'other', min(datname::text) FROM pg_database WHERE datallowconn AND NOT datistemplate \
+        "SELECT 'other', min(datname::text) FROM pg_database WHERE datallowconn AND datconnlimit <> -2 AND NOT datistemplate \
          AND datname NOT IN ({}) HAVING count(*) > 0;\n",
         names.join(", ")
     )

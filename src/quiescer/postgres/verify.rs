@@ -97,7 +97,7 @@ echo end
 "#;
 
 /// Each index and table is a statement of its own, so that one that is damaged does not hide the others.
-const AMCHECK: &str = r#"dbs=$($limit "$@" -c 'SELECT datname FROM pg_database WHERE datallowconn ORDER BY 1') || exit
+const AMCHECK: &str = r#"dbs=$($limit "$@" -c 'SELECT datname FROM pg_database WHERE datallowconn AND datconnlimit <> -2 ORDER BY 1') || exit
 printf '%s\n' "$dbs" | while IFS= read -r db; do
   export PGDATABASE="$db"
   if ! said=$("$@" -c 'CREATE EXTENSION IF NOT EXISTS amcheck' 2>&1 </dev/null); then
@@ -134,7 +134,7 @@ fn wanted(probe: &Probe) -> &'static str {
 
 /// Everything is read as an application would read it, which also checks the checksum of each page read.
 const DUMP: &str = r#"command -v pg_dump >/dev/null 2>&1 || { echo 'none|the image has no pg_dump'; echo end; exit; }
-dbs=$($limit "$@" -c 'SELECT datname FROM pg_database WHERE datallowconn ORDER BY 1') || exit
+dbs=$($limit "$@" -c 'SELECT datname FROM pg_database WHERE datallowconn AND datconnlimit <> -2 ORDER BY 1') || exit
 printf '%s\n' "$dbs" | while IFS= read -r db; do
   export PGDATABASE="$db"
   if said=$($limit pg_dump -w 2>&1 >/dev/null </dev/null); then echo "read|$db"
