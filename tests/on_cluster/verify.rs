@@ -58,7 +58,8 @@ fn copies_are_started_alone_and_leave_nothing() {
     scene.plugin(&["verify", "20260101-000000-none"]).run().exits(5).says(&["20260101-000000-none"]);
     assert_eq!(copies(&scene), Vec::<String>::new());
 
-    let mut dies = verify(&[]).start();
+    // Its last step takes long: all of what follows comes while it is at work.
+    let mut dies = verify(&["--query", "postgres-0=sleep 300"]).start();
     dies.until_says("checking: amcheck", seconds(120));
     assert_eq!(served_by(&scene), services, "a Service found a copy");
     verify(&[]).run().exits(5).says(&["another process is verifying"]);

@@ -261,14 +261,18 @@ fn all_that_stands_in_the_way_of_a_restore() {
     });
     let record = scene.plugin(&["quiesce-snapshot", "-l", "bare=yes", "-o", "json"]).run().done().json();
     let backup = run_of(&record);
-    let snapshot = |name: &str| {
-        let claims = list(&record, "/status/claims");
-        text(claims.iter().find(|c| c["claim"] == name).unwrap(), "/volumeSnapshot").to_owned()
-    };
+    let of_gone = list(&record, "/status/claims").iter().find(|c| c["claim"] == "gone").unwrap();
+    let (snapshot, content) = (text(of_gone, "/volumeSnapshot"), text(of_gone, "/content"));
 
     // The copy of one is gone; another's claim is used by a foreign pod; one is of another mode now; one is lost and does
     // not fit into the quota; the class of one is another driver's now.
-    scene.kubectl.ok(&["delete", "volumesnapshot", &snapshot("gone")]);
+    let delete = r#"{"spec":{"deletionPolicy":"Delete"}}"#;
+    scene.kubectl.ok(&["patch", "volumesnapshotcontent", content, "--type=merge", "-p", delete]);
+    scene.kubectl.ok(&["delete", "volumesnapshot", snapshot]);
+    until("the copy to be gone", seconds(60), || {
+        let found = scene.kubectl.run(&["get", "volumesnapshotcontent", content]);
+        if found.status.success() { Err(found.stdout) } else { Ok(()) }
+    });
     let mut dump = on_claim(&set, "shared");
     dump["apiVersion"] = json!("v1");
     dump["kind"] = json!("Pod");
@@ -294,7 +298,7 @@ fn all_that_stands_in_the_way_of_a_restore() {
 
     let before = state(&scene);
     let words = [
-        &format!("volumesnapshot/{}", snapshot("gone")),
+        &format!("volumesnapshotcontent/{content}: it is gone"),
         "pod/dump mounts it",
         "the claim's mode is Block",
         "resourcequota/full",
