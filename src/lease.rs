@@ -27,6 +27,8 @@ use held::Held;
 pub const DURATION: Duration = Duration::from_secs(10);
 /// How often it is renewed.
 pub const RENEWAL: Duration = Duration::from_secs(3);
+/// How long a lost one is waited for, where nothing is held.
+const BACK: Duration = Duration::from_secs(30);
 /// How long giving back is tried. What is not given back expires by itself.
 const RELEASE: Duration = Duration::from_secs(5);
 
@@ -122,6 +124,17 @@ impl Leases {
         }
         let waits = self.held.iter().map(|held| Box::pin(held.until_lost()));
         select_all(waits).await.0
+    }
+
+    /// Waits until one is lost and stays so: an API server that was away for a while is no other process.
+    pub async fn until_lost_for_good(&self) -> String {
+        loop {
+            let why = self.until_lost().await;
+            tokio::time::sleep(BACK).await;
+            if self.lost().is_some() {
+                return why;
+            }
+        }
     }
 
     /// Renews all at once, after a gap in which this process may have been stopped: only a renewal shows that nobody

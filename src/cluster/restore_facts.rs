@@ -254,14 +254,7 @@ where
     K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     K::DynamicType: Default,
 {
-    let mut all = Vec::new();
-    for namespace in namespaces {
-        let api: Api<K> = Api::namespaced(cluster.api.clone(), namespace);
-        if let Ok(Ok(found)) = timeout(ASK, api.list(&ListParams::default())).await {
-            all.extend(found.items);
-        }
-    }
-    all
+    told(cluster, namespaces, &mut Vec::new()).await
 }
 
 /// The same of what a restore can do without: what could not be read is told.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 
 use super::signals::Signals;
 use super::{Fold, Hands, Log, Stop};
@@ -47,9 +47,6 @@ const BACK: Duration = Duration::from_secs(600);
 
 /// How long the restored volumes are told to stay before a restore is undone.
 const KEEPING: Duration = Duration::from_secs(60);
-
-/// How long a lease that could not be renewed is given to come back.
-const LEASE: Duration = Duration::from_secs(30);
 
 /// What a restore in place needs of the world.
 pub struct Restore<'a> {
@@ -99,19 +96,9 @@ impl<'a> Restore<'a> {
         tokio::select! {
             () = self.signals.first() => (Abort::Signal, "interrupted".to_owned()),
             () = late => (Abort::Budget, format!("it did not serve within {} s", self.plan.wait.as_secs())),
-            why = self.lost() => (Abort::Step, why),
-        }
-    }
-
-    /// Ends when the lease is lost and stays so. Nothing is held here, so a slow API server is no reason to go back; and
-    /// who takes the run over takes its journal, so that this process cannot write its next intent.
-    async fn lost(&self) -> String {
-        loop {
-            let why = self.leases.until_lost().await;
-            sleep(LEASE).await;
-            if self.leases.lost().is_some() {
-                return why;
-            }
+            // Nothing is held here, so a slow API server is no reason to go back; and who takes the run over takes its
+            // journal, so that this process cannot write its next intent.
+            why = self.leases.until_lost_for_good() => (Abort::Step, why),
         }
     }
 

@@ -44,6 +44,7 @@ pub fn plan_cold(
     };
     let stopped = stoppable(&facts.workloads, now, &asked, &mut refusals, &mut notes);
     refusals.extend(stopped.iter().filter_map(deletes_claims));
+    refusals.extend(stopped.iter().filter_map(killed_at_once));
     restore::denied(now, &mut refusals);
     for refusal in &mut refusals {
         if refusal.hint.as_deref() == Some(restore::BESIDE) {
@@ -275,16 +276,32 @@ fn torn(targets: &[Target], planned: &[Claim], loose: &BTreeSet<String>) -> Vec<
     .collect()
 }
 
+/// Without any time to end a database is killed, and has not written all that it would have.
+fn killed_at_once(of: &restore::Workload) -> Option<Refusal> {
+    of.grace.is_zero().then(|| {
+        Refusal::new(
+            of.path(),
+            "its terminationGracePeriodSeconds is 0: its pods are killed, so they do not end cleanly",
+        )
+        .hint("raise it")
+    })
+}
+
 /// Whether there is time enough to end, to be cut and to say so.
 fn too_long(stopped: &[restore::Workload], estimate: Duration, request: &Request) -> Option<Refusal> {
-    let slowest = stopped.iter().max_by_key(|w| w.grace)?;
-    let needed = slowest.grace + estimate + MARGIN;
+    // A StatefulSet ends its pods one after the other, unless told otherwise.
+    let ending = |w: &restore::Workload| {
+        let one_by_one = if w.kind == "StatefulSet" { w.replicas.max(1).unsigned_abs() } else { 1 };
+        w.grace * one_by_one
+    };
+    let slowest = stopped.iter().max_by_key(|w| ending(w))?;
+    let needed = ending(slowest) + estimate + MARGIN;
     (needed > request.budget).then(|| {
         Refusal::new(
             slowest.path(),
             format!(
                 "its pods may take {} s to end, and the cut takes about {} s, but the budget is {} s",
-                slowest.grace.as_secs(),
+                ending(slowest).as_secs(),
                 estimate.as_secs().max(1),
                 request.budget.as_secs()
             ),
@@ -313,7 +330,13 @@ mod tests {
             labels: "app=db".into(),
             owner: None,
         }];
-        let set = WorkloadNow { uid: "u".into(), replicas: 1, labels: "app=db".into(), ..WorkloadNow::default() };
+        let set = WorkloadNow {
+            uid: "u".into(),
+            replicas: 1,
+            labels: "app=db".into(),
+            grace: Duration::from_secs(30),
+            ..WorkloadNow::default()
+        };
         let now = restore::facts::Facts {
             workloads: [("demo/StatefulSet/db".to_owned(), Found::Yes(Box::new(set)))].into(),
             ..restore::facts::Facts::default()
@@ -383,6 +406,10 @@ mod tests {
     #[test]
     fn the_pods_own_time_to_end_counts() {
         let (facts, mut now) = scene(&[of_db("db-0", &["postgres"], &["pg"])]);
+        let Some(Found::Yes(set)) = now.workloads.get_mut("demo/StatefulSet/db") else { panic!("no set") };
+        set.grace = Duration::ZERO;
+        let refused = planned(&facts, &now, &[full(&["/pg"])]).unwrap_err().join("; ");
+        assert!(refused.starts_with("statefulset/db: its terminationGracePeriodSeconds is 0"), "{refused}");
         let Some(Found::Yes(set)) = now.workloads.get_mut("demo/StatefulSet/db") else { panic!("no set") };
         set.grace = Duration::from_secs(1800);
         let refused = planned(&facts, &now, &[full(&["/pg"])]).unwrap_err();

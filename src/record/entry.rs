@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Proof;
-use crate::pods::Difference;
+use crate::pods::{Difference, brief, improves};
 use crate::quiescer::RecoveryPoint;
 
 /// An event with its time. The event is what the fold reads; the rest is for people and for a restore.
@@ -61,6 +61,19 @@ impl From<String> for Detail {
 impl Detail {
     fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// What differs between the pods before a stop and after a start, and whether all of it is for the better.
+    pub fn of_restart(differ: Vec<Difference>) -> (bool, Self) {
+        let spoilt: Vec<&Difference> = differ.iter().filter(|d| !improves(d)).collect();
+        let same = spoilt.is_empty();
+        let mut detail = if same {
+            Self::default()
+        } else {
+            Self::text(format!("the pods are not as they were: {}", brief(&spoilt)))
+        };
+        detail.differences = (!differ.is_empty()).then_some(differ);
+        (same, detail)
     }
 
     /// A detail that is only a text, capped: a driver's or a server's words may be long.

@@ -3,49 +3,46 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use super::{Backup, failed};
+use crate::clock::Clock;
 use crate::executor::{Log, Told};
 use crate::platform::workload;
-use crate::pods::{brief, improves, restarted};
+use crate::pods::{improves, restarted};
 use crate::protocol::backup::{Event, Held, Run};
 use crate::record::entry::Detail;
 
 /// How often it is looked whether everything is still stopped.
 const LOOK: Duration = Duration::from_millis(500);
+/// How often ending databases are looked at: who was killed is gone within a second.
+const ENDING: Duration = Duration::from_millis(200);
 /// How long it is tried to start the workloads before they count as stuck.
 const START: Duration = Duration::from_secs(600);
 /// How long pods may take to look as they did: a database may have to recover first.
 const SETTLING: Duration = Duration::from_secs(600);
-/// How long a lost lease is waited for: an API server that was away for a while is no other process.
-const LEASE_BACK: Duration = Duration::from_secs(30);
 
 impl Backup<'_> {
     /// Scales to 0 and waits until nothing is left that could write. Clean ends bring all to the device: a database
     /// writes what it has when it is told to end, and a file system when it is unmounted, so there is no flush.
     pub(super) async fn stop(&self, log: &mut Log<Run>, targets: &[usize]) {
         self.progress.step("stopping the workloads");
-        let sent = log.clock.now();
+        let clock = log.clock;
+        let sent = clock.now();
         let until = self.state.deadline.unwrap_or_else(Instant::now);
         let (tell, told) = mpsc::unbounded_channel();
         let (claims, volumes) = self.copied();
         let work = async {
             let stopped = async {
                 self.keeps_claims().await?;
-                let begun = Instant::now();
-                self.stop_all(&BTreeSet::new(), &BTreeSet::new(), until).await?;
-                // Whoever was killed at the end of his time has not written all that he would have.
-                if let Some(late) = self.plan.stopped.iter().find(|w| begun.elapsed() >= w.grace) {
-                    return Err(format!(
-                        "{}: ending took the whole terminationGracePeriodSeconds of {} s, so it may have been killed \
-                         before it had written everything; raise that",
-                        late.path(),
-                        late.grace.as_secs()
-                    ));
+                tokio::select! {
+                    biased;
+                    why = self.killed(&clock) => Err(why),
+                    stopped = self.stop_all(&claims, &volumes, until) => stopped,
                 }
-                self.stop_all(&claims, &volumes, until).await
             };
             match stopped.await {
                 Ok(()) => {
@@ -87,7 +84,7 @@ impl Backup<'_> {
         self.progress.step("starting the workloads");
         let started = tokio::select! {
             started = self.start_all() => started,
-            why = self.lost_for_good() => Err(why),
+            why = self.leases.until_lost_for_good() => Err(why),
         };
         for &t in targets {
             match &started {
@@ -115,17 +112,10 @@ impl Backup<'_> {
             match self.pods().await {
                 Ok(after) => {
                     let differ = restarted(&self.state.before, &after, wanted);
-                    let spoilt: Vec<_> = differ.iter().filter(|d| !improves(d)).collect();
-                    if spoilt.is_empty() || late {
+                    if differ.iter().all(improves) || late {
                         log.store("pods.after", &after);
                         self.state.after.clone_from(&after);
-                        let same = spoilt.is_empty();
-                        let mut detail = if same {
-                            Detail::default()
-                        } else {
-                            Detail::text(format!("the pods are not as they were: {}", brief(&spoilt)))
-                        };
-                        detail.differences = (!differ.is_empty()).then_some(differ);
+                        let (same, detail) = Detail::of_restart(differ);
                         log.happened(Event::Compared { same }, detail);
                         return;
                     }
@@ -150,6 +140,28 @@ impl Backup<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Ends when a database was seen killed, or still at work when its time to end was over: it has not written all that
+    /// it would have.
+    async fn killed(&self, clock: &Clock) -> String {
+        loop {
+            for of in &self.plan.stopped {
+                let pods = workload::pods(self.cluster, of).await.unwrap_or_default();
+                let of_it = |pod: &Pod| {
+                    let targets = self.plan.targets.iter().filter(|t| pod.metadata.name.as_ref() == Some(&t.pod));
+                    targets.into_iter().any(|t| was_killed(pod, &t.container, clock.now()))
+                };
+                if let Some(pod) = pods.iter().find(|pod| of_it(pod)) {
+                    return format!(
+                        "pod/{}: it was killed before it had ended by itself; its terminationGracePeriodSeconds is {}, raise that",
+                        pod.metadata.name.as_deref().unwrap_or_default(),
+                        of.grace.as_secs()
+                    );
+                }
+            }
+            sleep(ENDING).await;
+        }
     }
 
     async fn stop_all(
@@ -199,17 +211,6 @@ impl Backup<'_> {
         }
     }
 
-    /// Ends when the leases have been lost for so long that another process has the run.
-    async fn lost_for_good(&self) -> String {
-        loop {
-            let why = self.leases.until_lost().await;
-            sleep(LEASE_BACK).await;
-            if self.leases.lost().is_some() {
-                return why;
-            }
-        }
-    }
-
     /// What could still write, or `None`.
     async fn standing(&self) -> Result<Option<String>, String> {
         let (claims, volumes) = self.copied();
@@ -223,5 +224,42 @@ impl Backup<'_> {
             claims.iter().map(|c| format!("{}/{}", c.namespace, c.name)).collect(),
             claims.iter().map(|c| c.volume.clone()).collect(),
         )
+    }
+}
+
+/// Whether this container was ended by SIGKILL, or works on past the time that its pod was given to end.
+fn was_killed(pod: &Pod, container: &str, now: Timestamp) -> bool {
+    let Some(deadline) = &pod.metadata.deletion_timestamp else { return false };
+    let statuses = pod.status.iter().flat_map(|s| s.container_statuses.iter().flatten());
+    let state = statuses.filter(|s| s.name == container).find_map(|s| s.state.as_ref());
+    match state.and_then(|s| s.terminated.as_ref()) {
+        Some(ended) => ended.exit_code == 128 + 9,
+        None => deadline.0 <= now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_database_that_was_killed_has_not_ended() {
+        let at = |time: &str| -> Timestamp { time.parse().unwrap() };
+        let pod = |state: serde_json::Value| -> Pod {
+            serde_json::from_value(json!({"metadata": {"name": "db-0", "deletionTimestamp": "2026-11-20T10:00:30Z"},
+                "status": {"containerStatuses": [{"name": "db", "image": "x", "imageID": "", "ready": false,
+                    "restartCount": 0, "state": state}]}}))
+            .unwrap()
+        };
+        let (early, late) = (at("2026-11-20T10:00:10Z"), at("2026-11-20T10:00:30Z"));
+        let works = pod(json!({"running": {}}));
+        assert!(!was_killed(&works, "db", early) && was_killed(&works, "db", late));
+        let ended = |code: i32| pod(json!({"terminated": {"exitCode": code}}));
+        assert!(was_killed(&ended(137), "db", early));
+        // Its pod may stay for its volumes.
+        assert!(!was_killed(&ended(0), "db", late));
+        assert!(!was_killed(&ended(143), "db", late));
+        assert!(!was_killed(&Pod::default(), "db", late), "nobody ends it");
     }
 }

@@ -8,7 +8,7 @@ use super::{Broken, Restore};
 use crate::cluster::client::explain;
 use crate::cluster::discovery::reselect;
 use crate::executor::Log;
-use crate::pods::{Difference, PodState, brief, improves, restarted};
+use crate::pods::{Difference, PodState, improves, restarted};
 use crate::protocol::Abort;
 use crate::protocol::restore::{Event, Run};
 use crate::record::entry::Detail;
@@ -29,14 +29,7 @@ impl Restore<'_> {
         match result {
             Ok((after, differ)) => {
                 log.store("pods.after", &after);
-                let spoilt: Vec<&Difference> = differ.iter().filter(|d| !improves(d)).collect();
-                let same = spoilt.is_empty();
-                let mut detail = if same {
-                    Detail::default()
-                } else {
-                    Detail::text(format!("the pods are not as they were: {}", brief(&spoilt)))
-                };
-                detail.differences = (!differ.is_empty()).then_some(differ);
+                let (same, detail) = Detail::of_restart(differ);
                 log.happened(Event::Compared { same }, detail);
             }
             Err((reason, text)) => log.abort(reason, text),
