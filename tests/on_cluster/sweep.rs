@@ -29,6 +29,7 @@ const SLACK: u64 = 5;
 #[track_caller]
 fn survived(scene: &Scene, colleague: &Colleague, kind: &str, n: u32, force: bool) -> bool {
     let known: Vec<String> = backups(scene).iter().map(run_of).collect();
+    let left_before = unnamed(scene);
     let begun = now();
     let ended = scene
         .backup(&["--quiesce-budget", &format!("{BUDGET}s"), "--request-timeout", "3s", "--attempts", "2"])
@@ -71,10 +72,13 @@ fn survived(scene: &Scene, colleague: &Colleague, kind: &str, n: u32, force: boo
         }
     }
     // Leases of a process that was killed expire, and its question whether a snapshot-controller lives is taken back by a
-    // later run.
+    // later run, once it is old enough to be nobody's.
     until_none("nothing left behind", seconds(30), || {
-        let of_the_dead = |left: &String| left.starts_with("lease/") || left.contains("-probe-");
-        unnamed(scene).into_iter().filter(|left| !ended.was_killed() || !of_the_dead(left)).collect()
+        let of_the_dead = |left: &String| {
+            (ended.was_killed() || left_before.contains(left))
+                && (left.starts_with("lease/") || left.contains("-probe-"))
+        };
+        unnamed(scene).into_iter().filter(|left| !of_the_dead(left)).collect()
     });
     // The next run would wait for them to expire, and have other requests than this one.
     scene.kubectl.ok(&["delete", "leases", "--all"]);
