@@ -18,6 +18,8 @@ const FIRST: u8 = 2;
 pub(super) const DATABASES: usize = 40;
 /// The setting with the names of the databases, as a JSON list.
 pub(super) const NAMES: &str = "databases";
+/// How long one attempt waits for a lock, in milliseconds. Whoever looks for a deadlock earlier may be its victim.
+pub(super) const ATTEMPT: u64 = 500;
 /// From one attempt to the next.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -64,7 +66,7 @@ pub(super) fn hold(probe: &Probe, token: &Token, left: Duration) -> Script {
     let begin = format!(
         "SET client_min_messages = error; SET search_path = pg_catalog; \
          SET idle_in_transaction_session_timeout = {ms};\n\
-         SELECT clock_timestamp() AS asked \\gset\n"
+         SELECT extract(epoch FROM clock_timestamp()) AS asked \\gset\n"
     );
     let until = mark(token, "locked");
     // An error ends the attempt, not the client: with the client the session would be gone.
@@ -72,8 +74,8 @@ pub(super) fn hold(probe: &Probe, token: &Token, left: Duration) -> Script {
         "\\set ON_ERROR_STOP off\n\
          ROLLBACK;\n\
          BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
-         SET LOCAL deadlock_timeout = '100ms'; SET LOCAL statement_timeout = '500ms';\n\
-         SELECT greatest(1, {ms} - (extract(epoch FROM clock_timestamp() - :'asked'::timestamptz) * 1000)::int) AS left \\gset\n\
+         SET LOCAL deadlock_timeout = '100ms'; SET LOCAL statement_timeout = '{ATTEMPT}ms';\n\
+         SELECT greatest(1, {ms} - ((extract(epoch FROM clock_timestamp()) - :asked) * 1000)::int) AS left \\gset\n\
          SET idle_in_transaction_session_timeout = :left;\n\
          SELECT 'LOCK TABLE ' || string_agg(format('ONLY %I.%I', n.nspname, c.relname), ', ' ORDER BY c.oid) || \
          ' IN SHARE MODE' FROM TABLES HAVING count(*) > 0 \\gexec\n\
@@ -234,7 +236,21 @@ mod tests {
         assert!(many[0].contains("3201 tables"), "{many:?}");
         let named = refused(&with("postgres/probe-databases", "database|f|postgres", "unnamed|f|a"));
         assert!(named[0].contains("control character"), "{named:?}");
+        let full =
+            |free| refused(&with("postgres/probe-databases", "locks|6400", &format!("locks|6400\nconnections|{free}")));
+        assert_eq!(full(4), ["5 sessions would hold it, and 4 of its connections are free"]);
+        assert!(full(5).is_empty());
         assert!(!refused(&answer("postgres/probe")).is_empty(), "without its databases nothing is known");
+    }
+
+    #[test]
+    fn who_looks_for_deadlocks_earlier_is_told_of() {
+        let notes = |ms: u64| {
+            let answer = with("postgres/probe-databases", "locks|6400", &format!("locks|6400\ndeadlock_timeout|{ms}"));
+            Postgres.read_probe(&answer).unwrap().full.unwrap().notes.join("; ")
+        };
+        assert!(notes(499).contains("deadlock_timeout is 499 ms"));
+        assert!(!notes(1000).contains("deadlock_timeout"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is asked of PostgreSQL before anything is touched, and what of its answers stands in the way.
 
 use super::archive;
-use super::full::{DATABASES, NAMES, TABLES};
+use super::full::{ATTEMPT, DATABASES, NAMES, TABLES};
 use super::{APP, with_client};
 use crate::quiescer::shell::{self, Facts, reason};
 use crate::quiescer::{Act, Another, Answer, Probe, REPLICA, Reason};
@@ -35,6 +35,10 @@ SELECT 'checkpoint', EXISTS (SELECT FROM pg_roles WHERE rolname = current_user A
 SELECT 'tablespace', oid FROM pg_tablespace WHERE pg_tablespace_location(oid) <> '';
 SELECT 'locks', current_setting('max_locks_per_transaction')::bigint
   * (current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint);
+SELECT 'connections', current_setting('max_connections')::bigint - coalesce(sum(numbackends), 0)
+  - CASE WHEN (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN 0
+    ELSE current_setting('superuser_reserved_connections')::bigint END FROM pg_stat_database;
+SELECT 'deadlock_timeout', setting FROM pg_settings WHERE name = 'deadlock_timeout';
 SELECT CASE WHEN datname ~ '[[:cntrl:]]' THEN 'unnamed' ELSE 'database' END, datistemplate, datname
   FROM pg_database WHERE datallowconn AND datconnlimit <> -2 ORDER BY datname;
 END
@@ -215,12 +219,30 @@ fn full(facts: &Facts) -> Another {
             "raise max_locks_per_transaction",
         ));
     }
+    // One in each database, that of the light hold, and another to look with.
+    let sessions = names.len() + 2;
+    if let Ok(free) = facts.get("connections").parse::<i64>()
+        && free < i64::try_from(sessions).unwrap_or(i64::MAX)
+    {
+        refused.push(reason(
+            format!("{sessions} sessions would hold it, and {} of its connections are free", free.max(0)),
+            "raise max_connections, or end sessions that are idle",
+        ));
+    }
     let databases = if names.len() == 1 { "database" } else { "databases" };
-    let note = format!(
+    let mut notes = vec![format!(
         "held fully: its tables ({all} in {} {databases}) are locked against writes; what only sequences, large objects or \
          materialized views tell is not held, and a table that is created meanwhile spoils the attempt",
         names.len()
-    );
+    )];
+    if let Ok(looks) = facts.get("deadlock_timeout").parse::<u64>()
+        && looks < ATTEMPT
+    {
+        notes.push(format!(
+            "deadlock_timeout is {looks} ms: a transaction of the application that locks tables in another order may be the \
+             deadlock's victim, instead of this hold, which waits for {ATTEMPT} ms"
+        ));
+    }
     let names = serde_json::to_string(&names).unwrap_or_default();
-    Another { refused, settings: vec![(NAMES.into(), names)], notes: vec![note] }
+    Another { refused, settings: vec![(NAMES.into(), names)], notes }
 }
