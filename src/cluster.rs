@@ -1,6 +1,7 @@
 //! The client and what it reads: kubeconfig and flags, discovery, access, claims, the snapshots' types.
 
 pub mod access;
+mod admission;
 pub mod anew_facts;
 pub mod announce;
 pub mod client;

@@ -18,6 +18,7 @@ use kube::api::{Api, ListParams, PostParams};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::admission;
 use super::client::{Cluster, explain, is_forbidden, is_not_found};
 use super::snapshots::VolumeSnapshot;
 use crate::exec::{self, Place};
@@ -119,7 +120,7 @@ pub async fn collect(cluster: &Cluster, source: &Source, wanted: Wanted<'_>, now
         facts.pods = listed::<Pod>(cluster, &namespaces).await;
         facts.replica_sets = replica_sets(cluster, &namespaces).await;
         let workloads = plan.workloads.iter().map(|of| [&of.namespace, &of.kind, &of.name]);
-        facts.workloads = workloads_now(cluster, workloads).await;
+        facts.workloads = workloads_now(cluster, workloads, &facts.denied).await;
         (facts.autoscalers, facts.budgets) =
             (told(cluster, &namespaces, &mut facts.unread).await, told(cluster, &namespaces, &mut facts.unread).await);
         facts.probes =
@@ -140,13 +141,14 @@ pub async fn collect_undo(cluster: &Cluster, plan: &RestorePlan, now: Timestamp)
     let claims = plan.claims.iter().map(|c| (c.namespace.clone(), c.name.clone())).collect();
     let volumes = plan.old_volumes().map(|v| v.name.clone()).collect();
     let workloads = plan.workloads.iter().map(|of| [&of.namespace, &of.kind, &of.name]);
+    let denied = denied(cluster, in_place(&namespaces, &kinds)).await;
     Facts {
         now,
         typed: cluster.typed.clone(),
-        denied: denied(cluster, in_place(&namespaces, &kinds)).await,
         claims: namespaced(cluster, claims).await,
         volumes: named(cluster, volumes).await,
-        workloads: workloads_now(cluster, workloads).await,
+        workloads: workloads_now(cluster, workloads, &denied).await,
+        denied,
         pods: listed(cluster, &namespaces).await,
         replica_sets: replica_sets(cluster, &namespaces).await,
         ..Facts::default()
@@ -160,16 +162,18 @@ pub async fn collect_cold(cluster: &Cluster, of: &plan::Facts, now: Timestamp) -
     let mut unread = Vec::new();
     let (autoscalers, budgets) =
         (told(cluster, &namespaces, &mut unread).await, told(cluster, &namespaces, &mut unread).await);
+    let denied = denied(cluster, cold(&namespaces, &kinds)).await;
+    let workloads = of.workloads.iter().map(|w| [&w.namespace, &w.kind, &w.name]);
     Facts {
         now,
         typed: cluster.typed.clone(),
         autoscalers,
         budgets,
         unread,
-        denied: denied(cluster, cold(&namespaces, &kinds)).await,
         pods: of.pods.iter().chain(&of.others).cloned().collect(),
         replica_sets: replica_sets(cluster, &namespaces).await,
-        workloads: workloads_now(cluster, of.workloads.iter().map(|w| [&w.namespace, &w.kind, &w.name])).await,
+        workloads: workloads_now(cluster, workloads, &denied).await,
+        denied,
         attached: attached(cluster).await,
         ..Facts::default()
     }
@@ -183,15 +187,23 @@ async fn attached(cluster: &Cluster) -> BTreeSet<String> {
     items.into_iter().filter_map(|a| a.spec.source.persistent_volume_name).collect()
 }
 
-/// Workloads as they are now, of these namespaces, kinds and names.
+/// Workloads as they are now, of these namespaces, kinds and names; a pod is asked about that may be made.
 async fn workloads_now<'a>(
     cluster: &Cluster,
     wanted: impl Iterator<Item = [&'a String; 3]>,
+    denied: &[Access],
 ) -> BTreeMap<String, Found<WorkloadNow>> {
     let mut all = BTreeMap::new();
     for [namespace, kind, name] in wanted {
         let found = match workload::read(cluster, kind, namespace, name).await {
-            Ok(Some(now)) => Found::Yes(Box::new(now)),
+            Ok(Some(mut now)) => {
+                if let Some(pod) = now.pod.as_deref()
+                    && denied.is_empty()
+                {
+                    now.refused = admission::refused(cluster, pod).await;
+                }
+                Found::Yes(Box::new(now))
+            }
             Ok(None) => Found::No,
             Err(why) => Found::Unknown(why),
         };

@@ -21,7 +21,7 @@ use crate::output::{self, Format, restores};
 use crate::plan::Object;
 use crate::plan::restore::anew::are_gone;
 use crate::plan::restore::only::Only;
-use crate::plan::restore::{Force, Place, Request, RestorePlan, Source, plan_in_place};
+use crate::plan::restore::{Force, Place, RESTORED_BY, Request, RestorePlan, Source, plan_in_place};
 use crate::pods::PodState;
 use crate::protocol::Abort;
 use crate::protocol::restore::{Outcome, Run};
@@ -80,7 +80,7 @@ async fn in_place(
     progress: &Progress,
 ) -> Result<ExitCode, Error> {
     let force = Force { owner: args.force_owner, version: args.force_version };
-    let asked = Request { run: run_id(clock.now()), wait: args.wait, force };
+    let asked = Request { run: run_id(clock.now()), mark: RESTORED_BY, wait: args.wait, force };
     let plan = planned(cluster, source, &asked, clock.now()).await?;
     let pods = pods(cluster, &plan).await?;
     let text = restores::plan(&plan, &pods, clock.now());

@@ -39,6 +39,7 @@ pub fn plan_cold(
     refusals.extend(unselected(facts, now));
     let asked = restore::Request {
         run: run.into(),
+        mark: restore::RESTARTED_BY,
         wait: request.budget,
         force: restore::Force { owner: request.force_owner, version: false },
     };

@@ -51,6 +51,9 @@ pub const RESTORED_FROM: &str = "consistent-backup/restored-from";
 /// The label on every claim that a restore made in place, and the annotation on every bare pod: the restore's id. Only
 /// such a one is ever deleted again.
 pub const RESTORED_BY: &str = "consistent-backup/restored-by";
+/// The annotation on every bare pod that a cold backup made again: its id. Another one than a restore's, which an undoing
+/// long afterwards has to find.
+pub const RESTARTED_BY: &str = "consistent-backup/restarted-by";
 
 /// Everything a restore in place decided before it touched anything. Stored in its journal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,17 +3,28 @@
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::RESTORED_BY;
+use super::{RESTARTED_BY, RESTORED_BY};
 use crate::manifests::credentials::withhold;
 
-/// What to create to have this pod again: without what the API server, the scheduler and the kubelet wrote into it, and
-/// marked with the restore, by which it is known again.
-pub(super) fn manifest(pod: &Pod, run: &str) -> Pod {
+/// Annotations that networks write into a running pod, by their beginnings: taken over, they would give a new pod the
+/// address of the old one.
+const OF_NETWORKS: &[&str] = &[
+    "cni.projectcalico.org/",
+    "k8s.ovn.org/",
+    "ovn.kubernetes.io/",
+    "k8s.v1.cni.cncf.io/network-status",
+    "k8s.v1.cni.cncf.io/networks-status",
+];
+
+/// What to create to have this pod again: without what the API server, the scheduler, the network and the kubelet wrote
+/// into it, and marked with the run (`RESTORED_BY` or `RESTARTED_BY`), by which it is known again.
+pub fn manifest(pod: &Pod, mark: &str, run: &str) -> Pod {
     let meta = &pod.metadata;
     let mut annotations = meta.annotations.clone().unwrap_or_default();
-    annotations.insert(RESTORED_BY.to_owned(), run.to_owned());
+    annotations.retain(|key, _| key != RESTARTED_BY && !OF_NETWORKS.iter().any(|of| key.starts_with(of)));
+    annotations.insert(mark.to_owned(), run.to_owned());
     let spec = pod.spec.clone().map(|spec| PodSpec {
-        node_name: None,
+        node_name: spec.node_name.filter(|_| is_pinned(pod)),
         // Worked out again from the classes' names; another value than theirs would be refused.
         priority: None,
         preemption_policy: None,
@@ -37,9 +48,25 @@ pub(super) fn manifest(pod: &Pod, run: &str) -> Pod {
     }
 }
 
+/// Whether who made the pod chose its node. The scheduler does so by a binding, which no manager's fields tell of.
+fn is_pinned(pod: &Pod) -> bool {
+    let mut managers = pod.metadata.managed_fields.iter().flatten().filter_map(|of| of.fields_v1.as_ref());
+    managers.any(|fields| fields.0.pointer("/f:spec/f:nodeName").is_some())
+}
+
 /// By which restore this pod was made, if it was.
 pub fn restored_by(pod: &Pod) -> Option<&str> {
-    pod.metadata.annotations.as_ref()?.get(RESTORED_BY).map(String::as_str)
+    annotation(pod, RESTORED_BY)
+}
+
+/// Whether this pod was made from this manifest, as far as its mark tells.
+pub fn is_made_from(pod: &Pod, manifest: &Pod) -> bool {
+    let mark = if annotation(manifest, RESTARTED_BY).is_some() { RESTARTED_BY } else { RESTORED_BY };
+    annotation(manifest, mark).is_some_and(|run| annotation(pod, mark) == Some(run))
+}
+
+fn annotation<'a>(pod: &'a Pod, key: &str) -> Option<&'a str> {
+    pod.metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
 /// Where a pod spells a credential out, as far as that can be told: a manifest with one must not be recorded.
@@ -56,8 +83,9 @@ mod tests {
     fn pod(container: &Value) -> Pod {
         serde_json::from_value(json!({
             "metadata": {"name": "db", "namespace": "demo", "uid": "u", "resourceVersion": "7", "labels": {"app": "db"},
-                "creationTimestamp": "2026-11-20T10:00:00Z", "annotations": {RESTORED_BY: "r0", "team": "db"},
-                "managedFields": [{"manager": "kubectl"}]},
+                "creationTimestamp": "2026-11-20T10:00:00Z",
+                "annotations": {RESTORED_BY: "r0", RESTARTED_BY: "c0", "team": "db", "cni.projectcalico.org/podIP": "10.0.0.1/32"},
+                "managedFields": [{"manager": "kubectl", "fieldsV1": {"f:spec": {"f:containers": {}}}}]},
             "spec": {"nodeName": "n1", "priority": 0, "preemptionPolicy": "PreemptLowerPriority",
                 "containers": [container], "ephemeralContainers": [{"name": "debug"}],
                 "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]},
@@ -68,7 +96,8 @@ mod tests {
 
     #[test]
     fn the_manifest_is_what_a_user_would_have_written() {
-        let made = serde_json::to_value(manifest(&pod(&json!({"name": "db", "image": "pg:15"})), "r1")).unwrap();
+        let made =
+            serde_json::to_value(manifest(&pod(&json!({"name": "db", "image": "pg:15"})), RESTORED_BY, "r1")).unwrap();
         assert_eq!(
             made,
             json!({"apiVersion": "v1", "kind": "Pod",
@@ -77,6 +106,24 @@ mod tests {
                 "spec": {"containers": [{"name": "db", "image": "pg:15"}],
                     "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]}})
         );
+    }
+
+    #[test]
+    fn a_node_that_the_user_chose_stays() {
+        let mut pinned = serde_json::to_value(pod(&json!({"name": "db", "image": "pg:15"}))).unwrap();
+        pinned["metadata"]["managedFields"][0]["fieldsV1"]["f:spec"]["f:nodeName"] = json!({});
+        let made = manifest(&serde_json::from_value(pinned).unwrap(), RESTORED_BY, "r1");
+        assert_eq!(made.spec.unwrap().node_name.as_deref(), Some("n1"));
+    }
+
+    #[test]
+    fn an_earlier_restore_still_finds_its_pod_after_a_cold_backup() {
+        let restored = manifest(&pod(&json!({"name": "db"})), RESTORED_BY, "r1");
+        let cold = manifest(&restored, RESTARTED_BY, "c1");
+        assert!(is_made_from(&restored, &restored) && is_made_from(&cold, &cold) && is_made_from(&cold, &restored));
+        assert!(!is_made_from(&restored, &cold), "the cold backup has not made it yet");
+        assert!(!is_made_from(&manifest(&cold, RESTORED_BY, "r2"), &restored));
+        assert!(!is_made_from(&Pod::default(), &Pod::default()), "no mark is no match");
     }
 
     #[track_caller]

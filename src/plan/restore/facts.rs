@@ -106,6 +106,8 @@ pub struct WorkloadNow {
     pub gitops: Option<GitOps>,
     /// The pod itself, if it is one.
     pub pod: Option<Box<Pod>>,
+    /// Why a pod that nothing controls would not be taken again, if it were made once more.
+    pub refused: Option<String>,
 }
 
 impl WorkloadNow {
@@ -156,6 +158,7 @@ impl WorkloadNow {
             deleting: meta.deletion_timestamp.is_some(),
             gitops: GitOps::of(meta),
             pod: None,
+            refused: None,
         }
     }
 }

@@ -18,8 +18,10 @@ use crate::quiescer::by_name;
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The restore's own id.
+    /// The run's own id.
     pub run: String,
+    /// The annotation by which a bare pod is known again that it makes.
+    pub mark: &'static str,
     /// How long starting and recovering may take.
     pub wait: Duration,
     /// What is done although it may end badly.

@@ -136,7 +136,12 @@ pub(super) fn facts() -> Facts {
 }
 
 pub(super) fn in_place(source: &Source, facts: &Facts) -> Result<RestorePlan, Vec<Refusal>> {
-    plan_in_place(source, facts, &Request { run: "r1".into(), wait: Duration::from_secs(600), force: Force::default() })
+    let force = Force::default();
+    plan_in_place(
+        source,
+        facts,
+        &Request { run: "r1".into(), mark: RESTORED_BY, wait: Duration::from_secs(600), force },
+    )
 }
 
 fn refused(source: &Source, facts: &Facts) -> Vec<String> {

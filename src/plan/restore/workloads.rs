@@ -67,6 +67,9 @@ fn workload(
     }
     managed(&object, &of.namespace, now, asked, refusals, notes);
     let pod = now.pod.as_deref().map(|pod| bare_pod(pod, asked, refusals));
+    if let Some(why) = &now.refused {
+        refusals.push(Refusal::new(object.clone(), format!("it could not be made again once it is deleted: {why}")));
+    }
     if pod.is_some() {
         notes.push(format!(
             "{object}: it is stopped by deleting it, and made again from its manifest, which is recorded"
@@ -124,7 +127,7 @@ fn bare_pod(pod: &Pod, asked: &Request, refusals: &mut Vec<Refusal>) -> Box<Pod>
         );
         refusals.push(Refusal::new(object, why).hint("let it take them from a Secret, or run it by a StatefulSet"));
     }
-    Box::new(bare::manifest(pod, &asked.run))
+    Box::new(bare::manifest(pod, asked.mark, &asked.run))
 }
 
 /// How many pods of the workload are ready now.

@@ -6,16 +6,15 @@ use kube::api::{Api, DeleteParams, PostParams, Preconditions};
 use super::to_its_end;
 use crate::cluster::client::{Cluster, explain, is_already_exists, is_conflict, is_not_found, is_transient};
 use crate::plan::restore::Workload;
-use crate::plan::restore::bare::restored_by;
+use crate::plan::restore::bare::is_made_from;
 
 fn api(cluster: &Cluster, of: &Workload) -> Api<Pod> {
     Api::namespaced(cluster.api.clone(), &of.namespace)
 }
 
-/// Whether this is the pod from before the restore, or one that it made. Nobody else's is ever deleted.
+/// Whether this is the pod from before the run, or one that it made. Nobody else's is ever deleted.
 fn is_ours(pod: &Pod, of: &Workload) -> bool {
-    let run = of.pod.as_deref().and_then(restored_by);
-    pod.metadata.uid.as_ref() == Some(&of.uid) || run.is_some() && restored_by(pod) == run
+    pod.metadata.uid.as_ref() == Some(&of.uid) || of.pod.as_deref().is_some_and(|made| is_made_from(pod, made))
 }
 
 /// The pod now. An error if somebody else's stands under its name.

@@ -22,7 +22,8 @@ fn what_is_forced_is_a_remark() {
     );
     assert!(hints[1..].iter().all(|hint| hint.contains("--force-version")), "{hints:?}");
 
-    let force = |force| plan_in_place(&source(), &facts, &Request { run: "r1".into(), wait: Duration::ZERO, force });
+    let asked = |force| Request { run: "r1".into(), mark: RESTORED_BY, wait: Duration::ZERO, force };
+    let force = |force| plan_in_place(&source(), &facts, &asked(force));
     assert_eq!(force(Force { owner: true, version: false }).unwrap_err().len(), 2);
     let plan = force(Force { owner: true, version: true }).unwrap();
     assert!(plan.any_version && plan.workloads[0].owner.is_some());
@@ -100,6 +101,13 @@ fn a_bare_pod_is_recorded_before_it_is_deleted() {
     let pod = of.pod.as_deref().unwrap();
     assert_eq!((pod.metadata.uid.as_ref(), bare::restored_by(pod)), (None, Some("r1")));
     assert_eq!((plan.targets[0].workload, plan.leased()), (0, vec![("demo".to_owned(), "pg-0".to_owned())]));
+
+    let (source, mut facts) = bare();
+    let mut now = WorkloadNow::of_pod(&facts.pods[0]);
+    now.refused = Some("violates PodSecurity".into());
+    facts.workloads = BTreeMap::from([("demo/Pod/pg-0".to_owned(), Found::Yes(Box::new(now)))]);
+    let whole = refused(&source, &facts);
+    assert_eq!(whole, ["pod/pg-0: it could not be made again once it is deleted: violates PodSecurity"]);
 
     let (source, mut facts) = bare();
     let spelt = with(
