@@ -192,28 +192,31 @@ async fn led(
     let plan = &planned.plan;
     let namespaces = plan.namespaces();
     let tell = |what: &str| progress.step(&format!("removing the copies: {what}"));
-    let verifier = Verifier { cluster, plan, queries: &planned.queries, wait: asked.wait, keep: asked.keep, progress };
+    let queries = &planned.queries;
+    let verifier = Verifier { cluster, plan, queries, wait: asked.wait, keep: asked.keep, signals, progress };
     let work = async {
         // Of a process that died, or kept.
-        remove(cluster, &namespaces, &plan.run, None, tell).await?;
+        let removed = Box::pin(remove(cluster, &namespaces, &plan.run, None, tell));
+        match signals.unless(removed).await {
+            Some(removed) => removed?,
+            None => return Ok(Vec::new()),
+        }
         Ok::<_, String>(verifier.run().await)
     };
     let worked = tokio::select! {
-        biased;
-        () = signals.first() => {
-            let removed = remove(cluster, &namespaces, &plan.run, None, tell).await;
-            return Err(match removed {
-                Ok(()) => Error::interrupted("interrupted: every copy is removed, the record is as it was"),
-                Err(left) => Error::failed(format!("interrupted, and not removed: {left}"))
-                    .hint("the next verify of it removes that, and so does delete"),
-            });
-        }
         why = lost(leases) => {
             return Err(Error::failed(format!("verifying backup {} was broken off", plan.run)).cause(why)
                 .hint("what is left is removed by the next verify of it, and by delete"));
         }
         worked = work => worked,
     };
+    if signals.came() {
+        return Err(match remove(cluster, &namespaces, &plan.run, None, tell).await {
+            Ok(()) => Error::interrupted("interrupted: every copy is removed, the record is as it was"),
+            Err(left) => Error::failed(format!("interrupted, and not removed: {left}"))
+                .hint("the next verify of it removes that, and so does delete"),
+        });
+    }
     let all =
         worked.map_err(|left| Error::failed("what an earlier verification left could not be removed").cause(left))?;
     let left = if asked.keep {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::cluster::client::Cluster;
 use crate::error::Refusal;
+use crate::executor::signals::Signals;
 use crate::lease::{Leases, Take};
 use crate::output::progress::Progress;
 use crate::plan::verify::{Copy, VerifyPlan, query};
@@ -39,6 +40,8 @@ pub struct Verifier<'a> {
     pub wait: Duration,
     /// Whether the copies stay.
     pub keep: bool,
+    /// A signal ends it early.
+    pub signals: &'a Signals,
     /// Where is told what happens.
     pub progress: &'a Progress,
 }
@@ -64,7 +67,8 @@ enum Broken {
 }
 
 impl Verifier<'_> {
-    /// Looks at all of them, in the backup's order. What was made for one is removed with it, unless it is kept.
+    /// Looks at all of them, in the backup's order. What was made for one is removed with it, unless it is kept. A signal
+    /// ends it once what was asked of the API server is answered: a copy that came later nobody would remove.
     pub async fn run(&self) -> Vec<Found> {
         let targets = self.plan.targets.iter().enumerate();
         stream::iter(targets.map(|(t, copy)| self.one(t, copy))).buffered(AT_ONCE).collect().await
@@ -73,7 +77,13 @@ impl Verifier<'_> {
     async fn one(&self, t: usize, copy: &Copy) -> Found {
         let begun = Instant::now();
         let (mut checks, mut queries) = (Vec::new(), Vec::new());
-        let looked = self.look(t, copy, begun + self.wait, &mut checks, &mut queries).await;
+        let until = begun + self.wait;
+        let looked = async {
+            self.make_all(copy).await?;
+            let looked = self.signals.unless(self.look(t, copy, until, &mut checks, &mut queries)).await;
+            looked.unwrap_or_else(|| Err(Broken::interrupted()))
+        };
+        let looked = looked.await;
         let seconds = begun.elapsed().as_secs_f64();
         if !self.keep {
             self.tell(copy, "removing the copy");
@@ -105,6 +115,12 @@ impl Verifier<'_> {
 
     fn tell(&self, copy: &Copy, what: &str) {
         self.progress.step(&format!("{}: {what}", copy.target.path()));
+    }
+}
+
+impl Broken {
+    fn interrupted() -> Self {
+        Self::Undecided("interrupted".to_owned())
     }
 }
 

@@ -12,7 +12,7 @@ use crate::support::database::{Database, Kind};
 use crate::support::kubectl::names;
 use crate::support::leftovers::{leases, records, state};
 use crate::support::plugin::{list, run_of, text};
-use crate::support::process::run;
+use crate::support::process::Running;
 use crate::support::scene::Scene;
 use crate::support::wait::{seconds, until_none};
 
@@ -60,7 +60,7 @@ fn copies_are_started_alone_and_leave_nothing() {
 
     // Its last step takes long: all of what follows comes while it is at work.
     let mut dies = verify(&["--query", "postgres-0=sleep 300"]).start();
-    dies.until_says("checking: amcheck", seconds(120));
+    dies.until_says("checking: amcheck", seconds(240));
     assert_eq!(served_by(&scene), services, "a Service found a copy");
     verify(&[]).run().exits(5).says(&["another process is verifying"]);
     scene.plugin(&["delete", &taken.run, "--yes"]).run().exits(5).says(&["another process is verifying"]);
@@ -102,17 +102,24 @@ fn copies_are_started_alone_and_leave_nothing() {
     let remove = ended.stderr.lines().find_map(|line| line.split_once("remove all of it: ")).unwrap().1.to_owned();
     let mut command = Command::new("sh");
     command.args(["-c", &remove]).env("KUBECONFIG", cluster::kubeconfig());
-    run(&mut command).done();
-    until_none("the kept copies to be gone", seconds(60), || copies(&scene));
+    // kubectl waits until all of it is gone, and the driver tries again only after a while.
+    Running::start(&mut command).end(seconds(180)).done();
+    until_none("the kept copies to be gone", seconds(180), || copies(&scene));
 
+    // While requests are on their way, then while volumes are being made.
     let interrupted = verify(&[]).start();
     interrupted.until_says("making the copy", seconds(60));
     interrupted.signal("INT");
-    interrupted.end(seconds(120)).exits(130).says(&["every copy is removed"]);
+    interrupted.end(seconds(240)).exits(130).says(&["every copy is removed"]);
+    assert_eq!(copies(&scene), Vec::<String>::new());
+    let interrupted = verify(&[]).start();
+    interrupted.until_says("waiting for its volumes", seconds(60));
+    interrupted.signal("INT");
+    interrupted.end(seconds(240)).exits(130).says(&["every copy is removed"]);
     assert_eq!(copies(&scene), Vec::<String>::new());
     assert_eq!(leases(&scene), Vec::<String>::new());
     assert_eq!(state(&scene), before, "something was left, or changed");
-    scene.all_serve(seconds(10));
+    scene.all_serve(seconds(30));
     let listed = scene.plugin(&["list"]).run().done().stdout;
     assert!(listed.lines().any(|line| line.contains(&taken.run) && line.contains(" yes ")), "{listed}");
     scene.plugin(&["describe", &taken.run]).run().done().stdout.find("Verified:    yes").expect("describe tells it");

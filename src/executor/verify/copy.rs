@@ -34,14 +34,24 @@ pub(super) enum Server {
 }
 
 impl Verifier<'_> {
-    /// Makes the claims and the pod and waits until the server runs. What was prepared before it is judged.
-    pub(super) async fn start(&self, copy: &Copy, until: Instant, checks: &mut Vec<Checked>) -> Result<(), Broken> {
+    /// Makes the claims and the pod. Never dropped while a request is on its way: it may be done after all was removed.
+    pub(super) async fn make_all(&self, copy: &Copy) -> Result<(), Broken> {
         self.tell(copy, "making the copy");
         for claim in &copy.claims {
+            self.goes_on()?;
             let made = make_copy(self.cluster, claim, &self.plan.run).await;
             made.map_err(|why| Broken::Undecided(format!("persistentvolumeclaim/{}: {why}", claim.new_name)))?;
         }
-        self.make(copy).await.map_err(|why| Broken::Undecided(format!("pod/{}: {why}", copy.name)))?;
+        self.goes_on()?;
+        self.make(copy).await.map_err(|why| Broken::Undecided(format!("pod/{}: {why}", copy.name)))
+    }
+
+    fn goes_on(&self) -> Result<(), Broken> {
+        if self.signals.came() { Err(Broken::interrupted()) } else { Ok(()) }
+    }
+
+    /// Waits until the server runs. What was prepared before it is judged.
+    pub(super) async fn start(&self, copy: &Copy, until: Instant, checks: &mut Vec<Checked>) -> Result<(), Broken> {
         let mut told = String::new();
         let mut judged = false;
         loop {

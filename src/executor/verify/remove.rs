@@ -19,6 +19,11 @@ pub const REMOVAL: Duration = Duration::from_secs(180);
 const REQUEST: Duration = Duration::from_secs(10);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long a claim may wait for a volume that is being made. One whose driver cannot make it never gets it.
+const BINDING: Duration = Duration::from_secs(60);
+/// On a claim: its driver was told to make its volume.
+const PROVISIONED_BY: [&str; 2] =
+    ["volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner"];
 /// What takes no longer than this is not worth a line.
 const QUIET: Duration = Duration::from_secs(3);
 
@@ -32,12 +37,14 @@ pub async fn remove(
     tell: impl Fn(&str),
 ) -> Result<(), String> {
     let (until, tell_from) = (Instant::now() + REMOVAL, Instant::now() + QUIET);
+    let bound_until = Instant::now() + BINDING;
     let mut volumes = BTreeSet::new();
     let mut told = String::new();
     loop {
         let mut waiting = None;
         for namespace in namespaces {
-            let looked = Removal { cluster, namespace, run, only }.once(&mut volumes).await;
+            let removal = Removal { cluster, namespace, run, only, bound_until };
+            let looked = removal.once(&mut volumes).await;
             waiting = waiting.or(looked.unwrap_or_else(Some));
         }
         let waiting = match waiting {
@@ -59,7 +66,7 @@ pub async fn remove(
 /// Sees that the volumes of kept copies go with their claims, so that whoever deletes those leaves nothing behind.
 pub async fn keep(cluster: &Cluster, namespaces: &[String], run: &str) -> Result<(), String> {
     for namespace in namespaces {
-        let removal = Removal { cluster, namespace, run, only: None };
+        let removal = Removal { cluster, namespace, run, only: None, bound_until: Instant::now() };
         for claim in removal.listed::<PersistentVolumeClaim>().await? {
             removal.let_go(&claim).await?;
         }
@@ -72,6 +79,8 @@ struct Removal<'a> {
     namespace: &'a str,
     run: &'a str,
     only: Option<&'a BTreeSet<String>>,
+    /// Until when a volume that is being made is waited for.
+    bound_until: Instant,
 }
 
 impl Removal<'_> {
@@ -85,13 +94,19 @@ impl Removal<'_> {
             return Ok(Some(format!("pod/{} is ending", pod.name_any())));
         }
         let claims = self.listed::<PersistentVolumeClaim>().await?;
-        for claim in &claims {
+        // Made for a claim that is gone, a volume would come after all was removed, and stay where its class keeps it.
+        let waits = claims.iter().find(|claim| Instant::now() < self.bound_until && is_being_made(claim));
+        for claim in claims.iter().filter(|_| waits.is_none()) {
             if let Some(volume) = self.let_go(claim).await? {
                 volumes.insert(volume);
             }
             self.delete(claim).await?;
         }
-        Ok(claims.first().map(|claim| format!("persistentvolumeclaim/{} is being deleted", claim.name_any())))
+        let waits =
+            waits.map(|claim| format!("the volume of persistentvolumeclaim/{} is being made", claim.name_any()));
+        let deleted =
+            |claim: &PersistentVolumeClaim| format!("persistentvolumeclaim/{} is being deleted", claim.name_any());
+        Ok(waits.or(claims.first().map(deleted)))
     }
 
     async fn listed<K>(&self) -> Result<Vec<K>, String>
@@ -175,6 +190,13 @@ impl Removal<'_> {
         }
         Ok(Some(name))
     }
+}
+
+/// Whether a driver was told to make this claim's volume, and has not made it yet.
+fn is_being_made(claim: &PersistentVolumeClaim) -> bool {
+    let bound = claim.spec.as_ref().and_then(|s| s.volume_name.as_ref()).is_some_and(|name| !name.is_empty());
+    let asked = PROVISIONED_BY.iter().any(|key| claim.annotations().contains_key(*key));
+    asked && !bound && claim.metadata.deletion_timestamp.is_none()
 }
 
 /// Which of these volumes is still there; those that are gone are forgotten.
