@@ -73,10 +73,10 @@ impl Signals {
                 let count = *sender.borrow();
                 match (count, held.is_empty()) {
                     (1, true) => say("interrupted"),
-                    (1, false) => say("interrupted: releasing what is held first"),
+                    (1, false) => say("interrupted: first what is held is released, and what is stopped is started"),
                     (2, true) => say("still finishing; nothing is held; once more exits at once"),
                     (2, false) => say(&format!(
-                        "these may be held: {}; `{thaw}` releases them; once more exits at once",
+                        "these may be held or stopped: {}; `{thaw}` brings them back; once more exits at once",
                         held.join(", ")
                     )),
                     (_, clean) => {
