@@ -61,7 +61,8 @@ impl Bank {
         let busy = acks.iter().filter(|ack| before.contains(&ack.acked)).count();
         assert!(busy >= 20, "nothing was moved: {busy} transfers in the 10 s before the window");
         let suffix = taken.copied(&self.scene);
-        let findings = Findings::of(&self.copy(&suffix), Some((&acks, taken.window)));
+        let copy = self.copy(&suffix).unwrap_or_else(|why| panic!("{why}"));
+        let findings = Findings::of(&copy, Some((&acks, taken.window)));
         assert!(findings.promised > 50, "only {} transfers before the window", findings.promised);
         (taken, findings)
     }
@@ -110,30 +111,33 @@ impl Bank {
         for kind in self.kinds() {
             copies::of_snapshot(&self.scene, kind, &format!("{}-{name}", kind.name()), name);
         }
-        let findings = Findings::of(&self.copy(name), None);
+        // A database that does not start from its copy: that is wrong, too.
+        let unreadable = |why: String| Findings { unreadable: vec![why], ..Findings::default() };
+        let findings = self.copy(name).map_or_else(unreadable, |copy| Findings::of(&copy, None));
         for kind in self.kinds() {
             self.scene.kubectl.ok(&["delete", "volumesnapshot", "--wait=false", &format!("{}-{name}", kind.name())]);
         }
         findings
     }
 
-    /// What the claims with this suffix hold, which are deleted then.
-    #[track_caller]
-    fn copy(&self, suffix: &str) -> Copy {
+    /// What the claims with this suffix hold, which are deleted then; or why one cannot be read.
+    fn copy(&self, suffix: &str) -> Result<Copy, String> {
         let read = |kind: Kind| {
             let said = copies::asked(&self.scene, kind, suffix, books_of(kind));
-            said.unwrap_or_else(|why| panic!("the copy of {} cannot be read: {why}", kind.name()))
+            said.map_err(|why| format!("the copy of {} cannot be read: {why}", kind.name()))
         };
-        let [first, second, redis] = thread::scope(|scope| {
+        let said = thread::scope(|scope| {
             let reading = self.kinds().map(|kind| scope.spawn(move || read(kind)));
             reading.map(|one| one.join().unwrap())
         });
         copies::delete(&self.scene, &self.kinds(), suffix);
+        let [first, second, redis] = said;
+        let (first, second, redis) = (first?, second?, redis?);
         let mut lines = redis.lines();
         let number = |line: &str| line.parse::<i64>().unwrap_or_else(|e| panic!("`{line}`: {e}"));
         let count = lines.next().map(number).expect("the count");
         let counted: BTreeSet<i64> = lines.map(number).collect();
-        Copy { branches: [Books::parse(&first), Books::parse(&second)], counted, count }
+        Ok(Copy { branches: [Books::parse(&first), Books::parse(&second)], counted, count })
     }
 }
 

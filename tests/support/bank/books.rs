@@ -77,6 +77,8 @@ pub struct Findings {
     pub in_flight: Vec<i64>,
     /// What does not add up.
     pub sums: Vec<String>,
+    /// Why a database cannot be read at all.
+    pub unreadable: Vec<String>,
 }
 
 impl Findings {
@@ -111,7 +113,7 @@ impl Findings {
 
     /// What is wrong, a line each; nothing if the copy can have been true at one moment.
     pub fn wrong(&self) -> Vec<String> {
-        let mut wrong = self.sums.clone();
+        let mut wrong: Vec<String> = self.sums.iter().chain(&self.unreadable).cloned().collect();
         let kinds = [
             ("acknowledged before the window and not there in full", &self.lost),
             ("begun after the window", &self.late),
