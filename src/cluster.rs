@@ -10,6 +10,7 @@ pub mod discovery;
 pub mod errors;
 #[cfg(debug_assertions)]
 mod faults;
+mod guard;
 mod kubeconfig;
 pub mod manifests;
 pub(crate) mod nonce;

@@ -238,6 +238,8 @@ pub async fn execute<F: Fold, H: Hands<F>>(log: &mut Log<F>, hands: &mut H) -> R
                 continue;
             }
         }
+        // Writing may have taken long, and this process may have been stopped meanwhile.
+        log.awake().await?;
         if let Some(outcome) = F::outcome(&step) {
             return Ok(outcome);
         }

@@ -1,9 +1,10 @@
 //! One run at a time for each target: a Lease per pod, renewed while the run lives.
 //!
 //! Clocks of different machines are never compared. A Lease has expired when we ourselves saw it unchanged for its
-//! duration; ours counts as lost when we could not renew it for as long, by our own monotonic clock, which begins
-//! before the other's can.
+//! duration; ours counts as lost when we could not renew it for as long, by our own clocks, which begin before the
+//! other's can: the monotonic one, and the wall's, as the first stands while a machine sleeps.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{join_all, select_all};
@@ -12,7 +13,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use tokio::time::{Instant, timeout_at};
 
-use crate::cluster::client::Cluster;
+use crate::cluster::client::{Cluster, Guard};
 use crate::cluster::nonce::nonce;
 use crate::error::Refusal;
 
@@ -115,6 +116,12 @@ impl Leases {
     /// The second passes if a renewal succeeds after all, for then nobody has touched it in between.
     pub fn lost(&self) -> Option<String> {
         self.held.iter().find_map(Held::lost)
+    }
+
+    /// The same for who asks later, whatever becomes of these.
+    pub fn guard(&self) -> Guard {
+        let all: Vec<_> = self.held.iter().map(Held::guard).collect();
+        Arc::new(move || all.iter().find_map(|lost| lost()))
     }
 
     /// Waits until `lost` has something to say.

@@ -12,6 +12,8 @@ use tower::service_fn;
 use tower::{Service, ServiceExt};
 
 pub use super::errors::{explain, is_already_exists, is_conflict, is_forbidden, is_not_found, is_transient, is_unsent};
+pub use super::guard::Guard;
+use super::guard::guarding;
 use super::kubeconfig;
 use super::patience::{Patient, answering, retrying, wire};
 pub use super::patience::{Persisted, Wire, persist};
@@ -110,6 +112,8 @@ pub struct Cluster {
     pub server: String,
     /// How the user chose this cluster, for the commands that are printed.
     pub typed: Typed,
+    /// How long one answer may take.
+    bound: Duration,
 }
 
 /// What a test puts between the clients and the network.
@@ -157,7 +161,16 @@ impl Cluster {
             context: chosen.context,
             server,
             typed: connection.typed(),
+            bound,
         })
+    }
+
+    /// The same cluster, to which `api` sends a write only while this guard has nothing against it: asked right before
+    /// each one is sent, also where it is repeated.
+    #[must_use]
+    pub fn guarded(&self, guard: &Guard) -> Self {
+        let guarded = retrying(guarding(wire(self.once.clone()), guard.clone()));
+        Self { api: patient(answering(guarded, 2 * self.bound), self.bound, &self.namespace), ..self.clone() }
     }
 
     /// A cluster that is only this client: for tests with a server of their own.
@@ -171,6 +184,7 @@ impl Cluster {
             context: String::new(),
             server: String::new(),
             typed: Typed::default(),
+            bound: ANSWER,
         }
     }
 }

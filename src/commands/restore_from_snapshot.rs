@@ -21,7 +21,7 @@ use crate::output::{self, Format, restores};
 use crate::plan::Object;
 use crate::plan::restore::anew::are_gone;
 use crate::plan::restore::only::Only;
-use crate::plan::restore::{Force, Place, RESTORED_BY, Request, RestorePlan, Source, plan_in_place};
+use crate::plan::restore::{Force, Place, RESTORED_BY, Request, RestorePlan, Source, Workload, plan_in_place};
 use crate::pods::PodState;
 use crate::protocol::Abort;
 use crate::protocol::restore::{Outcome, Run};
@@ -110,14 +110,19 @@ async fn in_place(
     give_back(leases, progress).await;
     progress.done();
     let Ended { outcome, aborted, discarded } = ended?;
-    print(cluster, &plan.namespace, &plan.run, args.output.output).await?;
-    discarded?;
-    Ok(match outcome {
+    let mut code = match outcome {
         Outcome::Restored => ExitCode::Done,
         Outcome::Stuck => ExitCode::Held,
         Outcome::RestoredOldVolumes | Outcome::Failed if aborted == Some(Abort::Signal) => ExitCode::Interrupted,
         Outcome::RestoredOldVolumes | Outcome::Failed => ExitCode::Failed,
-    })
+    };
+    // A record that cannot be read now takes nothing of what is known already.
+    let printed = print(cluster, &plan.namespace, &plan.run, args.output.output).await.map(drop);
+    for error in [printed, discarded].into_iter().filter_map(Result::err) {
+        output::to_stderr(&output::error(&error));
+        code = code.worse(error.code);
+    }
+    Ok(code)
 }
 
 /// Prints what its record says of a restore in place; what its outcome is.
@@ -153,7 +158,7 @@ async fn lead(
 ) -> Result<Ended, Error> {
     // A question may stand for an hour, and another run may have ended just before our lease.
     let plan = planned(cluster, source, asked, shown.created).await?;
-    if (&plan.workloads, &plan.claims) != (&shown.workloads, &shown.claims) {
+    if !is_as_shown(&plan, shown) {
         return Err(Error::refused("workloads or claims have changed since the plan was shown").hint("run it again"));
     }
     // Harmless, and named by the backup's id, whatever becomes of the restore.
@@ -170,7 +175,8 @@ async fn lead(
     };
     let journal = journal::create(cluster, &new).await?;
     let mut log = Log::new(Run::new(&shape(&plan)), Vec::new(), journal, clock);
-    let mut hands = Restore::new(cluster, plan, before, leases, signals, progress);
+    let guarded = cluster.guarded(&leases.guard());
+    let mut hands = Restore::new(&guarded, plan, before, leases, signals, progress);
     let ended = execute(&mut log, &mut hands).await;
     let _ = log.written().await;
     if let Ok(Outcome::Restored) = ended {
@@ -181,8 +187,16 @@ async fn lead(
             let discarded = if discard_old { hands.discard_old(&log).await } else { Ok(()) };
             Ok(Ended { outcome, aborted: log.run.aborted(), discarded })
         }
-        Err(stop) => Err(stopped(cluster, &hands.plan, stop)),
+        Err(stop) => Err(stopped(cluster, &hands.plan, stop, log.run.may_be_down())),
     }
+}
+
+/// Whether the same would be done. How many pods are ready changes by itself, above all where a database is ill.
+fn is_as_shown(plan: &RestorePlan, shown: &RestorePlan) -> bool {
+    let same = |(now, then): (&Workload, &Workload)| Workload { ready: then.ready, ..now.clone() } == *then;
+    plan.workloads.len() == shown.workloads.len()
+        && plan.workloads.iter().zip(&shown.workloads).all(same)
+        && plan.claims == shown.claims
 }
 
 async fn pods(cluster: &Cluster, plan: &RestorePlan) -> Result<Vec<PodState>, Error> {

@@ -50,7 +50,7 @@ const KEEPING: Duration = Duration::from_secs(60);
 
 /// What a restore in place needs of the world.
 pub struct Restore<'a> {
-    /// The cluster.
+    /// The cluster, to which nothing is written that is not this process' own any more.
     pub cluster: &'a Cluster,
     /// The plan.
     pub plan: RestorePlan,
@@ -275,7 +275,10 @@ impl Hands<Run> for Restore<'_> {
             Step::Restate => self.restate(log).await,
             Step::Finish(_) => {}
         }
-        self.signals.set_held(Vec::new());
+        // The next intent may take long to be written, and what is down stays so meanwhile.
+        if !log.run.may_be_down() {
+            self.signals.set_held(Vec::new());
+        }
         Ok(())
     }
 }

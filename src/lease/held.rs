@@ -1,7 +1,7 @@
 //! One Lease of ours: renewed by a task of its own, given back in the end.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::claim::Wanted;
 use super::{DURATION, RENEWAL};
-use crate::cluster::client::{explain, is_conflict, is_not_found};
+use crate::cluster::client::{Guard, explain, is_conflict, is_not_found};
 
 /// One try of a renewal: several fit into the duration.
 const TRY: Duration = Duration::from_secs(2);
@@ -36,6 +36,8 @@ struct Known {
     version: String,
     /// When the last renewal that succeeded was sent: others may count from later moments only.
     renewed: Instant,
+    /// The same by the wall clock, which goes on while a machine sleeps; the other does not.
+    wall: SystemTime,
     /// Why the last renewal did not succeed.
     error: Option<String>,
 }
@@ -46,6 +48,7 @@ impl Held {
         let known = Arc::new(Mutex::new(Known {
             version: lease.resource_version().unwrap_or_default(),
             renewed: since,
+            wall: SystemTime::now().checked_sub(since.elapsed()).unwrap_or_else(SystemTime::now),
             error: None,
         }));
         let (tell, lost) = watch::channel(None);
@@ -56,8 +59,16 @@ impl Held {
 
     /// Why it is not ours, or may not be. True at once after this process was stopped, before the task has noticed.
     pub(super) fn lost(&self) -> Option<String> {
-        let told = self.lost.borrow().clone();
-        told.or_else(|| late(&self.wanted, &lock(&self.known)))
+        self.guard()()
+    }
+
+    /// The same for who asks later.
+    pub(super) fn guard(&self) -> Guard {
+        let (wanted, known, lost) = (self.wanted.clone(), self.known.clone(), self.lost.clone());
+        Arc::new(move || {
+            let told = lost.borrow().clone();
+            told.or_else(|| late(&wanted, &lock(&known)))
+        })
     }
 
     pub(super) async fn until_lost(&self) -> String {
@@ -127,7 +138,7 @@ fn holder(lease: &Lease) -> &str {
 }
 
 fn late(wanted: &Wanted, known: &Known) -> Option<String> {
-    let since = known.renewed.elapsed();
+    let since = known.renewed.elapsed().max(known.wall.elapsed().unwrap_or_default());
     (since >= DURATION).then(|| {
         let error = known.error.as_deref().unwrap_or("the process was stopped");
         format!("lease/{} was not renewed for {}s: {error}", wanted.name, since.as_secs())
@@ -193,7 +204,7 @@ impl Renewer {
     }
 
     async fn renew(&self) -> Renewal {
-        let sent = Instant::now();
+        let (sent, wall) = (Instant::now(), SystemTime::now());
         let version = lock(&self.known).version.clone();
         let body = Patch::Merge(json!({
             "metadata": { "resourceVersion": version },
@@ -206,6 +217,7 @@ impl Renewer {
                 let mut known = lock(&self.known);
                 known.version = lease.resource_version().unwrap_or_default();
                 known.renewed = sent;
+                known.wall = wall;
                 known.error = None;
                 Renewal::Done
             }

@@ -221,7 +221,8 @@ async fn led(
     let Beside { before, kept, .. } = found.beside();
     let RestoreJournal { plan, run, loaded } = found;
     let mut log = Log::new(run, loaded.entries, journal, clock);
-    let mut hands = Restore::new(cluster, plan, before, leases, signals.clone(), progress);
+    let guarded = cluster.guarded(&leases.guard());
+    let mut hands = Restore::new(&guarded, plan, before, leases, signals.clone(), progress);
     hands.kept = kept;
     let ended = match log.begin(events).await {
         Ok(()) => execute(&mut log, &mut hands).await,
@@ -230,7 +231,7 @@ async fn led(
     let _ = log.written().await;
     match ended {
         Ok(outcome) => over(cluster, &hands.plan, outcome),
-        Err(stop) => Err(stopped(cluster, &hands.plan, stop)),
+        Err(stop) => Err(stopped(cluster, &hands.plan, stop, log.run.may_be_down())),
     }
 }
 
@@ -256,11 +257,19 @@ fn over(cluster: &Cluster, plan: &RestorePlan, outcome: Outcome) -> Result<(), E
     }
 }
 
-/// Why a process no longer leads the restore.
-pub fn stopped(cluster: &Cluster, plan: &RestorePlan, stop: Stop) -> Error {
+/// Why a process no longer leads the restore. `down`: whether the workload may have been down when it ended to.
+pub fn stopped(cluster: &Cluster, plan: &RestorePlan, stop: Stop, down: bool) -> Error {
     match stop {
         Stop::TakenOver => {
-            Error::failed(format!("restore {} was taken over by another process: this one did nothing more", plan.run))
+            let text = format!("restore {} was taken over by another process: this one did nothing more", plan.run);
+            if down {
+                Error::held(text).hint(format!(
+                    "how that goes on: {}",
+                    cluster.typed.command("describe", &plan.run, &plan.namespace)
+                ))
+            } else {
+                Error::failed(text)
+            }
         }
         Stop::Left => Error::failed(format!("restore {} was left", plan.run)).hint(thaw_command(cluster, plan)),
         Stop::Unwritable(why) => Error::held(format!("restore {} cannot be recorded any more", plan.run))
