@@ -43,8 +43,21 @@ pub(super) async fn run(cluster: &Cluster, args: Prune) -> Result<ExitCode, Erro
     if !args.yes {
         let runs: Vec<&str> = gone.iter().map(|v| v.run.as_str()).collect();
         confirm(&format!("delete backups {} with the copies of the data? this cannot be undone", runs.join(", ")))?;
+        // The question may have stood for an hour, and what was to stay may be gone, or have failed its verification.
+        let (items, _) = crate::runs::all(cluster, Some(&cluster.namespace)).await?;
+        let backups: Vec<&Backup> = items.iter().filter_map(of_backup).collect();
+        if let Some(kept) = kept_now(&gone, &judge(&backups, &keep)) {
+            return Err(Error::refused(format!("backup {kept} is to be kept now: the backups have changed since"))
+                .hint("run it again"));
+        }
     }
     delete_all(cluster, &gone, args.output.output).await
+}
+
+/// One of those that were to be deleted and now is to be kept.
+fn kept_now<'a>(gone: &[&'a Verdict], now: &[Verdict]) -> Option<&'a str> {
+    let kept = |run: &str| now.iter().any(|verdict| verdict.run == run && verdict.keep);
+    gone.iter().map(|verdict| verdict.run.as_str()).find(|run| kept(run))
 }
 
 fn rules(args: &Prune) -> Result<Keep, Error> {
@@ -88,4 +101,18 @@ async fn delete_all(cluster: &Cluster, gone: &[&Verdict], format: Format) -> Res
     }
     progress.done();
     failed.map_or(Ok(ExitCode::Done), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_needed_now_stops_the_deletion() {
+        let verdict = |run: &str, keep| Verdict { run: run.into(), keep, why: String::new() };
+        let gone = [verdict("b1", false), verdict("b2", false)];
+        let gone: Vec<&Verdict> = gone.iter().collect();
+        assert_eq!(kept_now(&gone, &[verdict("b1", false), verdict("b2", false), verdict("b3", true)]), None);
+        assert_eq!(kept_now(&gone, &[verdict("b1", false), verdict("b2", true)]), Some("b2"));
+    }
 }
