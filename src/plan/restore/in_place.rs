@@ -46,6 +46,7 @@ pub fn plan_in_place(source: &Source, facts: &Facts, asked: &Request) -> Result<
     unfinished(facts, &source.plan.namespace, &mut refusals);
     let stopped = workloads::workloads(&source.plan, facts, asked, &mut refusals, &mut notes);
     workloads::users(&source.plan, facts, &mut refusals, &mut notes);
+    refusals.extend(workloads::scaled_away(&source.plan, &stopped, facts));
     let images = source.pods.iter().map(|p| (p.path(), p.images.clone())).collect();
     let mut other_version = Vec::new();
     workloads::images(&source.plan, &images, facts, (&mut other_version, &mut refusals), &mut notes);

@@ -279,6 +279,28 @@ pub fn pod_of<'a>(target: &Target, plan: &Plan, facts: &'a Facts) -> Option<&'a 
     named.or_else(|| ready.next().filter(|_| matches!(of.kind.as_str(), "Deployment" | "ReplicaSet")))
 }
 
+/// Databases of the backup whose pods would not be there after the start: they would be waited for while all is down.
+pub(super) fn scaled_away(plan: &Plan, workloads: &[Workload], facts: &Facts) -> Vec<Refusal> {
+    let ordinal = |pod: &str| pod.rsplit('-').next().and_then(|n| n.parse::<i32>().ok());
+    let gone = |target: &Target| {
+        let of = &plan.workloads[workload_of(target, &plan.workloads)?];
+        let mut sets = workloads.iter().filter(|w| w.kind == "StatefulSet");
+        let set = sets.find(|w| (&w.namespace, &w.kind, &w.name) == (&of.namespace, &of.kind, &of.name))?;
+        let mut there = facts.pods.iter().filter(|pod| owns(of, pod, facts)).filter_map(|p| p.metadata.name.as_deref());
+        // Where its numbers do not begin with 0, only its pods tell them.
+        let counted = there.clone().filter_map(ordinal).all(|n| n < set.start);
+        let comes = there.any(|name| name == target.pod) || ordinal(&target.pod).is_none_or(|n| n < set.start);
+        (counted && !comes).then(|| {
+            Refusal::new(
+                format!("pod/{}", target.pod),
+                format!("{} has {} replicas now, so it would not be started", set.path(), set.start),
+            )
+            .hint("scale it to as many as at the backup, or restore the claims of the others: --claim NAME")
+        })
+    };
+    plan.targets.iter().filter(|target| target.adapter != NO_ADAPTER).filter_map(gone).collect()
+}
+
 /// The databases that must have recovered, each with its workload; and the replicas that must follow them again.
 pub(super) fn targets(plan: &Plan, workloads: &[Workload], facts: &Facts) -> Vec<Restored> {
     let known: Vec<crate::plan::Workload> = plan.workloads.clone();

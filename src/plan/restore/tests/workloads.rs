@@ -212,3 +212,17 @@ fn a_part_of_a_backup_takes_its_replicas_along() {
     let refusals = only("sts/reads").of(&source).unwrap_err();
     assert!(refusals[0].message.contains("is a read replica of demo/pg-0/db"), "{refusals:?}");
 }
+
+/// It would be waited for while all is down, and then everything would go back.
+#[test]
+fn a_database_that_would_not_be_started_is_refused_before() {
+    let (mut source, mut facts) = (source(), facts());
+    source.plan.targets[0].pod = "pg-2".into();
+    facts.pods = vec![from(with(pod(), "/metadata/name", json!("pg-0")))];
+    let refused = refused(&source, &facts).join("; ");
+    assert!(refused.contains("pod/pg-2: statefulset/pg has 1 replicas now, so it would not be started"), "{refused}");
+    // Its numbers begin with 2.
+    facts.pods = vec![from(with(pod(), "/metadata/name", json!("pg-2")))];
+    let there = in_place(&source, &facts).map_err(|all| format!("{all:?}"));
+    assert!(!there.err().unwrap_or_default().contains("would not be started"));
+}
