@@ -157,8 +157,10 @@ pub async fn backup(cluster: &Cluster, namespace: &str, run: &str) -> Result<Bac
 pub async fn all(cluster: &Cluster, namespace: Option<&str>) -> Result<(Vec<Item>, Vec<String>), Error> {
     let (mut items, mut unread) = (Vec::new(), Vec::new());
     let mut runs = journal::list(cluster, namespace).await?;
-    let gone = rebuilt::all(cluster, namespace, &runs).await;
-    runs.extend(gone);
+    match rebuilt::all(cluster, namespace, &runs).await {
+        Ok(gone) => runs.extend(gone),
+        Err(why) => unread.push(format!("backups whose record is gone are not looked for: {why}")),
+    }
     for stored in runs {
         match item(&stored) {
             Ok(item) => items.push(item),

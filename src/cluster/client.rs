@@ -11,7 +11,9 @@ use kube::{Client, Config};
 use tower::service_fn;
 use tower::{Service, ServiceExt};
 
-pub use super::errors::{explain, is_already_exists, is_conflict, is_forbidden, is_not_found, is_transient, is_unsent};
+pub use super::errors::{
+    Unlisted, allowed, explain, is_already_exists, is_conflict, is_forbidden, is_not_found, is_transient, is_unsent,
+};
 pub use super::guard::Guard;
 use super::guard::guarding;
 use super::kubeconfig;

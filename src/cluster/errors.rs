@@ -53,6 +53,45 @@ pub fn is_unsent(error: &Error) -> bool {
     false
 }
 
+/// Why objects could not be listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unlisted {
+    /// Access control forbids it, or there is no such kind in the cluster.
+    Never(String),
+    /// It may work another time: nobody knows what is there.
+    Unknown(String),
+}
+
+impl Unlisted {
+    /// After this answer to a list of these.
+    pub fn of(what: &str, error: &Error) -> Self {
+        let why = format!("{what} could not be listed: {}", explain(error));
+        if is_forbidden(error) || is_not_found(error) { Self::Never(why) } else { Self::Unknown(why) }
+    }
+
+    /// After no answer.
+    pub fn silent(what: &str) -> Self {
+        Self::Unknown(format!("{what} could not be listed: the API server did not answer"))
+    }
+}
+
+impl std::fmt::Display for Unlisted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Never(why) | Self::Unknown(why) => f.write_str(why),
+        }
+    }
+}
+
+/// What was listed, or nothing for who may not look at all; no answer is not "none".
+pub fn allowed<T>(listed: Result<Vec<T>, Unlisted>) -> Result<Vec<T>, String> {
+    match listed {
+        Ok(found) => Ok(found),
+        Err(Unlisted::Never(_)) => Ok(Vec::new()),
+        Err(Unlisted::Unknown(why)) => Err(why),
+    }
+}
+
 /// The error in one short line; kube's own text repeats the whole status in debug form.
 pub fn explain(error: &Error) -> String {
     let text = match error {
@@ -113,6 +152,15 @@ mod tests {
         let (conflict, taken) = (api(409, "Conflict", ""), api(409, "AlreadyExists", ""));
         assert!(is_conflict(&conflict) && !is_already_exists(&conflict));
         assert!(is_already_exists(&taken) && !is_conflict(&taken));
+    }
+
+    #[test]
+    fn only_a_final_no_is_none() {
+        let listed = |error: Error| allowed::<u8>(Err(Unlisted::of("things", &error)));
+        assert_eq!(listed(api(403, "Forbidden", "no")), Ok(Vec::new()));
+        assert_eq!(listed(api(404, "NotFound", "no such resource")), Ok(Vec::new()));
+        assert_eq!(listed(api(500, "InternalError", "x")), Err("things could not be listed: x".into()));
+        assert!(allowed::<u8>(Err(Unlisted::silent("things"))).is_err());
     }
 
     #[test]

@@ -3,10 +3,13 @@
 use std::io::{BufRead, IsTerminal, Write};
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::Api;
+
 use crate::backend::Discard;
 use crate::backend::csi::{Csi, alias};
 use crate::cli::Delete;
-use crate::cluster::client::Cluster;
+use crate::cluster::client::{Cluster, allowed};
 use crate::error::{Error, ExitCode};
 use crate::executor::restore::RestoreJournal;
 use crate::executor::verify;
@@ -101,11 +104,21 @@ pub(super) async fn delete(cluster: &Cluster, run: &RunName, progress: &Progress
     }
     // Nobody may begin to verify it meanwhile.
     let backup = BackupJournal::read(&stored)?;
+    if stored.rebuilt && is_gone(cluster, &stored.namespace).await {
+        // No lease can lie there, and nobody verifies it there.
+        return delete_backup(cluster, &stored, &backup, tell).await;
+    }
     let say = |text: &str| progress.say(text);
     let leases = verify::lease(cluster, &stored.namespace, &stored.run, &say).await.map_err(Error::refusals)?;
     let deleted = delete_backup(cluster, &stored, &backup, tell).await;
     let _ = leases.release().await;
     deleted
+}
+
+/// Whether this namespace is known not to be there.
+async fn is_gone(cluster: &Cluster, namespace: &str) -> bool {
+    let api: Api<Namespace> = Api::all(cluster.api.clone());
+    matches!(api.get_opt(namespace).await, Ok(None))
 }
 
 async fn delete_backup(
@@ -149,7 +162,7 @@ fn undeleted(run: &str, why: &str) -> Error {
 
 /// Second VolumeSnapshots of its stored copies. Who may not look at contents made none.
 async fn remove_aliases(cluster: &Cluster, run: &str) -> Result<(), Error> {
-    for content in alias::list(cluster, Some(run)).await.unwrap_or_default() {
+    for content in allowed(alias::list(cluster, Some(run)).await).map_err(|why| undeleted(run, &why))? {
         alias::remove(cluster, &alias::read(&content)).await.map_err(|why| undeleted(run, &why))?;
     }
     Ok(())

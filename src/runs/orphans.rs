@@ -57,7 +57,7 @@ pub async fn all(cluster: &Cluster, namespace: Option<&str>) -> (Vec<Orphan>, Ve
     let (mut found, mut unseen) = (Vec::new(), Vec::new());
     let here = |of: &str| namespace.is_none_or(|namespace| namespace == of);
     let contents = rebuilt::contents(cluster, None).await.unwrap_or_else(|why| {
-        unseen.push(why);
+        unseen.push(why.to_string());
         Vec::new()
     });
     let (gone, unread) = without_record(cluster, &contents).await;
@@ -73,7 +73,7 @@ pub async fn all(cluster: &Cluster, namespace: Option<&str>) -> (Vec<Orphan>, Ve
                 }
             }
         }
-        Err(why) => unseen.push(why),
+        Err(why) => unseen.push(why.to_string()),
     }
     match parts::all(cluster, namespace).await {
         Ok(all) => {

@@ -8,7 +8,7 @@ use kube::api::{Api, ListParams};
 use tokio::time::timeout;
 
 use super::BackupJournal;
-use crate::cluster::client::{Cluster, explain};
+use crate::cluster::client::{Cluster, Unlisted, allowed};
 use crate::cluster::snapshots::VolumeSnapshotContent;
 use crate::error::Error;
 use crate::journal::{self, Entry, Kind, Stored, unknown};
@@ -25,7 +25,7 @@ const ASK: Duration = Duration::from_secs(20);
 const PAGE: u32 = 50;
 
 /// The kept contents of a run, or of all.
-pub async fn contents(cluster: &Cluster, run: Option<&str>) -> Result<Vec<VolumeSnapshotContent>, String> {
+pub async fn contents(cluster: &Cluster, run: Option<&str>) -> Result<Vec<VolumeSnapshotContent>, Unlisted> {
     let api: Api<VolumeSnapshotContent> = Api::all(cluster.api.clone());
     let run = run.map_or_else(|| RUN.to_owned(), |run| format!("{RUN}={run}"));
     let mut params = ListParams::default().labels(&format!("{}={},{run}", MANAGED_BY.0, MANAGED_BY.1)).limit(PAGE);
@@ -33,8 +33,8 @@ pub async fn contents(cluster: &Cluster, run: Option<&str>) -> Result<Vec<Volume
     loop {
         let page = match timeout(ASK, api.list(&params)).await {
             Ok(Ok(page)) => page,
-            Ok(Err(e)) => return Err(format!("volumesnapshotcontents could not be listed: {}", explain(&e))),
-            Err(_) => return Err("volumesnapshotcontents could not be listed: the API server did not answer".into()),
+            Ok(Err(e)) => return Err(Unlisted::of("volumesnapshotcontents", &e)),
+            Err(_) => return Err(Unlisted::silent("volumesnapshotcontents")),
         };
         found.extend(page.items);
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -47,7 +47,10 @@ pub async fn contents(cluster: &Cluster, run: Option<&str>) -> Result<Vec<Volume
 /// The run, if its record was in this namespace and is gone; else why there is no such run here.
 pub(super) async fn find(cluster: &Cluster, namespace: &str, run: &str) -> Result<Result<Stored, Error>, Error> {
     // An id that is no label cannot stand on a content.
-    let found = if is_label(run) { contents(cluster, Some(run)).await.unwrap_or_default() } else { Vec::new() };
+    let found = if is_label(run) { contents(cluster, Some(run)).await } else { Ok(Vec::new()) };
+    // No answer is not "no such run".
+    let found =
+        allowed(found).map_err(|why| Error::failed(format!("whether there is a run {run} is not known: {why}")))?;
     let Some(stored) = rebuild(&found).into_iter().find(|stored| stored.run == run) else {
         return Ok(Err(unknown(cluster, namespace, run)));
     };
@@ -60,10 +63,10 @@ pub(super) async fn find(cluster: &Cluster, namespace: &str, run: &str) -> Resul
 }
 
 /// The runs of a namespace, or of all, that are not among these and whose copies are still there. Who may not look at
-/// contents does not see them.
-pub(super) async fn all(cluster: &Cluster, namespace: Option<&str>, known: &[Stored]) -> Vec<Stored> {
+/// contents does not see them; otherwise it is told what could not be seen.
+pub(super) async fn all(cluster: &Cluster, namespace: Option<&str>, known: &[Stored]) -> Result<Vec<Stored>, String> {
     let known: BTreeSet<(&str, &str)> = known.iter().map(|s| (s.namespace.as_str(), s.run.as_str())).collect();
-    let contents = contents(cluster, None).await.unwrap_or_default();
+    let contents = allowed(contents(cluster, None).await)?;
     let mut gone = rebuild(&contents);
     gone.retain(|stored| {
         namespace.is_none_or(|namespace| namespace == stored.namespace)
@@ -76,7 +79,7 @@ pub(super) async fn all(cluster: &Cluster, namespace: Option<&str>, known: &[Sto
             all.push(stored);
         }
     }
-    all
+    Ok(all)
 }
 
 /// The manifests that stand on these contents.

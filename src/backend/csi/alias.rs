@@ -13,7 +13,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::REQUEST;
 use super::discard::BEING_DELETED;
-use crate::cluster::client::{Cluster, Persisted, explain, is_already_exists, is_conflict, is_not_found, persist};
+use crate::cluster::client::{
+    Cluster, Persisted, Unlisted, explain, is_already_exists, is_conflict, is_not_found, persist,
+};
 use crate::cluster::snapshots::{
     ContentSource, SnapshotRef, VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent, VolumeSnapshotContentSpec,
     VolumeSnapshotSource, VolumeSnapshotSpec,
@@ -159,14 +161,14 @@ fn is_content(found: &VolumeSnapshotContent, alias: &Alias) -> bool {
 }
 
 /// The aliases of a backup, or of all, by their contents.
-pub async fn list(cluster: &Cluster, run: Option<&str>) -> Result<Vec<VolumeSnapshotContent>, String> {
+pub async fn list(cluster: &Cluster, run: Option<&str>) -> Result<Vec<VolumeSnapshotContent>, Unlisted> {
     let api: Api<VolumeSnapshotContent> = Api::all(cluster.api.clone());
     let run = run.map_or_else(|| ALIAS_OF.to_owned(), |run| format!("{ALIAS_OF}={run}"));
     let params = ListParams::default().labels(&format!("{}={},{run}", MANAGED_BY.0, MANAGED_BY.1));
     match timeout(TRIED, api.list(&params)).await {
         Ok(Ok(listed)) => Ok(listed.items),
-        Ok(Err(e)) => Err(format!("volumesnapshotcontents could not be listed: {}", explain(&e))),
-        Err(_) => Err("volumesnapshotcontents could not be listed: the API server did not answer".into()),
+        Ok(Err(e)) => Err(Unlisted::of("volumesnapshotcontents", &e)),
+        Err(_) => Err(Unlisted::silent("volumesnapshotcontents")),
     }
 }
 

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::api::{Api, ListParams};
 
 use crate::backend::csi::alias;
-use crate::cluster::client::{Cluster, explain};
+use crate::cluster::client::{Cluster, allowed, explain};
 use crate::error::{Error, Refusal};
 use crate::executor::restore::RestoreJournal;
 use crate::journal::{Kind, Stored};
@@ -116,7 +116,13 @@ fn is_restore_of(stored: &Stored, backup: &str) -> bool {
 async fn copies(cluster: &Cluster, backup: &BackupJournal) -> Vec<Refusal> {
     let mut namespaces: BTreeSet<String> = backup.plan.claims.iter().map(|c| c.namespace.clone()).collect();
     // Claims of other namespaces are made by way of these.
-    let aliases = alias::list(cluster, Some(&backup.plan.run)).await.unwrap_or_default();
+    let aliases = match allowed(alias::list(cluster, Some(&backup.plan.run)).await) {
+        Ok(aliases) => aliases,
+        Err(why) => {
+            let unknown = format!("whether claims elsewhere are still made from it is not known: {why}");
+            return vec![Refusal::new(format!("run {}", backup.plan.run), unknown)];
+        }
+    };
     namespaces.extend(aliases.iter().map(|content| alias::read(content).namespace));
     // What a verification left is deleted first.
     let ours = ListParams::default().labels(&format!("{RESTORED_FROM}={},!{VERIFY}", backup.plan.run));
