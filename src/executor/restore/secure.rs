@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use futures::stream::{StreamExt, TryStreamExt, iter};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::api::{Api, Patch, PatchParams};
@@ -14,7 +15,7 @@ use super::{Broken, Restore};
 use crate::cluster::client::{Persisted, explain, is_not_found, persist};
 use crate::cluster::snapshots::VolumeSnapshotContent;
 use crate::executor::Log;
-use crate::plan::restore::{Claim, Retention, Volume};
+use crate::plan::restore::{Claim, Retention, Volume, Workload};
 use crate::platform::workload;
 use crate::protocol::Abort;
 use crate::protocol::restore::{ClaimPhase, Event, Outcome, Run};
@@ -185,26 +186,19 @@ impl Restore<'_> {
         let mut failed = Vec::new();
         for of in &self.plan.workloads {
             if let Some(was) = &of.retention
-                && let Err(why) = workload::set_retention(self.cluster, of, was).await
+                && let Err(why) = self.retain_again(of, was).await
             {
                 failed.push(why);
             }
         }
         if log.run.outcome() == Some(Outcome::Restored) {
             // They were told to stay for an undoing that was broken off.
-            for volume in self.kept.values() {
-                if let Err(why) = self.set_reclaim_policy(volume, &volume.reclaim_policy).await {
-                    failed.push(why);
-                }
-            }
+            let put_back = join_all(self.kept.values().map(|volume| self.put_back(volume))).await;
+            failed.extend(put_back.into_iter().filter_map(Result::err));
         } else {
-            for claim in &self.plan.claims {
-                if let Some(volume) = claim.old_volume()
-                    && let Err(why) = self.set_reclaim_policy(volume, &volume.reclaim_policy).await
-                {
-                    failed.push(why);
-                }
-            }
+            let old = self.plan.claims.iter().filter_map(Claim::old_volume);
+            let put_back = join_all(old.map(|volume| self.put_back(volume))).await;
+            failed.extend(put_back.into_iter().filter_map(Result::err));
         }
         let (event, detail) = if failed.is_empty() {
             (Event::Restated, Detail::default())
@@ -213,4 +207,32 @@ impl Restore<'_> {
         };
         log.happened(event, detail);
     }
+
+    /// The retention policy of a StatefulSet that was deleted and made anew is its user's.
+    async fn retain_again(&self, of: &Workload, was: &Retention) -> Result<(), String> {
+        let now = workload::read(self.cluster, &of.kind, &of.namespace, &of.name).await?;
+        if now.is_none_or(|now| now.uid != of.uid) {
+            return Ok(());
+        }
+        workload::set_retention(self.cluster, of, was).await
+    }
+
+    /// Puts the reclaim policy of a volume back that is in use again. One that nothing is bound to would be deleted at
+    /// once by a policy of Delete: it stays.
+    async fn put_back(&self, volume: &Volume) -> Result<(), String> {
+        match self.kept(volume).await {
+            Kept::Yes(now) if !is_bound(&now) => {
+                self.progress.say(&format!("persistentvolume/{} is not in use: it stays Retain", volume.name));
+                Ok(())
+            }
+            // Gone, or another one: there is nothing to put back.
+            Kept::Lost(_) => Ok(()),
+            Kept::Yes(_) | Kept::NotSeen(_) => self.set_reclaim_policy(volume, &volume.reclaim_policy).await,
+        }
+    }
+}
+
+/// Whether a claim has it, as far as the controller of volumes has seen.
+fn is_bound(volume: &PersistentVolume) -> bool {
+    volume.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound")
 }

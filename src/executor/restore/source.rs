@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::stored::RestoreJournal;
-use crate::cluster::client::Cluster;
+use crate::cluster::client::{Cluster, allowed};
 use crate::cluster::restore_facts::collect_undo;
 use crate::error::{Error, ExitCode};
-use crate::journal::{Kind, parts};
+use crate::journal::{Kind, Stored, parts};
 use crate::manifests::Manifests;
 use crate::plan::restore::undo::refusals;
 use crate::plan::restore::{RestorePlan, Source};
@@ -62,7 +62,8 @@ pub async fn manifests(cluster: &Cluster, source: &Source) -> Result<Manifests, 
         Err(why) => return Err(Error::failed(why)),
     }
     // Who may not look at contents has none from there.
-    let contents = rebuilt::contents(cluster, Some(&plan.run)).await.unwrap_or_default();
+    let contents = allowed(rebuilt::contents(cluster, Some(&plan.run)).await);
+    let contents = contents.map_err(|why| Error::failed("what the backup remembers is not known").cause(why))?;
     Ok(rebuilt::manifests(&contents))
 }
 
@@ -88,7 +89,7 @@ pub async fn restoring(
     namespace: &str,
     claims: &BTreeSet<(&str, &str)>,
 ) -> Result<Vec<String>, Error> {
-    let open = runs::open(cluster, Some(namespace)).await?;
+    let open = open_about(cluster, namespace, claims).await?;
     let restores = open.into_iter().filter(|stored| {
         // One that only has policies to put back yet is in nobody's way.
         let ours = |r: RestoreJournal| {
@@ -110,8 +111,9 @@ pub async fn overlapping(
 ) -> Result<Vec<String>, Error> {
     let shares = |namespace: &str, name: &str| claims.contains(&(namespace, name));
     let mut found = Vec::new();
-    for stored in runs::open(cluster, Some(namespace)).await? {
+    for stored in open_about(cluster, namespace, claims).await? {
         let same = match stored.kind {
+            // Also one that only has policies to put back: it would do so to volumes that are kept by then.
             Some(Kind::Restore) => RestoreJournal::read(&stored)
                 .map_or(true, |r| r.plan.claims.iter().any(|c| shares(&c.namespace, &c.name))),
             // A failed backup whose snapshots are not removed yet holds nothing.
@@ -126,4 +128,17 @@ pub async fn overlapping(
         }
     }
     Ok(found)
+}
+
+/// Unfinished runs wherever their records may lie: everywhere, for who may look everywhere; else in this namespace and in
+/// those of the claims.
+async fn open_about(cluster: &Cluster, namespace: &str, claims: &BTreeSet<(&str, &str)>) -> Result<Vec<Stored>, Error> {
+    if let Ok(open) = runs::open(cluster, None).await {
+        return Ok(open);
+    }
+    let mut open = Vec::new();
+    for namespace in claims.iter().map(|(namespace, _)| *namespace).chain([namespace]).collect::<BTreeSet<_>>() {
+        open.extend(runs::open(cluster, Some(namespace)).await?);
+    }
+    Ok(open)
 }
