@@ -101,6 +101,14 @@ pub fn undo(plan: &UndoPlan) -> String {
         table.row([c.claim.clone(), c.namespace.clone(), c.old_volume.clone().unwrap_or_default()]);
     }
     let _ = write!(text, "{}", table.to_string().trim_end());
+    for w in plan.workloads.iter().filter(|w| w.replicas == 0) {
+        let _ = write!(
+            text,
+            "\nnote: {}/{} was stopped when it was restored: it is left stopped, as it was",
+            w.kind.to_lowercase(),
+            w.name
+        );
+    }
     text
 }
 
@@ -114,9 +122,15 @@ pub fn dry_run_undo(plan: &UndoPlan, text: String, format: Format) -> Result<Str
 /// What is asked before a restore is taken back.
 pub fn question_undo(plan: &RestorePlan) -> String {
     let names: Vec<String> = plan.workloads.iter().map(Workload::path).collect();
+    let stopped: Vec<String> = plan.workloads.iter().filter(|w| w.replicas == 0).map(Workload::path).collect();
+    let left = if stopped.is_empty() {
+        String::new()
+    } else {
+        format!("; {} was stopped then, and is left stopped", stopped.join(", "))
+    };
     format!(
         "stop {} and go back to the volumes of before {:.0}? everything written since then will only be on the restored \
-         volumes, which are kept",
+         volumes, which are kept{left}",
         names.join(", "),
         plan.created
     )

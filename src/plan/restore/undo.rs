@@ -174,7 +174,11 @@ fn claim(of: &Claim, now: Option<&Found<PersistentVolumeClaim>>, run: &str) -> O
     let by = now.metadata.labels.as_ref().and_then(|l| l.get(RESTORED_BY));
     match by {
         Some(by) if by == run => now.metadata.deletion_timestamp.as_ref().map(|_| "is being deleted".into()),
-        Some(by) => Some(format!("was restored once more since, by run {by}: undo that one first")),
+        Some(by) => Some(format!(
+            "was restored once more since, by run {by}: undo that one first; where that cannot be any more, the data of before \
+             is on persistentvolume/{}",
+            of.old_volume().map_or("", |old| &old.name)
+        )),
         None => Some("is not the one that this restore made any more".into()),
     }
 }
@@ -252,7 +256,8 @@ mod tests {
             [
                 "run/b2 it is about the same databases and is not finished",
                 "statefulset/pg is another one now: it was deleted and made anew",
-                "persistentvolumeclaim/data was restored once more since, by run r2: undo that one first",
+                "persistentvolumeclaim/data was restored once more since, by run r2: undo that one first; where that cannot be any \
+                 more, the data of before is on persistentvolume/pv",
                 "persistentvolume/pv is gone, and the old data with it",
             ]
         );
