@@ -129,14 +129,17 @@ fn judged(copy: &Copy, looked: Result<(), Broken>, checks: &[Checked], queries: 
         let found = checks.iter().filter(move |c| c.outcome == outcome);
         found.map(|c| format!("{}: {}", c.name, c.output)).collect::<Vec<_>>()
     };
-    let (failed, unknown) = (with(Outcome::Failed), with(Outcome::Unknown));
+    // That it could not be kept apart says nothing of its data.
+    let (apart, failed): (Vec<String>, Vec<String>) =
+        with(Outcome::Failed).into_iter().partition(|told| told.starts_with("isolated: "));
+    let unknown = with(Outcome::Unknown);
     let (bad, broken) = match looked {
         Ok(()) => (None, None),
         Err(Broken::Bad(why)) => (Some(why), None),
         Err(Broken::Undecided(why)) => (None, Some(why)),
     };
     let is_bad = bad.is_some() || !failed.is_empty();
-    let reasons: Vec<String> = failed.into_iter().chain(bad).chain(broken).chain(unknown).collect();
+    let reasons: Vec<String> = failed.into_iter().chain(bad).chain(apart).chain(broken).chain(unknown).collect();
     let result = |c: &Checked| CheckResult {
         name: c.name.to_owned(),
         outcome: c.outcome.as_str().to_owned(),

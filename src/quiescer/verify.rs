@@ -16,6 +16,10 @@ pub const SHARED: &str = "/consistent-backup";
 const LAST_WORDS: &str = "/dev/termination-log";
 /// How long preparing may take: a check of all files may read all of them.
 const PREPARE: Duration = Duration::from_secs(24 * 3600);
+/// What is said of a check that was ended: it has found nothing yet, and that is no result.
+pub(super) const OVER: &str = "its time was over (--wait)";
+/// How `timeout` ends (GNU, busybox), and what a signal did that nobody can be asked about.
+pub(super) const ENDED: [i32; 3] = [124, 143, 137];
 /// Of a check's output so much is kept.
 const MOST: usize = 1500;
 
@@ -161,6 +165,10 @@ pub(super) fn facts(answer: &Answer, name: &'static str) -> Result<shell::Facts,
         End::Exited(0) => shell::Facts::read(&answer.out, '|').ok_or_else(|| {
             vec![Checked::unknown(name, format!("its answer was not understood: {}", shell::told(Some(answer))))]
         }),
+        End::Exited(code) if ENDED.contains(code) => Err(vec![Checked::unknown(
+            name,
+            format!("it was ended with exit code {code}: {OVER}, or its container was"),
+        )]),
         End::Exited(_) => Err(vec![Checked::failed(name, shell::told(Some(answer)))]),
         _ => Err(vec![Checked::unknown(name, shell::told(Some(answer)))]),
     }
@@ -203,5 +211,6 @@ mod tests {
         assert_eq!(read("a|1\n", End::Exited(0)), Some(Outcome::Unknown));
         assert_eq!(read("a|1\nend\n", End::Unknown("lost".into())), Some(Outcome::Unknown));
         assert_eq!(read("a|1\nend\n", End::Exited(1)), Some(Outcome::Failed));
+        assert_eq!(read("a|1\n", End::Exited(124)), Some(Outcome::Unknown), "no time is no damage");
     }
 }

@@ -41,8 +41,8 @@ impl Verifier<'_> {
         for check in adapter.checks(&copy.target.probe, left(until)) {
             self.tell(copy, &format!("checking: {}", check.name));
             let answer = self.run_act(&place, check.act, until).await;
-            // A check that never came to its end may have ended the server.
-            if matches!(answer.end, End::Unknown(_)) {
+            // A check that did not come to its end may have ended the server.
+            if !answer.ok() {
                 self.ended(copy).await?;
             }
             checks.extend((check.read)(&answer));

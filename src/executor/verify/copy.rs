@@ -133,12 +133,26 @@ fn status<'a>(pod: &'a Pod, container: &str) -> Option<&'a ContainerStatus> {
     all.find(|s| s.name == container)
 }
 
+/// Why the cluster, and not its data, ended this server.
+fn taken_away(pod: &Pod, reason: Option<&str>) -> Option<String> {
+    // Evicted, Preempting, NodeShutdown, Terminated, DeadlineExceeded and their like: of a pod whose containers merely
+    // ended nothing is said.
+    let of_pod = pod.status.as_ref().and_then(|status| status.reason.clone());
+    let deleted = pod.metadata.deletion_timestamp.as_ref().map(|_| "it was deleted".to_owned());
+    let memory =
+        reason.filter(|reason| *reason == "OOMKilled").map(|_| "it had too little memory (OOMKilled)".to_owned());
+    of_pod.map(|reason| format!("its pod was ended: {reason}")).or(deleted).or(memory)
+}
+
 /// What the pod's status says of its server.
 pub(super) fn server(pod: &Pod, container: &str) -> Server {
     let state = |name: &str| status(pod, name).and_then(|s| s.state.clone());
     match state(container) {
         Some(ContainerState { running: Some(_), .. }) => return Server::Runs,
         Some(ContainerState { terminated: Some(ended), .. }) if ended.started_at.is_some() => {
+            if let Some(why) = taken_away(pod, ended.reason.as_deref()) {
+                return Server::Never(why);
+            }
             let said = ended.message.unwrap_or_default();
             let said = crate::quiescer::verify::capped(said.trim(), 600);
             let why = format!("the server ended with exit code {}", ended.exit_code);

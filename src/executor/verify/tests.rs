@@ -58,6 +58,17 @@ fn a_server_that_was_never_started_says_nothing_of_the_backup() {
     );
     let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"});
     assert_eq!(of_status(&evicted), Server::Never("Evicted: low on memory".into()));
+    for (reason, ended) in [
+        (Value::from("Evicted"), ended(137)),
+        (
+            Value::Null,
+            json!({"terminated":
+        {"exitCode": 137, "startedAt": "2026-11-20T10:00:00Z", "reason": "OOMKilled"}}),
+        ),
+    ] {
+        let status = json!({"phase": "Failed", "reason": reason, "containerStatuses": state("pg", &ended)});
+        assert!(matches!(of_status(&status), Server::Never(_)), "{status}");
+    }
     let pull = json!({"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}});
     assert_eq!(
         of_status(&json!({"phase": "Pending", "containerStatuses": state("pg", &pull)})),
@@ -82,6 +93,9 @@ fn only_what_is_known_is_a_verdict() {
     assert_eq!(of(Ok(()), &[passed(), unknown()]), (false, true, "identity: connection lost".into()));
     assert_eq!(of(Err(Broken::Bad("it ended".into())), &[]), (false, false, "it ended".into()));
     assert_eq!(of(Err(Broken::Undecided("no node".into())), &[]), (false, true, "no node".into()));
+    let apart = Checked::new("isolated", Outcome::Failed, "event_scheduler is ON");
+    let told = "isolated: event_scheduler is ON; stopped".to_owned();
+    assert_eq!(of(Err(Broken::Undecided("stopped".into())), &[apart]), (false, true, told), "nothing of its data");
     assert!(!of(Err(Broken::Undecided("no node".into())), &[failed()]).1, "damaged files are, whatever came after");
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Container;
 
 use super::{SIGNS, with_client};
-use crate::quiescer::verify::{Alone, Check, Checked, SHARED, facts, prepared, preparing, within};
+use crate::quiescer::verify::{Alone, Check, Checked, ENDED, OVER, SHARED, facts, prepared, preparing, within};
 use crate::quiescer::{Answer, Probe, shell};
 
 /// As options of a file and of the command line. A replica would take the real one's place at its primary; an event
@@ -114,6 +114,8 @@ fn read_tables(answer: &Answer) -> Vec<Checked> {
         Checked::missing(NAME, none.clone())
     } else if !bad.is_empty() {
         Checked::failed(NAME, bad.join("; "))
+    } else if facts.get("code").parse().is_ok_and(|code| ENDED.contains(&code)) {
+        Checked::unknown(NAME, format!("{OVER} after {well} tables"))
     } else if facts.get("code") != "0" {
         Checked::failed(NAME, format!("the check ended with exit code {}: {}", facts.get("code"), said.join("; ")))
     } else if matches!(well, "" | "0") {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Container;
 
 use super::{APP, SIGNS, with_client};
-use crate::quiescer::verify::{Alone, Check, Checked, Outcome, facts, prepared, preparing, within};
+use crate::quiescer::verify::{Alone, Check, Checked, OVER, Outcome, facts, prepared, preparing, within};
 use crate::quiescer::{Answer, Probe, Reason, shell};
 
 /// Settings of the copy, from this version on. The WAL of the copy has the real one's names: in the real archive it
@@ -101,7 +101,11 @@ const AMCHECK: &str = r#"dbs=$($limit "$@" -c 'SELECT datname FROM pg_database W
 printf '%s\n' "$dbs" | while IFS= read -r db; do
   export PGDATABASE="$db"
   if ! said=$("$@" -c 'CREATE EXTENSION IF NOT EXISTS amcheck' 2>&1 </dev/null); then
-    printf 'none|%s: %s\n' "$db" "$(printf '%s\n' "$said" | head -n 1)"
+    case $said in
+      *'not available'*|*'could not open extension control file'*|*'permission denied'*) why=none;;
+      *) why=lost;;
+    esac
+    printf '%s|%s: %s\n' "$why" "$db" "$(printf '%s\n' "$said" | head -n 1)"
     continue
   fi
   echo "database|$db"
@@ -114,6 +118,7 @@ SELECT CASE WHEN c.relkind = 'i' THEN format('SELECT ''checked'', bt_index_check
 FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE WANTED \gexec
 END
 )
+  case $? in 124|143) echo "late|$db";; esac
   printf '%s\n' "$said" | sed -n 's/^checked|.*/checked/p' | wc -l | sed 's/^ */checked|/'
   printf '%s\n' "$said" | sed -n '/^expected|/p; /^other|/p'
   printf '%s\n' "$said" | sed -n 's/^ERROR: */bad|/; s/^FATAL: */bad|/; /^bad|/p' | head -n 20
@@ -137,8 +142,12 @@ const DUMP: &str = r#"command -v pg_dump >/dev/null 2>&1 || { echo 'none|the ima
 dbs=$($limit "$@" -c 'SELECT datname FROM pg_database WHERE datallowconn AND datconnlimit <> -2 ORDER BY 1') || exit
 printf '%s\n' "$dbs" | while IFS= read -r db; do
   export PGDATABASE="$db"
-  if said=$($limit pg_dump -w 2>&1 >/dev/null </dev/null); then echo "read|$db"
-  else printf '%s\n' "$said" | sed -n 's/^pg_dump: *//; s/^error: */bad|/p; s/^detail: */bad|/p' | head -n 5; echo "unread|$db"; fi
+  said=$($limit pg_dump -w 2>&1 >/dev/null </dev/null)
+  case $? in
+    0) echo "read|$db";;
+    124|143) echo "late|$db";;
+    *) printf '%s\n' "$said" | sed -n 's/^pg_dump: *//; s/^error: */bad|/p; s/^detail: */bad|/p' | head -n 5; echo "unread|$db";;
+  esac
 done
 echo end
 "#;
@@ -203,11 +212,17 @@ fn read_amcheck(answer: &Answer) -> Vec<Checked> {
     }
     vec![if !bad.is_empty() {
         Checked::failed(NAME, bad.join("; "))
+    } else if let Some(late) = facts.all("late").first() {
+        Checked::unknown(NAME, format!("{OVER} with database {late}; {told}"))
+    } else if let Some(lost) = facts.all("lost").first() {
+        // As it does when it stumbles over what it reads: what is asked next finds it in recovery.
+        Checked::failed(NAME, format!("the server could not be asked: {lost}; {told}"))
+    } else if expected == 0 && databases > 0 || facts.all("expected").len() != databases || checked != expected {
+        Checked::failed(NAME, format!("only {checked} of {expected} could be looked at"))
     } else if let Some(none) = facts.all("none").first() {
         Checked::missing(NAME, format!("{none}; {told}"))
-    } else if expected == 0 || facts.all("expected").len() != databases || checked != expected {
-        // The server went away in between, as it does when it stumbles over what it reads.
-        Checked::failed(NAME, format!("only {checked} of {expected} could be looked at"))
+    } else if databases == 0 {
+        Checked::unknown(NAME, "no database was looked at")
     } else {
         Checked::passed(NAME, told)
     }]
@@ -222,6 +237,9 @@ fn read_dump(answer: &Answer) -> Vec<Checked> {
     let (read, unread) = (facts.all("read"), facts.all("unread"));
     vec![match (facts.all("none").first(), unread, read) {
         (Some(none), ..) => Checked::missing(NAME, none.clone()),
+        (None, [], _) if !facts.all("late").is_empty() => {
+            Checked::unknown(NAME, format!("{OVER} with database {}", facts.all("late").join(", ")))
+        }
         (None, [], []) => Checked::unknown(NAME, "no database was read"),
         (None, [], read) => Checked::passed(NAME, format!("{} read", read.join(", "))),
         (None, unread, _) => {

@@ -79,6 +79,14 @@ fn damaged_indexes_and_tables_are_found() {
     assert_eq!(of("database|app\nend\n").0, Outcome::Failed, "nothing was looked at");
     let none = "none|app: ERROR:  could not open extension control file\nend\n";
     assert_eq!(of(none).0, Outcome::NotAvailable);
+    // One that crashes it leaves the next in recovery, and what is short is short whatever else is missing.
+    let crashed = "database|app\nchecked|100\nexpected|272\n";
+    assert_eq!(
+        of(&format!("{crashed}lost|postgres: FATAL:  the database system is in recovery mode\nend\n")).0,
+        Outcome::Failed
+    );
+    assert_eq!(of(&format!("{crashed}{none}")).0, Outcome::Failed);
+    assert_eq!(of(&format!("{crashed}late|app\nend\n")).0, Outcome::Unknown, "no time is no damage");
     assert_eq!(
         of(&format!("{damaged}{none}").replace("end\n", "").replace("none|", "end2|x\nnone|")).0,
         Outcome::Unknown
@@ -92,6 +100,7 @@ fn a_table_that_cannot_be_read_is_found() {
     let bad = "read|postgres\nbad|Dumping the contents of table \"h\" failed: PQgetResult() failed.\nunread|app\nend\n";
     assert_eq!(of(bad), Outcome::Failed);
     assert_eq!(of("end\n"), Outcome::Unknown);
+    assert_eq!(of("read|app\nlate|big\nend\n"), Outcome::Unknown);
     assert_eq!(of("none|the image has no pg_dump\nend\n"), Outcome::NotAvailable);
 }
 
