@@ -10,13 +10,22 @@ const README: &str = include_str!("../README.md");
 
 /// Commands in console blocks: `$ kubectl consistent-backup …`.
 fn commands() -> Vec<Vec<String>> {
-    README
-        .lines()
-        .filter_map(|line| line.strip_prefix("$ kubectl consistent-backup "))
-        .map(|rest| {
-            ["kubectl-consistent_backup"].into_iter().chain(rest.split_whitespace()).map(str::to_owned).collect()
-        })
-        .collect()
+    let joined = README.replace("\\\n", " ");
+    let typed = joined.lines().filter_map(|line| line.strip_prefix("$ kubectl consistent-backup "));
+    typed.map(|rest| std::iter::once("kubectl-consistent_backup".to_owned()).chain(words(rest)).collect()).collect()
+}
+
+/// As a shell splits it: what stands in single quotes is one word.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    for (n, part) in line.split('\'').enumerate() {
+        if n % 2 == 1 {
+            words.push(part.to_owned());
+        } else {
+            words.extend(part.split_whitespace().map(str::to_owned));
+        }
+    }
+    words
 }
 
 #[test]
