@@ -9,8 +9,11 @@ use crate::support::scene::Scene;
 use crate::support::verdict::Window;
 use crate::support::wait::{seconds, until};
 
-/// With a claim on which it archives, and a command that overwrites nothing, as the manual has it.
-fn archiving() -> Database {
+/// Overwrites nothing, as the manual has it; and a server that is killed leaves no part of a segment under its name.
+const ARCHIVE: &str = "archive_command=test ! -f /archive/%f && cp %p /archive/part && mv /archive/part /archive/%f";
+
+/// With a claim on which it archives.
+pub(crate) fn archiving() -> Database {
     Database::new(Kind::Postgres).edit(|set| {
         let mut template = set["spec"]["volumeClaimTemplates"][0].clone();
         template["metadata"]["name"] = json!("archive");
@@ -21,17 +24,16 @@ fn archiving() -> Database {
             "command": ["chown", "postgres", "/archive"], "volumeMounts": [mount]}]);
         let container = &mut pod["containers"][0];
         container["volumeMounts"].as_array_mut().unwrap().push(mount);
-        container["args"] =
-            json!(["-c", "archive_mode=on", "-c", "archive_command=test ! -f /archive/%f && cp %p /archive/%f"]);
+        container["args"] = json!(["-c", "archive_mode=on", "-c", ARCHIVE]);
     })
 }
 
-fn asked(scene: &Scene, question: &str) -> String {
+pub(crate) fn asked(scene: &Scene, question: &str) -> String {
     let psql = ["psql", "-X", "-At", "-U", "app", "-d", "app", "-c", question];
     scene.kubectl.exec(&Kind::Postgres.pod(), &psql).done().stdout.trim().to_owned()
 }
 
-fn until_answers(scene: &Scene, question: &str, answer: &str) {
+pub(crate) fn until_answers(scene: &Scene, question: &str, answer: &str) {
     until(&format!("{question} to be {answer}"), seconds(90), || match asked(scene, question) {
         said if said == answer => Ok(()),
         said => Err(said),
