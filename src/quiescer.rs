@@ -21,6 +21,7 @@ mod detect;
 mod fixture;
 pub mod mysql;
 pub mod postgres;
+pub mod recovery;
 pub mod redis;
 mod shell;
 pub mod verify;
@@ -92,6 +93,36 @@ pub trait Quiescer: Sync {
 
     /// What is left to do by hand once a copy of it, with this recovery point, is restored in its place.
     fn after_restore(&self, _probe: &Probe, _point: &RecoveryPoint) -> Option<String> {
+        None
+    }
+
+    /// What has to be done to a copy with this recovery point so that its server goes on from its archived log; or every
+    /// reason why it cannot.
+    fn recovery(
+        &self,
+        _container: &Container,
+        _probe: &Probe,
+        _point: &RecoveryPoint,
+        _wanted: &recovery::Wanted,
+    ) -> Result<recovery::Recovery, Vec<Reason>> {
+        Err(vec![
+            Reason::new(format!("adapter {} knows no recovery from an archive", self.name()))
+                .hint("restore it by itself, without --restore-command"),
+        ])
+    }
+
+    /// What to ask such a copy once it serves; this also puts away what only its recovery needed.
+    fn recovered_by_log(&self, _probe: &Probe) -> Option<Act> {
+        None
+    }
+
+    /// Whether a copy with this recovery point did go on from its archived log, from the answer to `recovered_by_log`.
+    fn read_recovered_by_log(&self, _point: &RecoveryPoint, _answer: &Answer) -> Result<recovery::Recovered, String> {
+        Err(format!("adapter {} knows no recovery from an archive", self.name()))
+    }
+
+    /// The line of a server's log with which it said that it will never recover as it is asked to.
+    fn recovery_failed(&self, _log: &str) -> Option<String> {
         None
     }
 

@@ -146,7 +146,7 @@ fn only_output_draws() {
 }
 
 /// What the adapters have in common is no adapter.
-const COMMON: &[&str] = &["shell", "detect", "fixture", "conformance", "verify"];
+const COMMON: &[&str] = &["shell", "detect", "fixture", "conformance", "verify", "recovery"];
 
 /// One database, one backend, one platform is one file, and can be read, added and removed alone.
 #[test]

@@ -11,6 +11,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Container, Pod};
 
 use super::detect::{self, Signs};
+use super::recovery::{Recovered, Recovery, Wanted};
 use super::shell::{self, ANSWER, FLUSH, PREPARE, SESSION, mark};
 use super::verify::{Alone, Check};
 use super::{
@@ -21,6 +22,7 @@ use crate::protocol::Held;
 mod archive;
 mod full;
 mod probe;
+mod recovery;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -250,6 +252,28 @@ exit 4
 
     fn after_restore(&self, probe: &Probe, point: &RecoveryPoint) -> Option<String> {
         wal::collisions(probe, point)
+    }
+
+    fn recovery(
+        &self,
+        container: &Container,
+        probe: &Probe,
+        point: &RecoveryPoint,
+        wanted: &Wanted,
+    ) -> Result<Recovery, Vec<Reason>> {
+        recovery::recovery(container, probe, point, wanted)
+    }
+
+    fn recovered_by_log(&self, probe: &Probe) -> Option<Act> {
+        Some(recovery::recovered(probe))
+    }
+
+    fn read_recovered_by_log(&self, point: &RecoveryPoint, answer: &Answer) -> Result<Recovered, String> {
+        recovery::read_recovered(point, answer)
+    }
+
+    fn recovery_failed(&self, log: &str) -> Option<String> {
+        recovery::failed(log)
     }
 
     fn recovered(&self, _probe: &Probe) -> Act {

@@ -66,7 +66,7 @@ printf '\n%s\n' {lines} >>postgresql.auto.conf",
 }
 
 /// What manages this PostgreSQL, if that is more than its image's start script.
-fn manager(container: &Container) -> Option<&'static str> {
+pub(super) fn manager(container: &Container) -> Option<&'static str> {
     let image = container.image.iter();
     let words = image.chain(container.command.iter().flatten()).chain(container.args.iter().flatten());
     let names = container.env.iter().flatten().map(|env| &env.name);

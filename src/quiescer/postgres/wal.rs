@@ -3,7 +3,7 @@
 use crate::quiescer::{Probe, RecoveryPoint};
 
 /// The name of the segment that has this position; nothing if one of the three is not known.
-fn segment(timeline: &str, lsn: &str, size: &str) -> Option<String> {
+pub(super) fn segment(timeline: &str, lsn: &str, size: &str) -> Option<String> {
     let (high, low) = lsn.split_once('/')?;
     let position = (u64::from_str_radix(high, 16).ok()? << 32) | u64::from_str_radix(low, 16).ok()?;
     let (timeline, size): (u32, u64) = (timeline.parse().ok()?, size.parse().ok()?);
