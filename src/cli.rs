@@ -5,9 +5,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 pub mod connection;
+mod recovery;
 mod verify;
 
 use connection::ConnectionFlags;
+pub use recovery::FromArchive;
 pub use verify::Verify;
 
 use crate::plan::restore::Suffix;
@@ -143,6 +145,9 @@ Examples:
   # A copy of the workload in another namespace, or beside the original; nothing is stopped
   kubectl consistent-backup restore-from-snapshot 20261120-101500-x7k2 -n demo --to-namespace staging
   kubectl consistent-backup restore-from-snapshot 20261120-101500-x7k2 -n demo --suffix check
+  # In place, and on from there with archived WAL, up to a moment (PostgreSQL, backed up in archive mode)
+  kubectl consistent-backup restore-from-snapshot 20261120-101500-x7k2 -n demo \\
+    --restore-command 'cp /archive/%f %p' --recovery-target 'time=2026-11-20 12:00:00+00'
   # Finish a restore whose process died, forward; or take it back, also after it succeeded
   kubectl consistent-backup restore-from-snapshot --resume 20261120-113000-p3wn -n demo
   kubectl consistent-backup restore-from-snapshot --undo 20261120-113000-p3wn -n demo")]
@@ -181,6 +186,9 @@ pub struct RestoreFromSnapshot {
     /// Delete the old volumes with their storage once the restore has succeeded: it cannot be undone then
     #[arg(long, conflicts_with_all = ["resume", "undo", "claims_only", "suffix", "to_namespace"])]
     pub discard_old: bool,
+    /// Going on from archived WAL.
+    #[command(flatten)]
+    pub archive: FromArchive,
     /// Make it in another namespace, where its Secrets are already
     #[arg(long, value_name = "NAMESPACE", conflicts_with_all = ["resume", "undo"])]
     pub to_namespace: Option<String>,

@@ -39,7 +39,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
     match cli.command {
         // Boxed: it is by far the largest, and every command would carry its room on the stack.
         Command::QuiesceSnapshot(args) => Box::pin(quiesce_snapshot::run(&cluster, args)).await,
-        Command::RestoreFromSnapshot(args) => restore_from_snapshot::run(&cluster, args).await,
+        Command::RestoreFromSnapshot(args) => Box::pin(restore_from_snapshot::run(&cluster, args)).await,
         Command::Verify(args) => Box::pin(verify::run(&cluster, args)).await,
         Command::Thaw(args) => thaw::run(&cluster, args).await,
         Command::List(args) => list::run(&cluster, args).await,

@@ -21,6 +21,8 @@ mod consistency;
 mod durability;
 #[path = "on_cluster/faults.rs"]
 mod faults;
+#[path = "on_cluster/from_archive.rs"]
+mod from_archive;
 #[path = "on_cluster/gone.rs"]
 mod gone;
 #[path = "on_cluster/harness.rs"]

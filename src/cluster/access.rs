@@ -56,6 +56,8 @@ const RULES: &[Rule] = &[
     rule("", "services", &["list"], Scope::Namespace, Need::Useful),
     rule("", "persistentvolumeclaims", &["create", "delete"], Scope::Namespace, Need::Restore),
     rule("", "pods", &["create", "delete"], Scope::Namespace, Need::Restore),
+    // Why a server does not recover stands in its log; nobody asks beforehand.
+    rule("", "pods/log", &["get"], Scope::Namespace, Need::Restore),
     rule("", "resourcequotas", &["list"], Scope::Namespace, Need::Restore),
     rule("autoscaling", "horizontalpodautoscalers", &["list"], Scope::Namespace, Need::Restore),
     rule("policy", "poddisruptionbudgets", &["list"], Scope::Namespace, Need::Restore),

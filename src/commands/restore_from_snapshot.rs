@@ -9,22 +9,26 @@ use crate::clock::Clock;
 use crate::cluster::anew_facts::workloads;
 use crate::cluster::client::Cluster;
 use crate::cluster::discovery::reselect;
-use crate::cluster::restore_facts::{Wanted, collect};
-use crate::error::{Error, ExitCode};
+use crate::cluster::restore_facts::{Wanted as Facts, collect, denied};
+use crate::cluster::templates::templates;
+use crate::error::{Error, ExitCode, Refusal};
 use crate::executor::restore::{Restore, make_aliases, overlapping, remove_aliases, source, stopped, thaw_command};
 use crate::executor::signals::Signals;
 use crate::executor::{Log, execute};
 use crate::journal::{self, Kind, New};
 use crate::lease::{Leases, Take, Waiting};
+use crate::manifests::Manifests;
 use crate::output::progress::Progress;
 use crate::output::{self, Format, restores};
 use crate::plan::Object;
+use crate::plan::restore::access::helper;
 use crate::plan::restore::anew::are_gone;
 use crate::plan::restore::only::Only;
 use crate::plan::restore::{Force, Place, RESTORED_BY, Request, RestorePlan, Source, Workload, plan_in_place};
 use crate::pods::PodState;
 use crate::protocol::Abort;
 use crate::protocol::restore::{Outcome, Run};
+use crate::quiescer::recovery::Wanted;
 use crate::record::restore::shape;
 use crate::runs::RunName;
 
@@ -36,8 +40,8 @@ pub(super) async fn run(cluster: &Cluster, args: RestoreFromSnapshot) -> Result<
     let progress = Progress::new();
     progress.step("looking at the cluster");
     match (&args.run, &args.resume, &args.undo) {
-        (_, Some(restore), _) => again::resume(cluster, restore, args.output.output, progress).await,
-        (_, _, Some(restore)) => again::undo(cluster, restore, &args, progress).await,
+        (_, Some(restore), _) => Box::pin(again::resume(cluster, restore, args.output.output, progress)).await,
+        (_, _, Some(restore)) => Box::pin(again::undo(cluster, restore, &args, progress)).await,
         (Some(backup), _, _) => restore(cluster, backup, &args, progress).await,
         (None, None, None) => Err(Error::usage("name the backup that is to be restored")),
     }
@@ -53,20 +57,31 @@ async fn restore(
     let only = Only { workloads: objects?, claims: args.claim.clone() };
     let clock = Clock::measure(cluster).await?;
     let source = only.of(&source(cluster, backup).await?).map_err(Error::refusals)?;
+    let archive = args.archive.wanted();
     let place = Place { namespace: args.to_namespace.as_deref(), suffix: args.suffix.as_ref(), manifests: None };
     if args.claims_only {
         return anew::claims(cluster, args, &source, &place, &clock, &progress).await;
     }
     let elsewhere = place.namespace.is_some() || place.suffix.is_some();
     if elsewhere || are_gone(&source, &workloads(cluster, &source.plan.workloads).await) {
+        if archive.is_some() {
+            let why = "the workload is gone, and only a restore in place goes on from an archive";
+            let refusal = Refusal::new("--restore-command", why);
+            return Err(Error::refusals(vec![refusal.hint("bring it back without, then restore it in place")]));
+        }
         return anew::workloads(cluster, args, &source, place, &clock, &progress).await;
     }
-    in_place(cluster, args, &source, clock, &progress).await
+    in_place(cluster, (args, archive), &source, clock, &progress).await
 }
 
 /// The plan, or every reason why not.
 async fn planned(cluster: &Cluster, source: &Source, asked: &Request, now: Timestamp) -> Result<RestorePlan, Error> {
-    let mut facts = collect(cluster, source, Wanted::InPlace, now).await;
+    let mut facts = collect(cluster, source, Facts::InPlace, now).await;
+    if asked.archive.is_some() {
+        let namespaces = source.plan.targets.iter().map(|t| t.namespace.clone()).collect();
+        facts.denied.extend(denied(cluster, helper(&namespaces)).await);
+        facts.templates = templates(cluster, &source.plan, &Manifests::default()).await;
+    }
     let claims = source.plan.claims.iter().map(|c| (c.namespace.as_str(), c.name.as_str())).collect();
     facts.unfinished = overlapping(cluster, &source.plan.namespace, &source.plan.run, &claims).await?;
     plan_in_place(source, &facts, asked).map_err(Error::refusals)
@@ -74,13 +89,13 @@ async fn planned(cluster: &Cluster, source: &Source, asked: &Request, now: Times
 
 async fn in_place(
     cluster: &Cluster,
-    args: &RestoreFromSnapshot,
+    (args, archive): (&RestoreFromSnapshot, Option<Wanted>),
     source: &Source,
     clock: Clock,
     progress: &Progress,
 ) -> Result<ExitCode, Error> {
     let force = Force { owner: args.force_owner, version: args.force_version };
-    let asked = Request { run: run_id(clock.now()), mark: RESTORED_BY, wait: args.wait, force };
+    let asked = Request { run: run_id(clock.now()), mark: RESTORED_BY, wait: args.wait, force, archive };
     let plan = planned(cluster, source, &asked, clock.now()).await?;
     let pods = pods(cluster, &plan).await?;
     let text = restores::plan(&plan, &pods, clock.now());

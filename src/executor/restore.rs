@@ -23,6 +23,7 @@ use crate::protocol::{Abort, IllegalEvent};
 use crate::record::entry::Detail;
 
 mod anew;
+mod archive;
 mod claims;
 mod compare;
 mod copies;
@@ -96,6 +97,7 @@ impl<'a> Restore<'a> {
         tokio::select! {
             () = self.signals.first() => (Abort::Signal, "interrupted".to_owned()),
             () = late => (Abort::Budget, format!("it did not serve within {} s", self.plan.wait.as_secs())),
+            why = self.never_recovers(), if self.deadline.is_some() => (Abort::Step, why),
             // Nothing is held here, so a slow API server is no reason to go back; and who takes the run over takes its
             // journal, so that this process cannot write its next intent.
             why = self.leases.until_lost_for_good() => (Abort::Step, why),
@@ -131,6 +133,7 @@ impl<'a> Restore<'a> {
         let claims: BTreeSet<String> = self.plan.claims.iter().map(|c| format!("{}/{}", c.namespace, c.name)).collect();
         let volumes: BTreeSet<String> = self.plan.old_volumes().map(|v| v.name.clone()).collect();
         let until = Instant::now() + grace + beyond;
+        self.no_helper(until).await?;
         let say = |text: &str| self.progress.step(text);
         workload::stop(self.cluster, &self.plan.workloads, &claims, &volumes, until, &|| self.leases.lost(), say).await
     }
@@ -251,6 +254,10 @@ impl Hands<Run> for Restore<'_> {
                 self.forward(log, Event::Stopped, stopping).await;
             }
             Step::Replace(claims) => self.replace(log, &claims).await,
+            Step::Prepare => {
+                self.progress.step("preparing the recovery from the archive");
+                self.forward(log, Event::Prepared, self.prepare()).await;
+            }
             Step::Start => {
                 self.progress.step("starting on the restored volumes");
                 self.forward(log, Event::Started, self.start()).await;

@@ -11,7 +11,7 @@ use super::table::Table;
 use crate::error::Error;
 use crate::plan::restore::anew::{Anew, New};
 use crate::plan::restore::undo::UndoPlan;
-use crate::plan::restore::{Claim, Copies, RestorePlan, Workload};
+use crate::plan::restore::{Claim, Copies, FromArchive, RestorePlan, Workload};
 use crate::pods::PodState;
 use crate::record::restore::Restore;
 use crate::typed::Typed;
@@ -47,6 +47,9 @@ pub fn plan(plan: &RestorePlan, pods: &[PodState], now: Timestamp) -> String {
     }
     let _ = writeln!(text, "{}\n", table.to_string().trim_end());
     let _ = writeln!(text, "{}", pod_table(pods, now).trim_end());
+    if let Some(of) = &plan.archive {
+        text.push_str(&recovery(plan, of));
+    }
     for note in &plan.notes {
         let _ = write!(text, "\nnote: {note}");
     }
@@ -55,6 +58,21 @@ pub fn plan(plan: &RestorePlan, pods: &[PodState], now: Timestamp) -> String {
     }
     if !plan.notes.is_empty() || !plan.afterwards.is_empty() {
         text.push('\n');
+    }
+    text
+}
+
+/// What is written to a copy before its server goes on from its archive.
+fn recovery(plan: &RestorePlan, of: &FromArchive) -> String {
+    let path = plan.targets.get(of.target).map(|t| t.target.path()).unwrap_or_default();
+    let (_, pod) = of.pod();
+    let mut text = format!("\nbefore {path} is started on its copy, pod/{pod} writes:\n");
+    for file in &of.recovery.files {
+        let empty = if file.content.is_empty() { " (empty)" } else { "" };
+        let _ = writeln!(text, "  {}{empty}", file.path);
+        for line in file.content.lines() {
+            let _ = writeln!(text, "    {line}");
+        }
     }
     text
 }
@@ -79,9 +97,12 @@ pub fn question(plan: &RestorePlan, discard_old: bool, now: Timestamp) -> String
     } else {
         String::new()
     };
+    let (then, since) = match &plan.archive {
+        Some(of) => (format!(", and go on from the archive to {}", of.wanted.target), "everything written after that"),
+        None => (String::new(), "everything written since then"),
+    };
     format!(
-        "stop {} and put the data of {:.0} back, {} ago? everything written since then will only be on the old \
-         volumes{afterwards}",
+        "stop {} and put the data of {:.0} back, {} ago{then}? {since} will only be on the old volumes{afterwards}",
         names.join(", "),
         plan.backup.instant,
         age(Some(plan.backup.instant), now)
@@ -204,6 +225,16 @@ pub fn result(restore: &Restore, typed: &Typed, now: Timestamp) -> String {
         let none = "<none>".to_owned();
         let (before, after) = (d.before.as_ref().unwrap_or(&none), d.after.as_ref().unwrap_or(&none));
         let _ = writeln!(text, "differs: {} {}: {before} -> {after}", d.pod, d.field);
+    }
+    if let Some(of) = &status.recovery {
+        let (path, target) = (format!("{}/{}/{}", of.namespace, of.pod, of.container), &of.recovery_target);
+        let _ = match &of.recovered_to {
+            Some(point) => {
+                let ended = point.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",");
+                writeln!(text, "{path} recovered from its archive to {target}: {ended}\n")
+            }
+            None => writeln!(text, "{path} was to recover from its archive to {target}\n"),
+        };
     }
     text.push_str(&outcome(restore, typed));
     text

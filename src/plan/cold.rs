@@ -38,6 +38,7 @@ pub fn plan_cold(
     refusals.extend(other_users(facts, &planned));
     refusals.extend(unselected(facts, now));
     let asked = restore::Request {
+        archive: None,
         run: run.into(),
         mark: restore::RESTARTED_BY,
         wait: request.budget,

@@ -15,6 +15,7 @@ pub mod access;
 mod actors;
 mod alias;
 pub mod anew;
+mod archive;
 pub mod bare;
 mod claims;
 mod copies;
@@ -23,6 +24,7 @@ pub mod engine;
 pub mod facts;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod helper;
 mod in_place;
 pub mod only;
 mod operators;
@@ -38,6 +40,7 @@ mod workloads;
 pub use actors::GitOps;
 pub(super) use actors::notes as actors_notes;
 pub use alias::Alias;
+pub use archive::FromArchive;
 pub use copies::{Copies, CopyOf, Place, Suffix, is_copy, plan_copies};
 pub use copy::{MODE_CHANGE, needs_alias};
 pub(super) use in_place::denied;
@@ -80,6 +83,9 @@ pub struct RestorePlan {
     pub pods: Vec<String>,
     /// The databases that must have recovered.
     pub targets: Vec<Restored>,
+    /// The one of them that goes on from its archive first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Box<FromArchive>>,
     /// Another version of the engine counts as recovered too: the user forced it.
     #[serde(default)]
     pub any_version: bool,

@@ -1,6 +1,6 @@
 //! A restore in place as a fold over its events, with the same loop as a backup.
 //!
-//! Forward: secure, read back, stop, replace, start, recover, compare, restate. Whatever fails before the comparison
+//! Forward: secure, read back, stop, replace, prepare where that is asked for, start, recover, compare, restate. Whatever fails before the comparison
 //! leads back to the old volumes ([`Event::Aborted`]); nothing interrupts the way back. So does the user, also long
 //! after it succeeded ([`Event::UndoIntended`]): then all is secured again first, and whatever fails before the stop
 //! leaves the workload as it is.
@@ -12,6 +12,8 @@
 //! * So does what was written to restored volumes, once the workload was started on them.
 //! * The durable journal says at every moment whatever is not as it was.
 //! * No claim is replaced under a running workload, and none is started on a mixture of old and new volumes.
+//! * Restored volumes are prepared before a workload ever ran on them, or not at all; what prepares them is gone before
+//!   anything is started or exchanged.
 //! * `Restored`, `RestoredOldVolumes` and `Failed` are said only of a workload that runs on what they say.
 //! * From every state there is a way to the end; `Stuck` only where the way back was given up.
 
@@ -36,6 +38,8 @@ pub struct Shape {
     pub claims: usize,
     /// How many databases have to recover.
     pub targets: usize,
+    /// Whether the restored volumes are changed before the workload is started on them.
+    pub prepares: bool,
 }
 
 /// How far it went forward. Ordered.
@@ -48,6 +52,7 @@ enum Stage {
     Safe,
     Stopping,
     Stopped,
+    Prepared,
     Starting,
     Started,
 }
@@ -84,12 +89,14 @@ enum Restating {
 
 /// A restore: everything its events say.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Run {
     stage: Stage,
     back: Back,
     undo: Undo,
     claims: Vec<ClaimPhase>,
     recovered: Vec<bool>,
+    prepares: bool,
     /// Fixed at a comparison that found the pods the same.
     restored: bool,
     /// Broken off: from here it goes back, and never forward again, unless it was to be undone and nothing was stopped.
@@ -109,6 +116,7 @@ impl Run {
             undo: Undo::No,
             claims: vec![ClaimPhase::Old; shape.claims],
             recovered: vec![false; shape.targets],
+            prepares: shape.prepares,
             restored: false,
             failed: false,
             abort: None,
@@ -254,9 +262,13 @@ impl Run {
             Stage::Safe | Stage::Stopping => Step::Stop,
             Stage::Stopped => {
                 let left = self.claims_where(|claim| claim != ClaimPhase::New);
-                if left.is_empty() { Step::Start } else { Step::Replace(left) }
+                match (left.is_empty(), self.prepares) {
+                    (false, _) => Step::Replace(left),
+                    (true, true) => Step::Prepare,
+                    (true, false) => Step::Start,
+                }
             }
-            Stage::Starting => Step::Start,
+            Stage::Prepared | Stage::Starting => Step::Start,
             Stage::Started => {
                 let left: Vec<T> = (0..self.recovered.len()).filter(|&t| !self.recovered[t]).collect();
                 if left.is_empty() { Step::Compare } else { Step::Recover(left) }

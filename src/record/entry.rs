@@ -29,7 +29,7 @@ pub struct Detail {
     /// With `Quiesced`: when the hold was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sent: Option<Timestamp>,
-    /// With `Quiesced` and `Thawed`: where a recovery can go on from.
+    /// With `Quiesced` and `Thawed`: where a recovery can go on from. With `Recovered`: where one from an archive ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub point: Option<RecoveryPoint>,
     /// With `Cut`: by what it is proved.

@@ -55,6 +55,9 @@ pub struct Status {
     pub claims: Vec<ClaimStatus>,
     /// What was stopped and started.
     pub workloads: Vec<WorkloadStatus>,
+    /// The database that went on from its archived log, if one was to.
+    #[serde(default)]
+    pub recovery: Option<RecoveryStatus>,
     /// The pod tables: before the stop, and after the start.
     pub pods: Pods,
     /// Whether policies are not what they were, beside the reclaim policies of old volumes that are not in use.
@@ -119,9 +122,29 @@ pub struct WorkloadStatus {
     pub replicas: i32,
 }
 
+/// A recovery from archived log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecoveryStatus {
+    /// The namespace.
+    pub namespace: String,
+    /// The pod that was backed up.
+    pub pod: String,
+    /// The container.
+    pub container: String,
+    /// The command with which its server got files of its archive.
+    pub restore_command: String,
+    /// Where it was to end.
+    pub recovery_target: String,
+    /// Which timeline it was to follow.
+    pub recovery_target_timeline: String,
+    /// Where it ended, once it had; null before.
+    pub recovered_to: Option<BTreeMap<String, String>>,
+}
+
 /// What the fold has to know of a plan.
 pub fn shape(plan: &RestorePlan) -> Shape {
-    Shape { claims: plan.claims.len(), targets: plan.targets.len() }
+    Shape { claims: plan.claims.len(), targets: plan.targets.len(), prepares: plan.archive.is_some() }
 }
 
 /// The run that these entries tell, or the first entry that is impossible.
@@ -175,12 +198,28 @@ pub fn record(plan: &RestorePlan, entries: &[Entry<Event>], beside: Beside) -> R
             reason: reason(entries, outcome),
             claims,
             workloads: workloads.collect(),
+            recovery: recovery(plan, entries),
             old_volumes: old_volumes(&beside.discarded),
             pods: Pods { before: beside.before, after: beside.after, differences },
             policies_pending: run.has_leftovers(),
             notes: plan.notes.clone(),
             afterwards: afterwards(plan, entries, outcome),
         },
+    })
+}
+
+fn recovery(plan: &RestorePlan, entries: &[Entry<Event>]) -> Option<RecoveryStatus> {
+    let of = plan.archive.as_ref()?;
+    let target = &plan.targets.get(of.target)?.target;
+    let recovered = entries.iter().rev().find(|e| e.event == Event::Recovered(of.target));
+    Some(RecoveryStatus {
+        namespace: target.namespace.clone(),
+        pod: target.pod.clone(),
+        container: target.container.clone(),
+        restore_command: of.wanted.command.clone(),
+        recovery_target: of.wanted.target.to_string(),
+        recovery_target_timeline: of.wanted.timeline.to_string(),
+        recovered_to: recovered.and_then(|e| e.detail.point.clone()).map(|point| point.0),
     })
 }
 
@@ -284,6 +323,7 @@ pub fn of_copies(copies: &Copies, name: &str, namespace: &str, now: Timestamp) -
             reason: String::new(),
             claims: claims.collect(),
             workloads: Vec::new(),
+            recovery: None,
             pods: Pods::default(),
             policies_pending: false,
             old_volumes: kept(),

@@ -120,6 +120,10 @@ impl Restore<'_> {
     }
 
     async fn back_once(&self, of: &Claim) -> Result<Look, String> {
+        // One whose making was thought lost may come late: it would keep the claim from going.
+        if let Some(waiting) = self.remove_helper().await? {
+            return Ok(Look::Waiting(waiting));
+        }
         let now = match self.look(of).await {
             Ok(now) => now,
             Err(waiting) => return Ok(waiting),

@@ -46,10 +46,17 @@ impl Restore<'_> {
         let work = join_all(targets.iter().map(|&t| {
             let tell = tell.clone();
             async move {
-                let event = match self.recover_one(&self.plan.targets[t], until).await {
-                    Ok(now) => {
-                        let afterwards = leftovers(&self.plan.targets[t], &now);
-                        (Event::Recovered(t), Detail { afterwards, ..Detail::text(now.version) })
+                let recovered = match self.recover_one(&self.plan.targets[t], until).await {
+                    Ok(now) => self.recovered_by_log(t).await.map(|by_log| (now, by_log)),
+                    Err(broken) => Err(broken),
+                };
+                let event = match recovered {
+                    Ok((now, by_log)) => {
+                        let of = &self.plan.targets[t];
+                        let (point, left) = by_log.map_or((None, None), |by_log| (Some(by_log.point), by_log.left));
+                        let left = left.map(|left| format!("{}: {left}", of.target.path()));
+                        let afterwards = leftovers(of, &now).or(left);
+                        (Event::Recovered(t), Detail { point, afterwards, ..Detail::text(now.version) })
                     }
                     Err((reason, why)) => {
                         let path = self.plan.targets[t].target.path();
@@ -139,7 +146,7 @@ async fn run(cluster: &Cluster, place: &Place, act: Act) -> Result<Answer, Strin
 }
 
 /// Where the database runs now: its old pod's name, or, as a Deployment's pods have new ones, the pod that is ready.
-async fn place(cluster: &Cluster, workload: &Workload, target: &Target) -> Result<Place, String> {
+pub(super) async fn place(cluster: &Cluster, workload: &Workload, target: &Target) -> Result<Place, String> {
     let pods = workload::pods(cluster, workload).await?;
     let has = |pod: &&k8s_openapi::api::core::v1::Pod| {
         let containers = pod.spec.iter().flat_map(|s| s.containers.iter());

@@ -47,6 +47,7 @@ pub fn source_of(backup: BackupJournal) -> Result<Source, Error> {
         outcome: record.status.outcome.clone(),
         proofs,
         points: record.status.targets.iter().map(|t| RecoveryPoint(t.recovery_point.clone())).collect(),
+        ends: record.status.targets.iter().map(|t| t.thawed_at).collect(),
         pods: backup.pods("pods.before"),
         notes: Vec::new(),
         plan: backup.plan,

@@ -104,6 +104,15 @@ pub const VERIFY: &[Row] = &[
 /// What it does to objects without a namespace; the volumes of copies are changed only where their class keeps them.
 pub const VERIFY_CLUSTER: &[Row] = &[("", "persistentvolumes", &["get", "patch"])];
 
+/// What preparing a restored copy in a pod of its own takes.
+pub const HELPER: &[Row] = &[("", "pods", &["create", "delete"])];
+
+/// The same in these namespaces.
+pub fn helper(namespaces: &BTreeSet<String>) -> Vec<Access> {
+    let rows: Vec<&Row> = HELPER.iter().collect();
+    namespaces.iter().flat_map(|n| expand(&rows, Some(n))).collect()
+}
+
 /// Everything that a restore in place of these namespaces and kinds of workloads will do.
 pub fn in_place(namespaces: &BTreeSet<String>, kinds: &BTreeSet<String>) -> Vec<Access> {
     let kinds = WORKLOADS.iter().filter(|(kind, _)| kinds.contains(*kind)).map(|(_, row)| row);

@@ -14,6 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, 
 use super::access::Access;
 use super::{GitOps, Retention};
 use crate::cluster::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
+use crate::plan::verify::Template;
 use crate::plan::{Probed, selector_text};
 use crate::typed::Typed;
 
@@ -64,6 +65,8 @@ pub struct Facts {
     /// What the backup's targets that run now say of themselves, in their order; no reason at all = not asked, or no
     /// answer.
     pub probes: Vec<Probed>,
+    /// How the backup's targets are started now, in their order; only asked for where one is to go on from its archive.
+    pub templates: Vec<Found<Template>>,
     /// The volumes that a VolumeAttachment names; only asked for where a cold backup is planned.
     pub attached: BTreeSet<String>,
     /// The namespaces' quotas.

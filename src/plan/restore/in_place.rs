@@ -10,10 +10,11 @@ use super::copy::{Wanted, check};
 use super::facts::{Facts, Found, claims_of, has_ended};
 use super::quota::Need;
 use super::source::Source;
-use super::{Alias, Claim, Old, RestorePlan, Volume, actors, engine, protected, quota, replicas, workloads};
+use super::{Alias, Claim, Old, RestorePlan, Volume, actors, archive, engine, protected, quota, replicas, workloads};
 use crate::error::Refusal;
 use crate::plan::{Plan, Replica};
 use crate::quiescer::by_name;
+use crate::quiescer::recovery;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct Request {
     pub wait: Duration,
     /// What is done although it may end badly.
     pub force: Force,
+    /// A recovery from archived log that is to follow.
+    pub archive: Option<recovery::Wanted>,
 }
 
 /// What the user takes upon himself.
@@ -67,6 +70,8 @@ pub fn plan_in_place(source: &Source, facts: &Facts, asked: &Request) -> Result<
     quota::check(&needs, &facts.quotas, &mut refusals);
     notes.extend(actors::notes(&source.plan, &stopped, facts));
     remarks(source, &mut notes);
+    let targets = workloads::targets(&source.plan, &stopped, facts);
+    let archive = archive::plan(source, facts, asked, &targets, &mut refusals, &mut notes);
     if !refusals.is_empty() {
         return Err(refusals);
     }
@@ -77,14 +82,16 @@ pub fn plan_in_place(source: &Source, facts: &Facts, asked: &Request) -> Result<
         backup: source.backup(),
         selections: source.plan.selections.clone(),
         pods: pods(source, facts).into_iter().collect(),
-        targets: workloads::targets(&source.plan, &stopped, facts),
+        targets,
         workloads: stopped,
         claims,
         any_version: asked.force.version,
         aliases,
         wait: asked.wait,
         notes,
-        afterwards: afterwards(source),
+        // On a timeline of its own it archives nothing under a name that is there.
+        afterwards: if archive.is_some() { Vec::new() } else { afterwards(source) },
+        archive: archive.map(Box::new),
     })
 }
 

@@ -163,6 +163,10 @@ fn part(source: &Source, wanted: &BTreeSet<usize>) -> Source {
             let of = plan.targets.iter().zip(&source.points).filter(|(t, _)| holds(t, wanted));
             of.map(|(_, point)| point.clone()).collect()
         },
+        ends: {
+            let of = plan.targets.iter().zip(&source.ends).filter(|(t, _)| holds(t, wanted));
+            of.map(|(_, end)| *end).collect()
+        },
         pods: source.pods.iter().filter(|p| is_ours(&p.namespace, &p.name)).cloned().collect(),
         plan: Plan {
             targets,
@@ -230,6 +234,7 @@ mod tests {
             outcome: "ApplicationConsistent".into(),
             instant: "2026-11-20T10:00:05Z".parse().unwrap(),
             points: Vec::new(),
+            ends: Vec::new(),
             proofs: vec![None; 4],
             pods: ["pg-0", "my-0", "web-5d8f7c-abcde"].map(|name| from(pod(name))).into(),
             notes: Vec::new(),

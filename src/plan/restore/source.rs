@@ -23,6 +23,8 @@ pub struct Source {
     pub proofs: Vec<Option<Proof>>,
     /// Where a recovery of each target can go on from.
     pub points: Vec<RecoveryPoint>,
+    /// When each target was released: its own backup had ended by then.
+    pub ends: Vec<Option<Timestamp>>,
     /// Its pods before the quiesce.
     pub pods: Vec<PodState>,
     /// What the reader of a plan must know of it.

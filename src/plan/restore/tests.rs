@@ -13,6 +13,7 @@ use crate::plan::Plan;
 use crate::plan::restore::access::Access;
 use crate::quiescer::{Probe, Reason};
 
+mod archive;
 mod workloads;
 
 fn from<T: serde::de::DeserializeOwned>(value: Value) -> T {
@@ -50,6 +51,7 @@ pub(super) fn source() -> Source {
         outcome: "ApplicationConsistent".into(),
         instant: "2026-11-20T10:00:05Z".parse().unwrap(),
         points: vec![from(json!({"lsn": "0/5000060", "timeline": "1"}))],
+        ends: Vec::new(),
         proofs: vec![Some(proof)],
         pods,
         notes: Vec::new(),
@@ -136,12 +138,17 @@ pub(super) fn facts() -> Facts {
 }
 
 pub(super) fn in_place(source: &Source, facts: &Facts) -> Result<RestorePlan, Vec<Refusal>> {
-    let force = Force::default();
-    plan_in_place(
-        source,
-        facts,
-        &Request { run: "r1".into(), mark: RESTORED_BY, wait: Duration::from_secs(600), force },
-    )
+    plan_in_place(source, facts, &request())
+}
+
+pub(super) fn request() -> Request {
+    Request {
+        run: "r1".into(),
+        mark: RESTORED_BY,
+        wait: Duration::from_secs(600),
+        force: Force::default(),
+        archive: None,
+    }
 }
 
 fn refused(source: &Source, facts: &Facts) -> Vec<String> {

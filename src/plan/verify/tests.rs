@@ -32,6 +32,7 @@ fn source() -> Source {
         outcome: "ApplicationConsistent".into(),
         instant: "2026-11-20T10:15:05Z".parse().unwrap(),
         points: Vec::new(),
+        ends: Vec::new(),
         proofs: vec![Some(proof("data-pg-0")), Some(proof("other"))],
         pods: Vec::new(),
         notes: Vec::new(),

@@ -31,7 +31,11 @@ impl Run {
             Event::Replaced(c) => {
                 self.turn(matches!(due, Step::Replace(_)), c, ClaimPhase::Replacing, ClaimPhase::New)?;
             }
-            Event::StartIntended => self.go(due == Step::Start, Stage::Stopped, Stage::Starting)?,
+            Event::Prepared => self.go(due == Step::Prepare, Stage::Stopped, Stage::Prepared)?,
+            Event::StartIntended => {
+                let before = if self.prepares { Stage::Prepared } else { Stage::Stopped };
+                self.go(due == Step::Start, before, Stage::Starting)?;
+            }
             Event::Started => self.go(due == Step::Start, Stage::Starting, Stage::Started)?,
             Event::Recovered(t) => {
                 when(matches!(&due, Step::Recover(left) if left.contains(&t)))?;
@@ -130,7 +134,7 @@ impl Run {
         // What a dead process saw was so then: policies may have been put back since, and pods started.
         match self.stage {
             Stage::Secured | Stage::Safe => self.stage = Stage::Securing,
-            Stage::Stopped => self.stage = Stage::Stopping,
+            Stage::Stopped | Stage::Prepared => self.stage = Stage::Stopping,
             _ => {}
         }
         if self.is_undoing() {

@@ -24,6 +24,8 @@ pub enum Event {
     ReplaceIntended(C),
     /// The claim of the same name is made from the snapshot.
     Replaced(C),
+    /// The restored volumes are as they must be before the start, and what made them so is gone.
+    Prepared,
     /// Durable before its effect: the workload may write to the new volumes.
     StartIntended,
     /// Its pods are ready.
@@ -85,10 +87,13 @@ pub enum Step {
     Secure,
     /// Read all that back; it fails if anything is not so.
     ReadBack,
-    /// Scale to 0; wait until no pod and no `VolumeAttachment` is left.
+    /// Scale to 0; wait until no pod and no `VolumeAttachment` is left, nor anything of `Prepare`.
     Stop,
     /// Delete each old claim, wait until it is gone, create the new one of the same name.
     Replace(Vec<C>),
+    /// Change what has to be changed on the restored volumes before the workload is started. Done again it changes nothing,
+    /// and it refuses volumes on which the workload ran already.
+    Prepare,
     /// Scale up; wait until the pods are ready.
     Start,
     /// Check that these databases recovered, and what they hold.

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const SHAPE: Shape = Shape { claims: 2, targets: 1 };
+const SHAPE: Shape = Shape { claims: 2, targets: 1, prepares: false };
 
 fn happily(step: &Step) -> Vec<Event> {
     match step.clone() {
@@ -10,6 +10,7 @@ fn happily(step: &Step) -> Vec<Event> {
         Step::ReadBack => vec![Event::ReadBack],
         Step::Stop => vec![Event::Stopped],
         Step::Replace(cs) => cs.into_iter().map(Event::Replaced).collect(),
+        Step::Prepare => vec![Event::Prepared],
         Step::Start => vec![Event::Started],
         Step::Recover(ts) => ts.into_iter().map(Event::Recovered).collect(),
         Step::Compare => vec![Event::Compared { same: true }],
@@ -109,6 +110,29 @@ fn the_way_back() {
             (Step::Finish(outcome), vec![Event::Finished(outcome)]),
         ]
     );
+}
+
+#[test]
+fn what_was_restored_is_prepared_once_and_never_after_the_start() {
+    let shape = Shape { prepares: true, ..SHAPE };
+    let mut run = Run::new(&shape);
+    until(&mut run, &Step::Prepare);
+    assert!(run.apply(&Event::StartIntended).is_err(), "unprepared");
+    assert!(!run.may_have_started());
+    let mut died = run.clone();
+    apply(&mut run, &[Event::Prepared]);
+    assert_eq!(run.next(), Step::Start);
+    let mut later = run.clone();
+    apply(&mut later, &[Event::StartIntended, Event::TakenOver]);
+    assert_eq!(later.next(), Step::Start, "it may run already");
+    // Somebody may have started it meanwhile: all is looked at again.
+    apply(&mut run, &[Event::TakenOver]);
+    assert_eq!(rest(&mut run)[..3], [Step::Stop, Step::Prepare, Step::Start]);
+    apply(&mut died, &[Event::TakenOver, Event::Aborted(Abort::Died)]);
+    assert_eq!(rest(&mut died)[..2], [Step::BackStop, Step::BackClaims(vec![0, 1])]);
+    let mut without = Run::new(&SHAPE);
+    until(&mut without, &Step::Start);
+    assert!(without.apply(&Event::Prepared).is_err(), "there was nothing to prepare");
 }
 
 #[test]
@@ -301,6 +325,7 @@ fn impossible_events_are_refused_and_change_nothing() {
         Event::Stopped,
         Event::ReplaceIntended(7),
         Event::Replaced(0),
+        Event::Prepared,
         Event::StartIntended,
         Event::Started,
         Event::Recovered(0),
@@ -329,6 +354,7 @@ fn the_journal_reads_the_same_in_every_version() {
         (Event::ReplaceIntended(1), r#"{"replaceIntended":1}"#),
         (Event::Compared { same: true }, r#"{"compared":{"same":true}}"#),
         (Event::Aborted(Abort::Died), r#"{"aborted":"died"}"#),
+        (Event::Prepared, r#""prepared""#),
         (Event::GivenUp, r#""givenUp""#),
         (Event::UndoIntended, r#""undoIntended""#),
         (Event::Aborted(Abort::Undone), r#"{"aborted":"undone"}"#),

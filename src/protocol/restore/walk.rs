@@ -30,9 +30,11 @@ struct Setup {
     deaths: u8,
     /// Whether the step that secures knows of the workload's retention policy.
     knows_retention: bool,
+    /// Whether the restored volumes are changed before the start.
+    prepares: bool,
 }
 
-const TWO_CLAIMS: Setup = Setup { claims: 2, targets: 1, deaths: 1, knows_retention: true };
+const TWO_CLAIMS: Setup = Setup { claims: 2, targets: 1, deaths: 1, knows_retention: true, prepares: false };
 
 struct Walk {
     rules: Rules,
@@ -41,9 +43,9 @@ struct Walk {
 
 impl Walk {
     fn run(setup: Setup, rules: Rules) -> Result<Walked, String> {
-        let shape = Shape { claims: setup.claims, targets: setup.targets };
+        let shape = Shape { claims: setup.claims, targets: setup.targets, prepares: setup.prepares };
         let limits = Limits { deaths: setup.deaths, lag: true };
-        let world = World::new(setup.claims, setup.knows_retention);
+        let world = World::new(setup.claims, setup.knows_retention, setup.prepares);
         let walk = Walk { rules, limits };
         search::walk(State::new(Run::new(&shape), world), |state| walk.moves(state))
     }
@@ -150,6 +152,9 @@ fn truthful(state: &State) -> Result<(), String> {
         Outcome::Failed => runs_on(Volume::Old) && restated && !world.was_stopped,
         Outcome::Stuck => run.given_up,
     };
+    if world.helper && outcome != Outcome::Stuck {
+        return Err("what prepares the volumes is left behind".into());
+    }
     if said { Ok(()) } else { Err(format!("{outcome:?} is not true")) }
 }
 
@@ -167,6 +172,13 @@ fn one_claim_dies_twice() {
 #[test]
 fn two_claims() {
     holds(TWO_CLAIMS, 5_000);
+}
+
+#[test]
+fn volumes_that_are_prepared() {
+    let setup = Setup { prepares: true, ..TWO_CLAIMS };
+    holds(setup, 5_000);
+    holds(Setup { claims: 1, deaths: 2, ..setup }, 5_000);
 }
 
 #[test]

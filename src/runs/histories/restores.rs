@@ -35,6 +35,7 @@ fn answer(step: &Step, choice: u8) -> Vec<Event> {
         Step::Secure => vec![Event::Secured],
         Step::ReadBack => vec![Event::ReadBack],
         Step::Stop => vec![Event::Stopped],
+        Step::Prepare => vec![Event::Prepared],
         Step::Start => vec![Event::Started],
         Step::Replace(cs) => cs.into_iter().map(Event::Replaced).collect(),
         Step::Recover(ts) => ts.into_iter().map(Event::Recovered).collect(),

@@ -22,8 +22,7 @@ fn what_is_forced_is_a_remark() {
     );
     assert!(hints[1..].iter().all(|hint| hint.contains("--force-version")), "{hints:?}");
 
-    let asked = |force| Request { run: "r1".into(), mark: RESTORED_BY, wait: Duration::ZERO, force };
-    let force = |force| plan_in_place(&source(), &facts, &asked(force));
+    let force = |force| plan_in_place(&source(), &facts, &Request { force, ..request() });
     assert_eq!(force(Force { owner: true, version: false }).unwrap_err().len(), 2);
     let plan = force(Force { owner: true, version: true }).unwrap();
     assert!(plan.any_version && plan.workloads[0].owner.is_some());

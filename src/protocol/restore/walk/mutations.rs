@@ -189,6 +189,49 @@ fn what_a_dead_process_read_back_is_still_so() {
     );
 }
 
+const PREPARES: Setup = Setup { prepares: true, ..TWO_CLAIMS };
+
+#[test]
+fn what_was_restored_need_not_be_prepared() {
+    let next = |run: &Run| match run.next() {
+        Step::Prepare => Step::Start,
+        step => step,
+    };
+    let apply = |run: &mut Run, event: &Event| {
+        if *event == Event::StartIntended && run.stage == Stage::Stopped {
+            run.stage = Stage::Prepared;
+        }
+        run.apply(event)
+    };
+    breaks(PREPARES, Rules { next, apply, ..AS_WRITTEN }, "not prepared");
+}
+
+#[test]
+fn what_a_dead_process_prepared_nobody_has_started_since() {
+    let apply = |run: &mut Run, event: &Event| {
+        let stage = run.stage;
+        run.apply(event)?;
+        let replaced = run.claims.iter().all(|claim| *claim == ClaimPhase::New);
+        if *event == Event::TakenOver && stage == Stage::Stopped && replaced {
+            run.stage = stage;
+        }
+        Ok(())
+    };
+    breaks(PREPARES, Rules { apply, ..AS_WRITTEN }, "in use");
+}
+
+#[test]
+fn it_may_be_prepared_again_once_it_was_started() {
+    let apply = |run: &mut Run, event: &Event| {
+        run.apply(event)?;
+        if *event == Event::TakenOver && run.stage == Stage::Starting {
+            run.stage = Stage::Stopped;
+        }
+        Ok(())
+    };
+    breaks(PREPARES, Rules { apply, ..AS_WRITTEN }, "in use");
+}
+
 #[test]
 fn undoing_needs_no_securing() {
     breaks_in(

@@ -37,12 +37,20 @@ pub(super) struct World {
     pub(super) by_user: bool,
     /// The pods were not what they had been when they were last compared.
     pub(super) differs: bool,
+    /// Whether restored volumes must be changed before anything runs on them.
+    prepares: bool,
+    /// Whether they are.
+    prepared: bool,
+    /// What changes them is there: a pod that mounts them, and does its work sooner or later.
+    pub(super) helper: bool,
+    /// Whether anything ran on the restored volumes that are there now.
+    ran: bool,
 }
 
 type Effect = process::Effect<Run, World>;
 
 impl World {
-    pub(super) fn new(claims: usize, knows_retention: bool) -> Self {
+    pub(super) fn new(claims: usize, knows_retention: bool, prepares: bool) -> Self {
         Self {
             claims: vec![Volume::Old; claims],
             data: vec![true; claims],
@@ -56,6 +64,10 @@ impl World {
             was_stopped: false,
             by_user: false,
             differs: false,
+            prepares,
+            prepared: false,
+            helper: false,
+            ran: false,
         }
     }
 
@@ -107,7 +119,13 @@ impl World {
         if !led && !self.running && !self.claims.contains(&Volume::None) {
             let mut world = self.clone();
             (world.running, world.by_user) = (true, true);
+            world.ran |= self.claims.contains(&Volume::New);
             moves.push((("somebody starts it", 0), world));
+        }
+        if self.helper && !self.prepared && !self.ran {
+            let mut world = self.clone();
+            world.prepared = true;
+            moves.push((("it is prepared", 0), world));
         }
         moves
     }
@@ -123,6 +141,7 @@ impl World {
             }
             Step::Stop => vec![self.stop("stop", Event::Stopped)],
             Step::Replace(cs) => self.exchange(cs, Volume::New, false, Event::Replaced)?,
+            Step::Prepare => vec![self.prepare()?],
             Step::Start => vec![self.start("start", Volume::New, Event::Started)?],
             Step::Recover(ts) => {
                 let recovered = |&t| self.heard("recovered", Event::Recovered(t));
@@ -173,7 +192,33 @@ impl World {
         all
     }
 
+    /// A pod is made, does its work, is removed; it finds out by itself that something ran on the volumes.
+    fn prepare(&self) -> Result<Effect, String> {
+        if self.running || self.claims.contains(&Volume::Old) {
+            return Err("prepared what is not restored, or in use".into());
+        }
+        if self.ran {
+            return Ok(self.heard("it was started before", Event::Aborted(Abort::Step)));
+        }
+        let mut world = self.clone();
+        world.helper = !self.helper;
+        Ok(match (self.helper, self.prepared) {
+            (false, true) => self.heard("prepare", Event::Prepared),
+            (false, false) => (("make the helper", 0), world, None),
+            (true, true) => (("remove the helper", 0), world, None),
+            (true, false) => {
+                (world.helper, world.prepared) = (true, true);
+                (("prepare", 1), world, None)
+            }
+        })
+    }
+
     fn stop(&self, name: &'static str, stopped: Event) -> Effect {
+        if self.helper {
+            let mut world = self.clone();
+            world.helper = false;
+            return (("stop: remove the helper", 0), world, None);
+        }
         if !self.running {
             return self.heard(name, stopped);
         }
@@ -186,12 +231,19 @@ impl World {
         if self.claims.iter().any(|claim| *claim != on) {
             return Err("started on a mixture of volumes".into());
         }
+        if self.helper {
+            return Err("started beside what prepares the volumes".into());
+        }
+        if on == Volume::New && self.prepares && !self.prepared {
+            return Err("started on volumes that are not prepared".into());
+        }
         if self.running {
             return Ok(self.heard(name, started));
         }
         let mut world = self.clone();
         (world.running, world.by_user) = (true, false);
         world.wrote |= on == Volume::New;
+        world.ran |= on == Volume::New;
         Ok(((name, 1), world, None))
     }
 
@@ -199,6 +251,9 @@ impl World {
     fn exchange(&self, cs: &[C], wanted: Volume, keep: bool, event: fn(C) -> Event) -> Result<Vec<Effect>, String> {
         if self.running {
             return Err("a claim is exchanged under a running workload".into());
+        }
+        if self.helper {
+            return Err("a claim is exchanged under what prepares it".into());
         }
         let part = |&c: &C| match self.claims[c] {
             claim if claim == wanted => (("exchanged", c), self.clone(), Some(event(c))),
@@ -222,6 +277,7 @@ impl World {
         world.data[c] &= self.retained || self.claims[c] != Volume::Old;
         world.new_lost |= self.wrote && !self.new_retained[c] && self.claims[c] == Volume::New;
         world.claims[c] = Volume::None;
+        (world.prepared, world.ran) = (false, false);
         world
     }
 
