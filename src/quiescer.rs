@@ -132,6 +132,12 @@ pub trait Quiescer: Sync {
     /// How a copy is started beside the real one so that it harms nobody, or why none can be.
     fn alone(&self, container: &Container, probe: &Probe) -> Result<verify::Alone, Reason>;
 
+    /// How a copy that runs on beside the real one is kept out of its archive, or why it cannot be; nothing where it has
+    /// none.
+    fn unarchived(&self, _container: &Container, _probe: &Probe) -> Option<Result<verify::Unarchived, Reason>> {
+        None
+    }
+
     /// What is asked of a copy that serves; each may take this long.
     fn checks(&self, probe: &Probe, time: Duration) -> Vec<verify::Check>;
 }

@@ -34,6 +34,7 @@ mod replicas;
 mod source;
 #[cfg(test)]
 mod tests;
+mod unarchived;
 pub mod undo;
 mod workloads;
 

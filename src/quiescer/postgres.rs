@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{Container, Pod};
 use super::detect::{self, Signs};
 use super::recovery::{Recovered, Recovery, Wanted};
 use super::shell::{self, ANSWER, FLUSH, PREPARE, SESSION, mark};
-use super::verify::{Alone, Check};
+use super::verify::{Alone, Check, Unarchived};
 use super::{
     Act, Answer, Channel, End, Ending, Probe, Quiescer, Reason, RecoveryPoint, Released, Script, Thawed, Token,
 };
@@ -25,6 +25,7 @@ mod probe;
 mod recovery;
 #[cfg(test)]
 mod tests;
+mod unarchived;
 mod verify;
 mod wal;
 
@@ -283,6 +284,10 @@ exit 4
 
     fn alone(&self, container: &Container, probe: &Probe) -> Result<Alone, Reason> {
         verify::alone(container, probe)
+    }
+
+    fn unarchived(&self, container: &Container, probe: &Probe) -> Option<Result<Unarchived, Reason>> {
+        unarchived::unarchived(container, probe)
     }
 
     fn checks(&self, probe: &Probe, time: Duration) -> Vec<Check> {

@@ -38,6 +38,17 @@ pub struct Alone {
     pub env: Vec<(&'static str, String)>,
 }
 
+/// How a copy that runs on beside the original is kept out of the original's archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unarchived {
+    /// In a word, for the plan.
+    pub told: &'static str,
+    /// Arguments that follow the workload's own.
+    pub arguments: Vec<String>,
+    /// Runs in the database's image before the server, and must end with 0.
+    pub prepare: Option<Argv>,
+}
+
 /// A question to a copy that serves.
 #[derive(Clone, Debug)]
 pub struct Check {

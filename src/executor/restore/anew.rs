@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Container, Pod};
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -21,6 +21,7 @@ use crate::output::progress::Progress;
 use crate::plan::restore::anew::{Anew, New, is_ours};
 use crate::plan::restore::{Alias, Restored, Workload};
 use crate::platform::workload;
+use crate::quiescer::by_name;
 
 /// How long one request is tried.
 const REQUEST: Duration = Duration::from_secs(30);
@@ -52,7 +53,8 @@ pub async fn bring_back(cluster: &Cluster, anew: &Anew, progress: &Progress) -> 
     start(cluster, anew, &workloads, until, progress).await.map_err(failed)?;
     progress.step("waiting until the databases have recovered");
     let recovered =
-        join_all(anew.targets.iter().map(|of| recovered(cluster, &workloads[of.workload], of, until))).await;
+        join_all(anew.targets.iter().map(|of| recovered(cluster, &workloads[of.workload], of, anew.beside, until)))
+            .await;
     let broken: Vec<String> = recovered.into_iter().filter_map(Result::err).collect();
     if !broken.is_empty() {
         return Err(failed(broken.join("; ")));
@@ -169,11 +171,22 @@ async fn start(
     Ok(())
 }
 
-async fn recovered(cluster: &Cluster, of: &Workload, target: &Restored, until: Instant) -> Result<(), String> {
-    recover::until_it_serves(cluster, of, target, false, until)
-        .await
-        .map(drop)
-        .map_err(|why| format!("{}: {}", target.target.path(), why.text()))
+async fn recovered(
+    cluster: &Cluster,
+    of: &Workload,
+    target: &Restored,
+    beside: bool,
+    until: Instant,
+) -> Result<(), String> {
+    let path = target.target.path();
+    let served = recover::until_it_serves(cluster, of, target, false, until).await;
+    let now = served.map_err(|why| format!("{path}: {}", why.text()))?;
+    // Whoever archives can be told not to: what it was told before its start it may have thrown over.
+    let archives = |adapter: &str| by_name(adapter).and_then(|of| of.unarchived(&Container::default(), &now)).is_some();
+    if beside && archives(&target.target.adapter) {
+        return Err(format!("{path}: it archives, although it was told not to: stop {} at once", of.path()));
+    }
+    Ok(())
 }
 
 /// Takes the mark off that says that it is being brought back.

@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use super::copies::{Copies, Place, plan_copies};
 use super::facts::{Facts, Found};
 use super::source::Source;
+use super::unarchived;
 use super::{RESTORED_FROM, Restored};
 use crate::error::Refusal;
 use crate::labels::RESTORING;
 use crate::manifests::beside::{beside, contains, moved, renamed};
 use crate::manifests::uses::{Uses, selects};
 use crate::manifests::{OfWorkload, kind, name, pod_labels, pod_spec};
-use crate::plan::{NO_ADAPTER, Workload};
-use crate::quiescer::Probe;
+use crate::plan::{NO_ADAPTER, Target, Workload};
 
 /// What is said about the way out when a workload cannot be made.
 const CLAIMS_ONLY: &str = "bring back its claims with --claims-only, and make the workload yourself";
@@ -37,6 +37,9 @@ pub struct Anew {
     pub workloads: Vec<New>,
     /// The databases that must have recovered.
     pub targets: Vec<Restored>,
+    /// They are copies: none of them may archive.
+    #[serde(skip)]
+    pub beside: bool,
     /// How long starting and recovering may take.
     #[serde(skip)]
     pub wait: Duration,
@@ -221,8 +224,9 @@ pub fn plan_anew(
     });
     refusals.extend(namespaces(there));
     let all = wanted(source, place, &mut refusals);
-    let mut anew =
-        Anew { copies, empty: Vec::new(), objects: Vec::new(), workloads: Vec::new(), targets: Vec::new(), wait };
+    let beside = place.suffix.is_some() || place.namespace.is_some();
+    let (empty, objects) = (Vec::new(), Vec::new());
+    let mut anew = Anew { copies, empty, objects, workloads: Vec::new(), targets: Vec::new(), beside, wait };
     let mut seen = BTreeSet::new();
     for wanted in &all {
         needed(wanted, there, &mut refusals, &mut notes);
@@ -237,7 +241,7 @@ pub fn plan_anew(
         }
         for claim in &wanted.empty {
             if seen.insert(key(kind(claim), &wanted.namespace, name(claim))) {
-                empty(claim, wanted, there, &mut anew, &mut refusals, &mut notes);
+                self::empty(claim, wanted, there, &mut anew, &mut refusals, &mut notes);
             }
         }
         let exists = workload(wanted, source, there, &mut refusals);
@@ -254,7 +258,14 @@ pub fn plan_anew(
             exists,
         });
     }
-    anew.targets = targets(source, &all, place, &mut refusals);
+    anew.targets = targets(source, &all);
+    if beside {
+        for of in &source.plan.targets {
+            if let Some((index, _)) = workload_of(of, &all) {
+                unarchived::off(&mut anew.workloads[index].object, of, &mut refusals, &mut notes);
+            }
+        }
+    }
     anew.copies.notes.extend(notes);
     if refusals.is_empty() { Ok(anew) } else { Err(refusals) }
 }
@@ -430,24 +441,16 @@ fn workload(wanted: &Wanted, source: &Source, there: &There, refusals: &mut Vec<
     }
 }
 
-/// The databases, under the names that their pods will have. A copy that would write to what is the original's is refused.
-fn targets(source: &Source, all: &[Wanted], place: &Place, refusals: &mut Vec<Refusal>) -> Vec<Restored> {
+/// The workload of this database.
+fn workload_of<'a>(target: &Target, all: &'a [Wanted<'a>]) -> Option<(usize, &'a Wanted<'a>)> {
+    all.iter().enumerate().find(|(_, w)| w.of.namespace == target.namespace && w.of.owns(&target.pod))
+}
+
+/// The databases, under the names that their pods will have.
+fn targets(source: &Source, all: &[Wanted]) -> Vec<Restored> {
     let mut targets = Vec::new();
     for target in &source.plan.targets {
-        let Some((index, wanted)) =
-            all.iter().enumerate().find(|(_, w)| w.of.namespace == target.namespace && w.of.owns(&target.pod))
-        else {
-            continue;
-        };
-        if (place.suffix.is_some() || place.namespace.is_some()) && archives(&target.probe) {
-            refusals.push(
-                Refusal::new(
-                    target.path(),
-                    "archive_mode is on: a copy that runs would write into the archive of the original",
-                )
-                .hint("make copies of the claims (--claims-only), and start one with archive_mode=off"),
-            );
-        }
+        let Some((index, wanted)) = workload_of(target, all) else { continue };
         let mut target = target.clone();
         let ordinal = target.pod.strip_prefix(&wanted.of.name).unwrap_or_default().to_owned();
         target.pod = format!("{}{ordinal}", name(&wanted.object));
@@ -458,10 +461,6 @@ fn targets(source: &Source, all: &[Wanted], place: &Place, refusals: &mut Vec<Re
         }
     }
     targets
-}
-
-fn archives(probe: &Probe) -> bool {
-    matches!(probe.setting("archive_mode"), "on" | "always")
 }
 
 #[cfg(test)]

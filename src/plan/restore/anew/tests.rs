@@ -189,20 +189,37 @@ fn beside_the_original_no_service_may_find_the_copy() {
 
 /// What is written into the archive of the living original cannot be taken out again.
 #[test]
-fn a_copy_that_would_archive_is_refused() {
-    let (manifests, suffix, mut facts) = (of(|_| {}), Suffix::new("check").unwrap(), facts());
+fn a_copy_archives_nothing() {
+    let with = |command: &Value| {
+        of(|of| {
+            let container = of.object.as_mut().unwrap().pointer_mut("/spec/template/spec/containers/0").unwrap();
+            container["command"] = command.clone();
+            container["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
+        })
+    };
+    let (suffix, mut facts) = (Suffix::new("check").unwrap(), facts());
     let mut archiving = source();
     archiving.plan.targets[0].probe.settings.push(("archive_mode".into(), "on".into()));
-    let mut planned = |namespace: Option<&str>, suffix: Option<&Suffix>| {
+    let mut planned = |command: &Value, namespace: Option<&str>, suffix: Option<&Suffix>| {
         facts.claims.retain(|_, _| suffix.is_some());
+        let manifests = with(command);
         let place = Place { namespace, suffix, manifests: Some(&manifests) };
         plan_anew(&archiving, &facts, &there(namespace.unwrap_or("demo")), &place, Duration::ZERO)
     };
+    let script = json!(["/start.sh"]);
     for (namespace, suffix) in [(None, Some(&suffix)), (Some("two"), None)] {
-        let refusals = planned(namespace, suffix).unwrap_err();
+        let anew = planned(&json!(["postgres"]), namespace, suffix).unwrap();
+        let spec = pod_spec(&anew.workloads[0].object);
+        assert_eq!(spec["containers"][0]["args"], json!(["-c", "archive_mode=off"]));
+        assert!(anew.copies.notes.iter().any(|note| note.ends_with("archives nothing: archive_mode=off")), "{anew:?}");
+        let anew = planned(&json!([]), namespace, suffix).unwrap();
+        let first = &pod_spec(&anew.workloads[0].object)["initContainers"][0];
+        assert_eq!(first["volumeMounts"], json!([{"name": "data", "mountPath": "/data"}]), "{first}");
+        let refusals = planned(&script, namespace, suffix).unwrap_err();
         assert!(refusals.iter().any(|r| r.message.contains("archive_mode is on")), "{refusals:?}");
     }
-    assert!(planned(None, None).is_ok(), "where the original is gone it is the original");
+    let anew = planned(&script, None, None).unwrap();
+    assert_eq!(anew.workloads[0].object["spec"], with(&script).workloads[0].object.as_ref().unwrap()["spec"]);
 }
 
 #[test]
