@@ -28,6 +28,8 @@ pub const TOUCHED: &str = "consistent-backup/touched";
 pub const RECORD: &str = "consistent-backup/record";
 /// The annotation with the manifests of the claim's workload, packed, on contents.
 pub const MANIFESTS: &str = "consistent-backup/manifests";
+/// The annotation with the last verdict of a verification, packed, on contents.
+pub const VERIFIED: &str = "consistent-backup/verified";
 /// The label of what lies beside a journal and is none, with what it is.
 pub const PART: &str = "consistent-backup/part";
 /// The label with the backup's id, on a second VolumeSnapshot and content of the same stored copy.

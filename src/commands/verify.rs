@@ -12,7 +12,7 @@ use crate::cluster::templates::templates;
 use crate::error::{Error, ExitCode, Refusal};
 use crate::executor::restore::{manifests, source};
 use crate::executor::signals::Signals;
-use crate::executor::verify::{Found, Verifier, keep, lease, remove};
+use crate::executor::verify::{Found, Verifier, keep, lease, mark, remove};
 use crate::journal;
 use crate::lease::Leases;
 use crate::manifests::Manifests;
@@ -231,15 +231,28 @@ async fn led(
         targets: all.iter().map(|f| f.target.clone()).collect(),
         queries: all.iter().flat_map(|f| f.queries.clone()).collect(),
     });
-    // What a record is rebuilt from, the contents' annotations, is written once.
-    if journal::find(cluster, &plan.namespace, &plan.run).await?.is_none() {
-        progress.say("the backup's record is gone: what was found is not recorded");
-    } else if let Some(verdict) = &verdict {
+    if let Some(verdict) = &verdict {
+        record(cluster, plan, verdict, progress).await?;
+    }
+    Ok(Ended { all, verdict, left })
+}
+
+/// Writes the verdict into the record, and onto the contents, from which that is rebuilt.
+async fn record(cluster: &Cluster, plan: &VerifyPlan, verdict: &Verified, progress: &Progress) -> Result<(), Error> {
+    let gone = journal::find(cluster, &plan.namespace, &plan.run).await?.is_none();
+    if !gone {
         let text =
             serde_json::to_string(verdict).map_err(|e| Error::failed("the result cannot be recorded").cause(e))?;
         journal::put(cluster, &plan.namespace, &plan.run, KEY, &text).await?;
     }
-    Ok(Ended { all, verdict, left })
+    let (marked, failed) = mark(cluster, &plan.run, verdict).await;
+    for why in &failed {
+        progress.say(&format!("the verdict does not stand on what the record is rebuilt from: {why}"));
+    }
+    if gone && marked == 0 {
+        progress.say("the backup's record is gone: what was found is not recorded");
+    }
+    Ok(())
 }
 
 /// Ends when the lease is lost and stays so: a slow API server alone is no reason to stop.

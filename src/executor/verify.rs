@@ -21,8 +21,10 @@ use crate::record::verified::{CheckResult, Query, TargetVerified};
 mod ask;
 mod copy;
 mod remove;
+mod verdict;
 
 pub use remove::{REMOVAL, keep, remove};
+pub use verdict::mark;
 
 /// How many databases are started at once: each takes what the real one takes.
 const AT_ONCE: usize = 3;

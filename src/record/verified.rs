@@ -82,6 +82,16 @@ impl TargetVerified {
 }
 
 impl Verified {
+    /// The same without what checks and questions printed, where there is little room.
+    #[must_use]
+    pub fn brief(&self) -> Self {
+        let mut brief = Self { queries: Vec::new(), ..self.clone() };
+        for check in brief.targets.iter_mut().flat_map(|target| &mut target.checks) {
+            check.output.clear();
+        }
+        brief
+    }
+
     /// The databases that are not well, with the checks that say so.
     pub fn bad(&self) -> Vec<String> {
         let bad = self.targets.iter().filter(|target| !target.ok);

@@ -12,12 +12,13 @@ use crate::cluster::client::{Cluster, Unlisted, allowed};
 use crate::cluster::snapshots::VolumeSnapshotContent;
 use crate::error::Error;
 use crate::journal::{self, Entry, Kind, Stored, unknown};
-use crate::labels::{MANAGED_BY, MANIFESTS, RECORD, RUN};
+use crate::labels::{MANAGED_BY, MANIFESTS, RECORD, RUN, VERIFIED};
 use crate::manifests::Manifests;
 use crate::manifests::packed::unpack;
 use crate::plan::{Claim, Plan, quantity};
 use crate::protocol::backup::{Event, Step};
 use crate::record::entry::Detail;
+use crate::record::verified::{self, Verified};
 
 /// How long one page may take.
 const ASK: Duration = Duration::from_secs(20);
@@ -120,7 +121,16 @@ fn one(run: &str, content: &VolumeSnapshotContent, all: &[&VolumeSnapshotContent
     };
     let ended = ended(&stored, all)?;
     stored.data.extend(ended);
+    if let Some(verdict) = verdict(all).and_then(|verdict| serde_json::to_string(&verdict).ok()) {
+        stored.data.insert(verified::KEY.to_owned(), verdict);
+    }
     Some(stored)
+}
+
+/// The last verdict on a backup: a process that died may have left an older one on some of its contents.
+fn verdict(contents: &[&VolumeSnapshotContent]) -> Option<Verified> {
+    let all = contents.iter().filter_map(|content| unpack::<Verified>(annotation(content, VERIFIED)?).ok());
+    all.max_by_key(|verdict| verdict.at)
 }
 
 /// The journal was packed before the run was over: what came then is what the contents say now.

@@ -88,6 +88,24 @@ fn what_is_no_longer_there_is_not_called_ready_or_kept() {
     assert!(status(&all)["outcome"].as_str().unwrap().ends_with("Consistent"));
 }
 
+/// A verification that died may have written its verdict onto some of them only.
+#[test]
+fn the_last_verdict_on_any_content_counts() {
+    let stored = stored();
+    let mut all = contents(&stored, before_keeping(&stored));
+    assert!(all.len() > 1, "the fixture has several copies");
+    let verdict = |at: &str, ok| Verified { at: at.parse().unwrap(), ok, targets: Vec::new(), queries: Vec::new() };
+    let mut mark = |n: usize, text: String| {
+        all[n].metadata.annotations.as_mut().unwrap().insert(VERIFIED.to_owned(), text);
+        let rebuilt = rebuild(&all);
+        serde_json::to_value(item(&rebuilt[0]).unwrap()).unwrap()["status"]["verified"].clone()
+    };
+    assert_eq!(mark(0, "damaged".into()), Value::Null);
+    assert_eq!(mark(0, pack(&verdict("2026-11-21T00:00:00Z", true)))["ok"], true);
+    assert_eq!(mark(1, pack(&verdict("2026-11-22T00:00:00Z", false)))["ok"], false);
+    assert_eq!(mark(1, pack(&verdict("2026-11-20T00:00:00Z", false)))["ok"], true);
+}
+
 #[test]
 fn manifests_are_put_together_from_all_contents() {
     let of = |name: &str| OfWorkload { name: name.into(), ..OfWorkload::default() };
