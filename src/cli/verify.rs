@@ -19,6 +19,8 @@ Examples:
   # A question of your own, whose answer is recorded; it must end with exit code 0
   kubectl consistent-backup verify 20261120-101500-x7k2 -n demo \\
     --query \"postgres-0=psql -U app -Atc 'SELECT count(*) FROM orders'\"
+  # In a namespace of its own
+  kubectl consistent-backup verify 20261120-101500-x7k2 -n demo --to-namespace staging
   # Have a look at the copies
   kubectl consistent-backup verify 20261120-101500-x7k2 -n demo --keep")]
 pub struct Verify {
@@ -29,6 +31,10 @@ pub struct Verify {
     /// may be left out where the backup has one database
     #[arg(long, value_name = "[POD=]COMMAND")]
     pub query: Vec<String>,
+    /// Make the copies in this namespace; what their pods need (Secrets, ServiceAccount) must be there, and ConfigMaps are
+    /// made as the backup remembers them
+    #[arg(long, value_name = "NAMESPACE")]
+    pub to_namespace: Option<String>,
     /// Leave the copies there, and say how to look at them and how to remove them
     #[arg(long)]
     pub keep: bool,

@@ -331,7 +331,12 @@ mod tests {
     fn roles_hold_all_that_a_restore_asks_for() {
         let kinds = ["StatefulSet", "Deployment", "ReplicaSet", "Pod"].map(str::to_owned).into();
         let namespaces = ["demo".to_owned()].into();
-        let of_copies = [copies(&namespaces), anew(&namespaces, &kinds), aliases(&namespaces), verify(&namespaces)];
+        let of_copies = [
+            copies(&namespaces),
+            anew(&namespaces, &kinds),
+            aliases(&namespaces),
+            verify(&namespaces, Some("two"), "demo"),
+        ];
         for needed in of_copies.concat().into_iter().chain(in_place(&namespaces, &kinds)) {
             let scope = if needed.namespace.is_some() { Scope::Namespace } else { Scope::Cluster };
             let granted = RULES.iter().any(|r| {

@@ -35,6 +35,29 @@ pub async fn collect(cluster: &Cluster, wanted: &[Wanted<'_>], namespaces: &BTre
         let accounts = of.manifests.service_account.iter().map(|name| ("ServiceAccount", name));
         named.extend(secrets.chain(accounts).map(|(kind, name)| (kind, of.namespace.clone(), name.clone())));
     }
+    let mut there = gathered(cluster, objects, named, namespaces).await;
+    for namespace in namespaces.iter().filter(|_| beside) {
+        there.services.insert(namespace.clone(), all_services(&cluster.api, namespace).await);
+    }
+    there
+}
+
+/// What is there of all that pods name in a namespace.
+pub async fn used(cluster: &Cluster, uses: &[Uses], namespace: &str, namespaces: &BTreeSet<String>) -> There {
+    let here = |kind: &str, name: &String| (kind.to_owned(), namespace.to_owned(), name.clone());
+    let objects = uses.iter().flat_map(|of| of.config_maps.keys()).map(|name| here("ConfigMap", name)).collect();
+    let secrets = uses.iter().flat_map(|of| of.secrets.keys()).map(|name| ("Secret", name));
+    let accounts = uses.iter().flat_map(|of| &of.service_account).map(|name| ("ServiceAccount", name));
+    let named = secrets.chain(accounts).map(|(kind, name)| (kind, namespace.to_owned(), name.clone())).collect();
+    gathered(cluster, objects, named, namespaces).await
+}
+
+async fn gathered(
+    cluster: &Cluster,
+    objects: BTreeSet<(String, String, String)>,
+    named: BTreeSet<(&str, String, String)>,
+    namespaces: &BTreeSet<String>,
+) -> There {
     let objects = iter(objects).map(|(kind, namespace, name)| async move {
         let found = object(cluster, &kind, &namespace, &name).await;
         (key(&kind, &namespace, &name), found)
@@ -51,11 +74,7 @@ pub async fn collect(cluster: &Cluster, wanted: &[Wanted<'_>], namespaces: &BTre
         named.buffer_unordered(AT_ONCE).collect(),
         namespaces_there(cluster, namespaces),
     );
-    let mut services = BTreeMap::new();
-    for namespace in namespaces.iter().filter(|_| beside) {
-        services.insert(namespace.clone(), all_services(&cluster.api, namespace).await);
-    }
-    There { namespaces: namespaces_there, objects, named, services }
+    There { namespaces: namespaces_there, objects, named, services: BTreeMap::new() }
 }
 
 /// Whether these namespaces are there, and to stay.

@@ -59,7 +59,7 @@ pub async fn collect(cluster: &Cluster, source: &Source, wanted: Wanted<'_>, now
         Wanted::InPlace => in_place(&namespaces, &kinds),
         Wanted::Copies(place) => copies(&targets(source, place)),
         Wanted::Anew(place) => anew(&targets(source, place), &kinds),
-        Wanted::Verify(_) => verify(&namespaces),
+        Wanted::Verify(place) => verify(&namespaces, place.namespace, &plan.namespace),
     };
     facts.denied = denied(cluster, needed).await;
 

@@ -130,7 +130,7 @@ async fn verified(
         return Err(Error::interrupted(format!("interrupted: backup {} is not verified", plan.run)));
     }
     let run = RunName { kind: Some(Kind::Backup), id: plan.run.clone() };
-    let asked = verify::Asked { run: &run, queries: &args.query, keep: false, wait: verify::WAIT };
+    let asked = verify::Asked { run: &run, queries: &args.query, namespace: None, keep: false, wait: verify::WAIT };
     let clock = Clock::measure(cluster).await?;
     verify::just_taken(cluster, &asked, &clock, signals, progress).await.map_err(|error| {
         let command = cluster.typed.command("verify", &plan.run, &plan.namespace);

@@ -1,11 +1,13 @@
 //! `verify`: start each database of a backup alone, from copies, and let the engine's own checks judge it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::print;
 use super::quiesce_snapshot::give_back;
 use crate::cli::Verify;
 use crate::clock::Clock;
+use crate::cluster::anew_facts::{self, namespaces_there};
 use crate::cluster::client::Cluster;
 use crate::cluster::restore_facts::{self, Wanted, collect};
 use crate::cluster::templates::templates;
@@ -18,6 +20,8 @@ use crate::lease::Leases;
 use crate::manifests::Manifests;
 use crate::output::progress::Progress;
 use crate::output::{self, Format, verified};
+use crate::plan::restore::anew::There;
+use crate::plan::restore::facts as facts_of;
 use crate::plan::verify::query::{self, Query};
 use crate::plan::verify::{self, VerifyPlan, plan_verify};
 use crate::plan::{Plan, restore};
@@ -38,6 +42,7 @@ const LEASE: Duration = Duration::from_secs(10);
 pub(super) struct Asked<'a> {
     pub(super) run: &'a RunName,
     pub(super) queries: &'a [String],
+    pub(super) namespace: Option<&'a str>,
     pub(super) keep: bool,
     pub(super) wait: Duration,
 }
@@ -45,7 +50,8 @@ pub(super) struct Asked<'a> {
 /// Verifies a backup.
 pub(super) async fn run(cluster: &Cluster, args: Verify) -> Result<ExitCode, Error> {
     let format = args.output.output;
-    let asked = Asked { run: &args.run, queries: &args.query, keep: args.keep, wait: args.wait };
+    let namespace = args.to_namespace.as_deref();
+    let asked = Asked { run: &args.run, queries: &args.query, namespace, keep: args.keep, wait: args.wait };
     let progress = Progress::new();
     progress.step("looking at the cluster");
     let clock = Clock::measure(cluster).await?;
@@ -54,6 +60,9 @@ pub(super) async fn run(cluster: &Cluster, args: Verify) -> Result<ExitCode, Err
         progress.done();
         output::to_stdout(&verified::dry_run(&planned.plan, format)?);
         return Ok(ExitCode::Done);
+    }
+    for note in &planned.plan.notes {
+        progress.say(&format!("note: {note}"));
     }
     let talk = progress.clone();
     let signals = Signals::listen(move |line| talk.say(line))?;
@@ -108,17 +117,36 @@ pub(super) async fn planned(cluster: &Cluster, asked: &Asked<'_>, clock: &Clock)
     let source = source(cluster, asked.run).await?;
     let wrong = |why: String| vec![Refusal::new(format!("backup/{}", asked.run), why)];
     let suffix = verify::suffix(&source.plan.run).map_err(wrong).map_err(Error::refusals)?;
-    let place = restore::Place { suffix: Some(&suffix), ..restore::Place::default() };
+    let place = restore::Place { namespace: asked.namespace, suffix: Some(&suffix), ..restore::Place::default() };
     let facts = collect(cluster, &source, Wanted::Verify(&place), clock.now()).await;
     let mut facts = facts;
     // An earlier verification's own are removed first.
     facts.claims.retain(|key, _| {
-        !source.plan.claims.iter().any(|c| *key == format!("{}/{}", c.namespace, suffix.name(&c.name)))
+        !source.plan.claims.iter().any(|c| *key == format!("{}/{}", place.namespace_of(c), suffix.name(&c.name)))
     });
     let remembered = manifests(cluster, &source).await.unwrap_or_default();
     let templates = templates(cluster, &source.plan, &remembered).await;
     let limit = (!asked.keep).then(|| asked.wait + AFTER);
-    let plan = plan_verify(&source, &facts, &templates, limit);
+    let places = source.plan.claims.iter().map(|claim| place.namespace_of(claim).to_owned()).collect();
+    let there = match asked.namespace {
+        Some(namespace) => {
+            let uses = verify::uses(&source.plan, &templates, &place);
+            anew_facts::used(cluster, &uses, namespace, &places).await
+        }
+        None => There { namespaces: namespaces_there(cluster, &places).await, ..There::default() },
+    };
+    let of_record = BTreeSet::from([source.plan.namespace.clone()]);
+    let record_gone =
+        namespaces_there(cluster, &of_record).await.into_values().any(|found| found == facts_of::Found::No);
+    let wanted = verify::Wanted {
+        templates: &templates,
+        limit,
+        namespace: asked.namespace,
+        there: &there,
+        manifests: &remembered,
+        record_gone,
+    };
+    let plan = plan_verify(&source, &facts, &wanted);
     match (plan, queries(&source.plan, asked.queries)) {
         (Ok(plan), Ok(queries)) => Ok(Planned { plan, queries }),
         (plan, queries) => {
@@ -142,7 +170,7 @@ fn queries(plan: &Plan, typed: &[String]) -> Result<Vec<Query>, Vec<Refusal>> {
 pub(super) async fn obstacles(cluster: &Cluster, plan: &Plan, typed: &[String]) -> Vec<Refusal> {
     let mut refusals = queries(plan, typed).err().unwrap_or_default();
     let namespaces = verify::namespaces(plan.targets.iter());
-    let needed = restore::access::verify(&namespaces.into_iter().collect());
+    let needed = restore::access::verify(&namespaces.into_iter().collect(), None, &plan.namespace);
     let denied = restore_facts::denied(cluster, needed).await;
     let denied = denied.into_iter().filter(|access| (access.verb, access.resource) != ("patch", "persistentvolumes"));
     refusals.extend(restore::access::refusals(&denied.collect::<Vec<_>>()));
@@ -171,7 +199,7 @@ pub(super) async fn lead(
     let plan = &planned.plan;
     signals.lead(cluster.typed.command("verify", &plan.run, &plan.namespace));
     let say = |text: &str| progress.say(text);
-    let Some(leases) = signals.unless(lease(cluster, &plan.namespace, &plan.run, &say)).await else {
+    let Some(leases) = signals.unless(lease(cluster, &plan.leased, &plan.run, &say)).await else {
         return Err(Error::interrupted("interrupted: nothing was touched"));
     };
     let leases = leases.map_err(Error::refusals)?;
@@ -269,16 +297,19 @@ async fn lost(leases: &Leases) -> String {
 /// Says how kept copies are looked at and removed. Their volumes go with their claims.
 async fn said_kept(cluster: &Cluster, plan: &VerifyPlan, progress: &Progress) -> Option<String> {
     for copy in &plan.targets {
-        let (namespace, container) = (&copy.target.namespace, &copy.target.container);
+        let (namespace, container) = (&copy.namespace, &copy.target.container);
         progress.say(&format!(
             "kept: pod/{}; look at it: {}",
             copy.name,
             cluster.typed.kubectl(&format!("exec -it {} -c {container} -n {namespace}", copy.name), "-- sh")
         ));
     }
+    // What claims were made from goes after them.
+    let aliased = plan.targets.iter().flat_map(|copy| &copy.claims).any(|claim| claim.alias.is_some());
+    let more = if aliased { ",configmaps,volumesnapshots,volumesnapshotcontents" } else { "" };
     for namespace in plan.namespaces() {
-        let delete =
-            format!("delete pods,persistentvolumeclaims -l {}={} -n {namespace}", crate::labels::VERIFY, plan.run);
+        let of = format!("{}={}", crate::labels::VERIFY, plan.run);
+        let delete = format!("delete pods,persistentvolumeclaims{more} -l {of} -n {namespace}");
         progress.say(&format!("remove all of it: {}", cluster.typed.kubectl(&delete, "")));
     }
     keep(cluster, &plan.namespaces(), &plan.run).await.err()

@@ -81,7 +81,7 @@ impl Verifier<'_> {
         let (mut checks, mut queries) = (Vec::new(), Vec::new());
         let until = begun + self.wait;
         let looked = async {
-            self.make_all(copy).await?;
+            self.make_all(copy, until).await?;
             let looked = self.signals.unless(self.look(t, copy, until, &mut checks, &mut queries)).await;
             looked.unwrap_or_else(|| Err(Broken::interrupted()))
         };
@@ -90,14 +90,9 @@ impl Verifier<'_> {
         if !self.keep {
             self.tell(copy, "removing the copy");
             // What is not gone in time is told at the end, when all is looked for again.
-            let _ = remove(
-                self.cluster,
-                std::slice::from_ref(&copy.target.namespace),
-                &self.plan.run,
-                Some(&self.own(t)),
-                |_| {},
-            )
-            .await;
+            let _ =
+                remove(self.cluster, std::slice::from_ref(&copy.namespace), &self.plan.run, Some(&self.own(t)), |_| {})
+                    .await;
         }
         judged(copy, looked, &checks, queries, seconds)
     }

@@ -98,7 +98,15 @@ pub fn dry_run(plan: &VerifyPlan, format: Format) -> Result<String, Error> {
         Ok::<_, Error>(value)
     };
     for copy in &plan.targets {
+        for map in &copy.config_maps {
+            names.push(format!("configmap/{}", map.metadata.name.as_deref().unwrap_or_default()));
+            items.push(object("ConfigMap", serde_json::to_value(map))?);
+        }
         for claim in &copy.claims {
+            if let Some(alias) = &claim.alias {
+                names.push(format!("volumesnapshotcontent/{}", alias.content));
+                names.push(format!("volumesnapshot/{}", alias.snapshot));
+            }
             table.row([
                 copy.target.path(),
                 copy.name.clone(),
@@ -117,7 +125,10 @@ pub fn dry_run(plan: &VerifyPlan, format: Format) -> Result<String, Error> {
         Format::Json => json(&list())?,
         Format::Yaml => yaml(&list())?,
         Format::Name => names.join("\n"),
-        Format::Table | Format::Wide => table.to_string(),
+        Format::Table | Format::Wide => {
+            let notes: Vec<String> = plan.notes.iter().map(|note| format!("note: {note}")).collect();
+            if notes.is_empty() { table.to_string() } else { format!("{table}\n{}\n", notes.join("\n")) }
+        }
     })
 }
 

@@ -1,18 +1,22 @@
 //! The plan of `verify`: for each database of a backup a pod of its own, on copies of its claims. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodSpec};
 
+use super::restore::anew::{self, There};
 use super::restore::facts::{Facts, Found};
-use super::restore::{CopyOf, Place, Source, Suffix, plan_copies};
+use super::restore::{Alias, CopyOf, Place, Source, Suffix, plan_copies};
 use super::{Plan, Target};
 use crate::error::Refusal;
 use crate::labels::VERIFY;
+use crate::manifests::Manifests;
+use crate::manifests::uses::Uses;
 use crate::quiescer::by_name;
 use crate::quiescer::verify::Alone;
 
+mod elsewhere;
 mod pod;
 pub mod query;
 
@@ -27,6 +31,22 @@ pub struct Template {
     pub operator: Option<String>,
 }
 
+/// Of what copies are made, and where.
+pub struct Wanted<'a> {
+    /// What the pods of the backup's targets are made of, in their order.
+    pub templates: &'a [Found<Template>],
+    /// How long a copy may live if nobody removes it.
+    pub limit: Option<Duration>,
+    /// Another namespace than the backup's.
+    pub namespace: Option<&'a str>,
+    /// What is there already.
+    pub there: &'a There,
+    /// What the backup remembers.
+    pub manifests: &'a Manifests,
+    /// The namespace of the record is gone.
+    pub record_gone: bool,
+}
+
 /// What is made, and removed again.
 #[derive(Clone, Debug)]
 pub struct VerifyPlan {
@@ -34,6 +54,10 @@ pub struct VerifyPlan {
     pub run: String,
     /// Where its record lies.
     pub namespace: String,
+    /// Where the lease lies that keeps others from it: beside the record, if that namespace is there.
+    pub leased: String,
+    /// In which other namespace than the backup's the copies are made.
+    pub elsewhere: Option<String>,
     /// The databases, in the backup's order.
     pub targets: Vec<Copy>,
     /// Remarks, one line each.
@@ -45,8 +69,12 @@ pub struct VerifyPlan {
 pub struct Copy {
     /// As it was backed up.
     pub target: Target,
+    /// Where it is made.
+    pub namespace: String,
     /// Its claims.
     pub claims: Vec<CopyOf>,
+    /// What its pod needs and is not there.
+    pub config_maps: Vec<ConfigMap>,
     /// Its pod.
     pub pod: Pod,
     /// The pod's name.
@@ -58,7 +86,8 @@ pub struct Copy {
 impl VerifyPlan {
     /// The namespaces in which something is made.
     pub fn namespaces(&self) -> Vec<String> {
-        namespaces(self.targets.iter().map(|copy| &copy.target))
+        let all: BTreeSet<&String> = self.targets.iter().map(|copy| &copy.namespace).collect();
+        all.into_iter().cloned().collect()
     }
 }
 
@@ -75,35 +104,44 @@ pub fn suffix(run: &str) -> Result<Suffix, String> {
     Suffix::new(&format!("verify-{run}"))
 }
 
-/// The plan, or all reasons why not at once. `templates` are those of the backup's targets, in their order; `limit` is
-/// how long a copy may live if nobody removes it.
-pub fn plan_verify(
-    source: &Source,
-    facts: &Facts,
-    templates: &[Found<Template>],
-    limit: Option<Duration>,
-) -> Result<VerifyPlan, Vec<Refusal>> {
+/// What the pods of the copies name: where they are made elsewhere it is looked for.
+pub fn uses(plan: &Plan, templates: &[Found<Template>], place: &Place) -> Vec<Uses> {
+    let each = plan.targets.iter().zip(templates);
+    each.filter_map(|(target, template)| one(target, plan, template, place, None).ok())
+        .map(|made| elsewhere::uses(&made.pod))
+        .collect()
+}
+
+/// The plan, or all reasons why not at once.
+pub fn plan_verify(source: &Source, facts: &Facts, wanted: &Wanted) -> Result<VerifyPlan, Vec<Refusal>> {
     let plan = &source.plan;
     let object = format!("backup/{}", plan.run);
     let suffix = suffix(&plan.run).map_err(|why| vec![Refusal::new(object.clone(), why)])?;
-    let mut refusals = Vec::new();
+    let place = Place { namespace: wanted.namespace, suffix: Some(&suffix), ..Place::default() };
+    let (mut refusals, mut notes) = (anew::namespaces(wanted.there), Vec::new());
     if plan.targets.is_empty() {
         refusals.push(Refusal::new(object, "it has no database that could be started").hint(
             "what was copied without an adapter is looked at by hand: restore-from-snapshot RUN --claims-only --suffix NAME",
         ));
     }
     let mut made = Vec::new();
-    for (target, template) in plan.targets.iter().zip(templates) {
-        match one(target, plan, template, &suffix, limit) {
-            Ok(one) => made.push(one),
+    for (target, template) in plan.targets.iter().zip(wanted.templates) {
+        match one(target, plan, template, &place, wanted.limit) {
+            Ok(mut one) => {
+                if let Some(namespace) = wanted.namespace.filter(|namespace| *namespace != target.namespace) {
+                    one.config_maps =
+                        elsewhere::needed(&one.pod, target, plan, wanted, namespace, &mut refusals, &mut notes);
+                }
+                made.push(one);
+            }
             Err(refusal) => refusals.push(refusal),
         }
     }
     // Only what a pod mounts is copied.
-    let wanted: Vec<usize> = (0..plan.claims.len()).filter(|c| made.iter().any(|m| m.claims.contains(c))).collect();
+    let mounted: Vec<usize> = (0..plan.claims.len()).filter(|c| made.iter().any(|m| m.claims.contains(c))).collect();
     let mut part = source.clone();
-    part.plan.claims = wanted.iter().map(|&c| plan.claims[c].clone()).collect();
-    part.proofs = wanted.iter().map(|&c| source.proofs.get(c).cloned().flatten()).collect();
+    part.plan.claims = mounted.iter().map(|&c| plan.claims[c].clone()).collect();
+    part.proofs = mounted.iter().map(|&c| source.proofs.get(c).cloned().flatten()).collect();
     let mut facts = facts.clone();
     // Its volumes would outlive their claims: their policy is changed first, which nobody need be allowed else.
     let retains = |c: &super::Claim| {
@@ -113,7 +151,7 @@ pub fn plan_verify(
     if !part.plan.claims.iter().any(retains) {
         facts.denied.retain(|access| (access.verb, access.resource) != ("patch", "persistentvolumes"));
     }
-    let copies = match plan_copies(&part, &facts, &Place { suffix: Some(&suffix), ..Place::default() }) {
+    let copies = match plan_copies(&part, &facts, &place) {
         Ok(copies) => copies,
         Err(why) => {
             // Of a backup whose databases are all refused no claim is wanted: that is no reason of its own.
@@ -122,22 +160,32 @@ pub fn plan_verify(
             return Err(refusals);
         }
     };
-    let aliased = copies.claims.iter().filter(|copy| copy.alias.is_some()).map(|copy| {
-        Refusal::new(
-            format!("persistentvolumeclaim/{}", copy.claim),
-            "its VolumeSnapshot is gone, only the content is there",
-        )
-        .hint("bring it back first: restore-from-snapshot RUN --claims-only --suffix NAME")
-    });
-    refusals.extend(aliased);
+    if let Some(namespace) = wanted.namespace {
+        let pods = made.iter().map(|made| ("pod", made.pod.metadata.name.as_deref().unwrap_or_default()));
+        let claims = copies.claims.iter().map(|copy| ("persistentvolumeclaim", copy.new_name.as_str()));
+        refusals.extend(elsewhere::twice(pods.chain(claims), namespace));
+        notes.push(format!("the copies are made in namespace {namespace}"));
+    }
+    let aliased = copies.claims.iter().filter(|copy| copy.alias.is_some()).count();
+    if aliased > 0 {
+        notes.push(format!("{aliased} of the stored copies get a VolumeSnapshot for it, which is removed afterwards"));
+    }
+    let maps: BTreeSet<&str> =
+        made.iter().flat_map(|made| &made.config_maps).filter_map(|map| map.metadata.name.as_deref()).collect();
+    if !maps.is_empty() {
+        let maps = maps.into_iter().collect::<Vec<_>>().join(", ");
+        notes.push(format!("made as the backup remembers them, and removed afterwards: ConfigMaps {maps}"));
+    }
     if !refusals.is_empty() {
         return Err(refusals);
     }
     let by_claim: BTreeMap<usize, CopyOf> =
-        wanted.into_iter().zip(copies.claims.into_iter().map(|c| labelled(c, &plan.run))).collect();
+        mounted.into_iter().zip(copies.claims.into_iter().map(|c| labelled(c, &plan.run))).collect();
     let targets = made.into_iter().map(|made| Copy {
         claims: made.claims.iter().filter_map(|c| by_claim.get(c).cloned()).collect(),
         name: made.pod.metadata.name.clone().unwrap_or_default(),
+        namespace: wanted.namespace.unwrap_or(&made.target.namespace).to_owned(),
+        config_maps: made.config_maps,
         target: made.target,
         pod: made.pod,
         alone: made.alone,
@@ -145,16 +193,19 @@ pub fn plan_verify(
     Ok(VerifyPlan {
         run: plan.run.clone(),
         namespace: plan.namespace.clone(),
+        leased: wanted.namespace.filter(|_| wanted.record_gone).unwrap_or(&plan.namespace).to_owned(),
+        elsewhere: wanted.namespace.map(str::to_owned),
         targets: targets.collect(),
-        notes: Vec::new(),
+        notes,
     })
 }
 
 /// What of these databases could not be started alone: what is known of a backup before it is taken.
 pub fn obstacles(plan: &Plan, templates: &[Found<Template>]) -> Vec<Refusal> {
     let Ok(suffix) = suffix(&plan.run) else { return Vec::new() };
+    let place = Place { suffix: Some(&suffix), ..Place::default() };
     let each = plan.targets.iter().zip(templates);
-    each.filter_map(|(target, template)| one(target, plan, template, &suffix, None).err()).collect()
+    each.filter_map(|(target, template)| one(target, plan, template, &place, None).err()).collect()
 }
 
 struct Made {
@@ -162,13 +213,14 @@ struct Made {
     claims: Vec<usize>,
     pod: Pod,
     alone: Alone,
+    config_maps: Vec<ConfigMap>,
 }
 
 fn one(
     target: &Target,
     plan: &Plan,
     template: &Found<Template>,
-    suffix: &Suffix,
+    place: &Place,
     limit: Option<Duration>,
 ) -> Result<Made, Refusal> {
     let object = format!("pod/{}", target.pod);
@@ -203,16 +255,23 @@ fn one(
     }
     let alone = adapter.alone(container, &target.probe).map_err(|reason| reason.refuse(object.clone()))?;
     let (pod, claims) =
-        pod::make(&pod::Make { target, plan, template: &template.spec, container, alone: &alone, suffix, limit })?;
+        pod::make(&pod::Make { target, plan, template: &template.spec, container, alone: &alone, place, limit })?;
     if target.claims.iter().any(|c| !claims.contains(c)) {
         return Err(Refusal::new(object, "it no longer mounts the claims that were backed up")
             .hint("its workload was changed since: make copies of the claims and look at them by hand"));
     }
-    Ok(Made { target: target.clone(), claims, pod, alone })
+    Ok(Made { target: target.clone(), claims, pod, alone, config_maps: Vec::new() })
 }
 
-/// The copy as one that is never there to stay.
+/// The copy as one that is never there to stay, made from what is never there to stay.
 fn labelled(mut copy: CopyOf, run: &str) -> CopyOf {
+    if let Some(alias) = copy.alias.take().map(Alias::for_verification) {
+        copy.snapshot.clone_from(&alias.snapshot);
+        if let Some(source) = copy.new.spec.as_mut().and_then(|spec| spec.data_source.as_mut()) {
+            source.name.clone_from(&alias.snapshot);
+        }
+        copy.alias = Some(alias);
+    }
     copy.new.metadata.labels.get_or_insert_default().insert(VERIFY.to_owned(), run.to_owned());
     copy
 }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::api::{Api, ListParams};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use serde::Serialize;
 
 use super::{BackupJournal, rebuilt};
@@ -169,8 +169,12 @@ fn of_alias(of: &Alias) -> Orphan {
         namespace: of.namespace.clone(),
         object: format!("volumesnapshot/{}", of.snapshot),
         run: of.run.clone(),
-        why: "a restore left it, or is making it now; no claim waits for it, and the stored copy does not depend on it"
-            .into(),
+        why: if of.verify {
+            "a verification of this backup left it, or is under way; the stored copy does not depend on it"
+        } else {
+            "a restore left it, or is making it now; no claim waits for it, and the stored copy does not depend on it"
+        }
+        .into(),
         // Its deletionPolicy is Retain.
         remove: format!(
             "kubectl delete volumesnapshot/{} -n {} --ignore-not-found && kubectl delete volumesnapshotcontent/{}",
@@ -194,16 +198,21 @@ fn of_part(namespace: &str, run: &str, map: &str) -> Orphan {
 /// What verifications left, or are at.
 async fn verifications(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Orphan>, kube::Error> {
     let of_verify = ListParams::default().labels(VERIFY);
-    let (pods, claims): (Api<Pod>, Api<PersistentVolumeClaim>) = match namespace {
-        Some(namespace) => {
-            (Api::namespaced(cluster.api.clone(), namespace), Api::namespaced(cluster.api.clone(), namespace))
-        }
-        None => (Api::all(cluster.api.clone()), Api::all(cluster.api.clone())),
-    };
-    let mut found = Vec::new();
-    let pods = pods.list_metadata(&of_verify).await?.items.into_iter().map(|pod| ("pod", pod.metadata));
-    let claims = claims.list_metadata(&of_verify).await?.items.into_iter();
-    for (kind, meta) in pods.chain(claims.map(|claim| ("persistentvolumeclaim", claim.metadata))) {
+    let all = [
+        ApiResource::erase::<Pod>(&()),
+        ApiResource::erase::<PersistentVolumeClaim>(&()),
+        ApiResource::erase::<ConfigMap>(&()),
+    ];
+    let (mut found, mut listed) = (Vec::new(), Vec::new());
+    for resource in all {
+        let api: Api<DynamicObject> = match namespace {
+            Some(namespace) => Api::namespaced_with(cluster.api.clone(), namespace, &resource),
+            None => Api::all_with(cluster.api.clone(), &resource),
+        };
+        let items = api.list_metadata(&of_verify).await?.items;
+        listed.extend(items.into_iter().map(|item| (resource.kind.to_lowercase(), item.metadata)));
+    }
+    for (kind, meta) in listed {
         let run = meta.labels.as_ref().and_then(|labels| labels.get(VERIFY)).cloned().unwrap_or_default();
         let (namespace, name) = (meta.namespace.unwrap_or_default(), meta.name.unwrap_or_default());
         found.push(Orphan {
@@ -236,6 +245,7 @@ mod tests {
             class: None,
             mode: None,
             mode_change: false,
+            verify: false,
         };
         let waits = |phase: &str, snapshot: &str| {
             let claim = json!({"metadata": {"name": "data"}, "status": {"phase": phase},

@@ -54,6 +54,7 @@ fn a_cold_backup_has_all_that_was_acknowledged_before_the_stop() {
     assert_eq!(list(&record, "/status/pods/after").len(), 2);
     let taken = Taken { run: run_of(&record), record, window, kinds: KINDS.to_vec() };
     taken.copies_are_right(&scene);
+    scene.plugin(&["verify", &taken.run]).run().done();
 }
 
 /// Killed at any moment; whatever is down then is started by `thaw`, and by nothing else.

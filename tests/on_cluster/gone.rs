@@ -15,7 +15,7 @@ use crate::support::verdict::{Row, Verdict};
 use crate::support::wait::{seconds, until, until_none};
 
 /// The Secrets of a namespace, as somebody would make them elsewhere.
-fn secrets(scene: &Scene) -> Vec<Value> {
+pub(super) fn secrets(scene: &Scene) -> Vec<Value> {
     let all = scene.kubectl.list(&["secrets"]);
     let bare = |secret: &Value| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret["metadata"]["name"]}, "data": secret["data"]});
     all.iter().map(bare).collect()
@@ -33,7 +33,7 @@ fn rows(kubectl: &Kubectl, kind: Kind, pod: &str) -> Vec<Row> {
 }
 
 /// Aliases of the backup that are left.
-fn aliases(run: &str) -> Vec<String> {
+pub(super) fn aliases(run: &str) -> Vec<String> {
     let found =
         Kubectl::new("default").list(&["volumesnapshotcontents", "-l", &format!("consistent-backup/alias-of={run}")]);
     found.iter().map(|content| text(content, "/metadata/name").to_owned()).collect()
@@ -155,6 +155,8 @@ fn a_record_elsewhere_and_a_snapshot_that_is_gone() {
     // Its VolumeSnapshot is gone, its content is not.
     let claim = &list(&record, "/status/claims")[0];
     scene.kubectl.ok(&["delete", "volumesnapshot", text(claim, "/volumeSnapshot")]);
+    elsewhere.plugin(&["verify", &run]).run().done();
+    assert_eq!(aliases(&run), Vec::<String>::new());
     let before = scene.kubectl.value("pvc/data-redis-0", "/spec/volumeName");
     let restore = |more: &[&str]| elsewhere.plugin(&["restore-from-snapshot", &run, "--yes", "-o", "json"]).args(more);
     let restored = restore(&[]).run().done().json();

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use super::gone::{aliases, secrets};
 use crate::support::backup::consistent;
 use crate::support::cluster;
 use crate::support::database::{Database, Kind};
@@ -16,9 +17,10 @@ use crate::support::process::Running;
 use crate::support::scene::Scene;
 use crate::support::wait::{seconds, until_none};
 
-/// Pods, claims and bound volumes of verifications.
+/// Pods, claims and bound volumes of verifications, and what these were made from.
 fn copies(scene: &Scene) -> Vec<String> {
-    let mut found = names(&scene.kubectl.list(&["pods,pvc", "-l", "consistent-backup/verify"]));
+    let kinds = "pods,pvc,configmaps,volumesnapshots";
+    let mut found = names(&scene.kubectl.list(&[kinds, "-l", "consistent-backup/verify"]));
     let volumes = scene.kubectl.list(&["pv"]);
     let of_copy = |volume: &&Value| {
         let claim = &volume["spec"]["claimRef"];
@@ -40,15 +42,18 @@ fn check<'a>(target: &'a Value, name: &str) -> &'a str {
     found.map_or("", |check| text(check, "/outcome"))
 }
 
+fn archiving() -> Database {
+    Database::new(Kind::Postgres).edit(|set| {
+        let container = &mut set["spec"]["template"]["spec"]["containers"][0];
+        container["args"] = json!(["-c", "archive_mode=on", "-c", "archive_command=/bin/true"]);
+    })
+}
+
 /// Killed, run again and kept, removed by the command that it prints, interrupted, asked the user's questions: on one
 /// backup of three busy databases, of which PostgreSQL archives its WAL.
 #[test]
 fn copies_are_started_alone_and_leave_nothing() {
-    let archiving = Database::new(Kind::Postgres).edit(|set| {
-        let container = &mut set["spec"]["template"]["spec"]["containers"][0];
-        container["args"] = json!(["-c", "archive_mode=on", "-c", "archive_command=/bin/true"]);
-    });
-    let scene = Scene::new("verify", &[archiving, Database::new(Kind::Mariadb), Database::new(Kind::Redis)]);
+    let scene = Scene::new("verify", &[archiving(), Database::new(Kind::Mariadb), Database::new(Kind::Redis)]);
     scene.statement(Kind::Postgres, "SELECT pg_switch_wal()");
     let taken = consistent(&scene, &Kind::ALL, &[]);
     let (before, services) = (state(&scene), served_by(&scene));
@@ -123,6 +128,57 @@ fn copies_are_started_alone_and_leave_nothing() {
     let listed = scene.plugin(&["list"]).run().done().stdout;
     assert!(listed.lines().any(|line| line.contains(&taken.run) && line.contains(" yes ")), "{listed}");
     scene.plugin(&["describe", &taken.run]).run().done().stdout.find("Verified:    yes").expect("describe tells it");
+}
+
+/// In another namespace, with what the backup remembers; killed there, and once the backup's own namespace is gone with
+/// workloads and record: the verdict outlives it. A copy that runs on beside the original archives nothing.
+#[test]
+fn copies_elsewhere_and_a_verdict_that_outlives_the_record() {
+    let elsewhere = Scene::new("verify-there", &[]);
+    let postgres = archiving().idle().edit(|set| {
+        let from = json!([{"configMapRef": {"name": "conf", "optional": true}}]);
+        set["spec"]["template"]["spec"]["containers"][0]["envFrom"] = from;
+    });
+    let scene = Scene::new("verify-gone", &[postgres, Database::new(Kind::Redis).idle()]);
+    scene.kubectl.ok(&["create", "configmap", "conf", "--from-literal=FROM_CONF=remembered"]);
+    let run = run_of(&scene.backup(&[]).run().done().json());
+    let (space, there) = (scene.namespace().to_owned(), elsewhere.namespace().to_owned());
+    let verify = |more: &[&str]| scene.plugin(&["verify", &run]).args(more);
+    let missing = ["namespace/no-such-namespace", "secret/postgres", "secret/redis"];
+    verify(&["--to-namespace", "no-such-namespace"]).run().exits(5).says(&missing);
+    elsewhere.kubectl.apply(&secrets(&scene));
+    let before = (state(&scene), state(&elsewhere));
+    let planned = verify(&["--to-namespace", &there, "--dry-run"]).run().done().stdout;
+    assert!(planned.contains(&format!("in namespace {there}")) && planned.contains("ConfigMaps conf"), "{planned}");
+
+    // Killed; the next one knows where it was, although it works elsewhere itself.
+    let mut dies = verify(&["--to-namespace", &there, "--query", "postgres-0=sleep 300"]).start();
+    dies.until_says("checking: amcheck", seconds(240));
+    dies.kill_hard();
+    dies.end(seconds(10));
+    assert!(copies(&elsewhere).contains(&"conf".to_owned()), "{:?}", copies(&elsewhere));
+    verify(&["--wait", "1s"]).run().exits(1);
+    assert_eq!((copies(&elsewhere), aliases(&run)), (Vec::new(), Vec::new()));
+    assert_eq!((state(&scene), state(&elsewhere)), before);
+
+    let beside = ["--only", "sts/postgres", "--suffix", "check"];
+    let copied = scene.plugin(&["restore-from-snapshot", &run]).args(beside).run().done();
+    assert!(copied.to_string().contains("archives nothing: archive_mode=off"), "{copied}");
+    let asked = "SELECT current_setting($$archive_mode$$), archived_count + failed_count FROM pg_stat_archiver";
+    let switched =
+        scene.kubectl.exec("postgres-check-0", &["psql", "-U", "app", "-Atc", "SELECT pg_switch_wal()", "-c", asked]);
+    assert_eq!(switched.done().stdout.lines().last(), Some("off|0"));
+
+    scene.kubectl.ok(&["delete", "namespace", &space, "--wait", "--timeout=120s"]);
+    verify(&[]).run().exits(5).says(&[&format!("namespace/{space}")]);
+    assert_eq!(records(&scene)[0]["status"]["verified"], Value::Null);
+    let query = ["--query", "postgres-0=printenv FROM_CONF", "-o", "json"];
+    let record = verify(&["--to-namespace", &there]).args(query).run().done().json();
+    assert_eq!((&record["status"]["verified"]["ok"], &record["status"]["rebuilt"]), (&json!(true), &json!(true)));
+    assert_eq!(text(&record, "/status/verified/queries/0/output"), "remembered", "{record:#}");
+    assert_eq!(records(&scene)[0]["status"]["verified"], record["status"]["verified"]);
+    assert_eq!((copies(&elsewhere), aliases(&run)), (Vec::new(), Vec::new()));
+    assert_eq!(state(&elsewhere), before.1);
 }
 
 /// Files that are damaged before the backup, as a broken disk does it: an index page in the place of another, and a

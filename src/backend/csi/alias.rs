@@ -14,13 +14,13 @@ use tokio::time::{Instant, sleep, timeout};
 use super::REQUEST;
 use super::discard::BEING_DELETED;
 use crate::cluster::client::{
-    Cluster, Persisted, Unlisted, explain, is_already_exists, is_conflict, is_not_found, persist,
+    Cluster, Persisted, Unlisted, explain, is_already_exists, is_conflict, is_forbidden, is_not_found, persist,
 };
 use crate::cluster::snapshots::{
     ContentSource, SnapshotRef, VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent, VolumeSnapshotContentSpec,
     VolumeSnapshotSource, VolumeSnapshotSpec,
 };
-use crate::labels::{ALIAS_OF, CLAIM, MANAGED_BY};
+use crate::labels::{ALIAS_OF, CLAIM, MANAGED_BY, VERIFY};
 use crate::plan::restore::{Alias, MODE_CHANGE};
 
 /// How long one request is tried.
@@ -29,8 +29,13 @@ const TRIED: Duration = Duration::from_secs(30);
 const REMOVAL: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Makes the alias, or finds it, and waits until claims can be made from it.
-pub async fn make(cluster: &Cluster, alias: &Alias, until: Instant) -> Result<(), String> {
+/// Makes the alias, or finds it, and waits until claims can be made from it; `stops` breaks that off between requests.
+pub async fn make(
+    cluster: &Cluster,
+    alias: &Alias,
+    until: Instant,
+    stops: &(dyn Fn() -> bool + Sync),
+) -> Result<(), String> {
     let class = class(cluster, alias).await;
     let contents: Api<VolumeSnapshotContent> = Api::all(cluster.api.clone());
     let snapshots: Api<VolumeSnapshot> = Api::namespaced(cluster.api.clone(), &alias.namespace);
@@ -38,7 +43,7 @@ pub async fn make(cluster: &Cluster, alias: &Alias, until: Instant) -> Result<()
     loop {
         let waiting = round(alias, &contents, &content, &snapshots, &snapshot).await?;
         let Some(waiting) = waiting else { return Ok(()) };
-        if Instant::now() >= until {
+        if Instant::now() >= until || stops() {
             return Err(waiting);
         }
         sleep(LOOK).await;
@@ -108,7 +113,8 @@ async fn class(cluster: &Cluster, alias: &Alias) -> Option<String> {
 
 fn labels(alias: &Alias) -> BTreeMap<String, String> {
     // Not the label of a run's own snapshots: who removes those must not meet this.
-    [MANAGED_BY, (ALIAS_OF, &alias.run)].map(|(k, v)| (k.to_owned(), v.to_owned())).into()
+    let verify = alias.verify.then_some((VERIFY, alias.run.as_str()));
+    [MANAGED_BY, (ALIAS_OF, &alias.run)].into_iter().chain(verify).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
 }
 
 fn content(alias: &Alias, class: Option<&String>) -> VolumeSnapshotContent {
@@ -172,6 +178,19 @@ pub async fn list(cluster: &Cluster, run: Option<&str>) -> Result<Vec<VolumeSnap
     }
 }
 
+/// Those that verifications of a backup made, whose namespaces are thereby known.
+pub async fn of_verifications(cluster: &Cluster, run: &str) -> Result<Vec<Alias>, String> {
+    let api: Api<VolumeSnapshotContent> = Api::all(cluster.api.clone());
+    let params = ListParams::default().labels(&format!("{ALIAS_OF}={run},{VERIFY}"));
+    match timeout(TRIED, api.list(&params)).await {
+        Ok(Ok(listed)) => Ok(listed.items.iter().map(read).collect()),
+        // Who may not look at contents has made none.
+        Ok(Err(e)) if is_forbidden(&e) => Ok(Vec::new()),
+        Ok(Err(e)) => Err(format!("volumesnapshotcontents could not be listed: {}", explain(&e))),
+        Err(_) => Err("volumesnapshotcontents could not be listed: the API server did not answer".into()),
+    }
+}
+
 /// The alias that a content is.
 pub fn read(content: &VolumeSnapshotContent) -> Alias {
     let bound = content.spec.volume_snapshot_ref.clone();
@@ -188,6 +207,7 @@ pub fn read(content: &VolumeSnapshotContent) -> Alias {
         class: content.spec.volume_snapshot_class_name.clone(),
         mode: content.spec.source_volume_mode.clone(),
         mode_change: note(MODE_CHANGE).is_some_and(|value| value == "true"),
+        verify: content.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(VERIFY)),
     }
 }
 
@@ -289,6 +309,7 @@ mod tests {
             class: Some("fast".into()),
             mode: Some("Block".into()),
             mode_change: true,
+            verify: false,
         }
     }
 
@@ -299,6 +320,10 @@ mod tests {
         assert_eq!(made.spec.deletion_policy, "Retain");
         assert!(made.metadata.labels.as_ref().is_some_and(|labels| !labels.contains_key(crate::labels::RUN)));
         assert!(is_content(&made, &alias()));
+        let other = alias().for_verification();
+        assert_eq!(read(&content(&other, other.class.as_ref())), other);
+        assert!(other.verify && other.content != alias().content && other.snapshot != alias().snapshot);
+        assert!(!is_content(&made, &other), "a restore's is not a verification's to remove");
     }
 
     #[test]

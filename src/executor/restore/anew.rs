@@ -77,7 +77,7 @@ pub async fn make_aliases(cluster: &Cluster, aliases: &[Alias], progress: &Progr
         if aliases.len() == 1 { "" } else { "s" }
     ));
     let until = Instant::now() + ALIASED;
-    let made = join_all(aliases.iter().map(|of| alias::make(cluster, of, until))).await;
+    let made = join_all(aliases.iter().map(|of| alias::make(cluster, of, until, &|| false))).await;
     let failed: Vec<String> = made.into_iter().filter_map(Result::err).collect();
     if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
 }

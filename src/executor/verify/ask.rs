@@ -33,7 +33,7 @@ impl Verifier<'_> {
             .ok_or_else(|| Broken::Undecided(format!("this version has no adapter {}", copy.target.adapter)))?;
         self.start(copy, until, checks).await?;
         let place = Place {
-            namespace: copy.target.namespace.clone(),
+            namespace: copy.namespace.clone(),
             pod: copy.name.clone(),
             container: copy.target.container.clone(),
         };

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::{ConfigMap, ContainerState, ContainerStatus, Pod};
+use kube::ResourceExt;
 use kube::api::{Api, PostParams};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Broken, Verifier};
+use crate::backend::csi::alias;
 use crate::cluster::client::{Persisted, explain, is_already_exists, persist};
 use crate::executor::restore::make_copy;
 use crate::labels::VERIFY;
@@ -15,6 +18,8 @@ use crate::quiescer::verify::Checked;
 
 /// How long one request is tried.
 const REQUEST: Duration = Duration::from_secs(30);
+/// How long what claims are made from may take: its two controllers are throttled.
+const ALIASED: Duration = Duration::from_secs(180);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -35,8 +40,22 @@ pub(super) enum Server {
 
 impl Verifier<'_> {
     /// Makes the claims and the pod. Never dropped while a request is on its way: it may be done after all was removed.
-    pub(super) async fn make_all(&self, copy: &Copy) -> Result<(), Broken> {
+    pub(super) async fn make_all(&self, copy: &Copy, until: Instant) -> Result<(), Broken> {
         self.tell(copy, "making the copy");
+        self.goes_on()?;
+        // First: by them another process finds the namespace.
+        let until = until.min(Instant::now() + ALIASED);
+        let stops = || self.signals.came();
+        let aliases = copy.claims.iter().filter_map(|claim| claim.alias.as_ref());
+        let made = join_all(aliases.map(|of| alias::make(self.cluster, of, until, &stops))).await;
+        let failed: Vec<String> = made.into_iter().filter_map(Result::err).collect();
+        if !failed.is_empty() {
+            return Err(Broken::Undecided(failed.join("; ")));
+        }
+        for map in &copy.config_maps {
+            self.goes_on()?;
+            self.make_map(copy, map).await?;
+        }
         for claim in &copy.claims {
             self.goes_on()?;
             let made = make_copy(self.cluster, claim, &self.plan.run).await;
@@ -44,6 +63,23 @@ impl Verifier<'_> {
         }
         self.goes_on()?;
         self.make(copy).await.map_err(|why| Broken::Undecided(format!("pod/{}: {why}", copy.name)))
+    }
+
+    async fn make_map(&self, copy: &Copy, map: &ConfigMap) -> Result<(), Broken> {
+        let api: Api<ConfigMap> = Api::namespaced(self.cluster.api.clone(), &copy.namespace);
+        let name = map.metadata.name.clone().unwrap_or_default();
+        let tried = persist(REQUEST, async || match api.create(&PostParams::default(), map).await {
+            // Another database's of this backup, or somebody else's: only the object itself can tell.
+            Err(e) if is_already_exists(&e) => api.get(&name).await,
+            answer => answer,
+        });
+        let why = match tried.await {
+            Persisted::Final(Ok(made)) if made.labels().get(VERIFY) == Some(&self.plan.run) => return Ok(()),
+            Persisted::Final(Ok(_)) => "one of this name was made by somebody else".to_owned(),
+            Persisted::Final(Err(e)) => explain(&e),
+            Persisted::Unknown(why) => format!("not known whether it was made: {why}"),
+        };
+        Err(Broken::Undecided(format!("configmap/{name}: {why}")))
     }
 
     fn goes_on(&self) -> Result<(), Broken> {
@@ -85,7 +121,7 @@ impl Verifier<'_> {
     }
 
     async fn make(&self, copy: &Copy) -> Result<(), String> {
-        let api: Api<Pod> = Api::namespaced(self.cluster.api.clone(), &copy.target.namespace);
+        let api: Api<Pod> = Api::namespaced(self.cluster.api.clone(), &copy.namespace);
         let tried = persist(REQUEST, async || match api.create(&PostParams::default(), &copy.pod).await {
             // An earlier try whose answer was lost, or somebody else's: only the object itself can tell.
             Err(e) if is_already_exists(&e) => api.get(&copy.name).await,
@@ -102,7 +138,7 @@ impl Verifier<'_> {
 
     /// The pod now, or nothing where there was no answer. One that is gone or going was removed by somebody.
     async fn pod(&self, copy: &Copy) -> Result<Option<Pod>, Broken> {
-        let api: Api<Pod> = Api::namespaced(self.cluster.api.clone(), &copy.target.namespace);
+        let api: Api<Pod> = Api::namespaced(self.cluster.api.clone(), &copy.namespace);
         let removed = || Broken::Undecided(format!("pod/{} was removed by somebody else", copy.name));
         match timeout(REQUEST, api.get_opt(&copy.name)).await {
             Ok(Ok(Some(pod))) if pod.metadata.deletion_timestamp.is_none() => Ok(Some(pod)),

@@ -1,15 +1,17 @@
 //! What a verification made, taken away again: pods first, then claims, until their volumes are gone. By label, so that
-//! another process finds what a dead one left.
+//! another process finds what a dead one left; and last what claims were made from, which tells of other namespaces.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::{Resource, ResourceExt};
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::backend::csi::alias;
 use crate::cluster::client::{Cluster, explain, is_conflict, is_forbidden, is_not_found};
 use crate::labels::VERIFY;
 
@@ -40,10 +42,21 @@ pub async fn remove(
     let bound_until = Instant::now() + BINDING;
     let mut volumes = BTreeSet::new();
     let mut told = String::new();
+    let mut aliases = only.map(|_| Vec::new());
     loop {
         let mut waiting = None;
-        for namespace in namespaces {
-            let removal = Removal { cluster, namespace, run, only, bound_until };
+        if aliases.is_none() {
+            match alias::of_verifications(cluster, run).await {
+                Ok(found) => aliases = Some(found),
+                Err(why) => waiting = Some(why),
+            }
+        }
+        let made_from = aliases.as_deref().unwrap_or_default();
+        let elsewhere: BTreeSet<&str> = made_from.iter().map(|alias| alias.namespace.as_str()).collect();
+        let all: BTreeSet<&str> = namespaces.iter().map(String::as_str).chain(elsewhere.iter().copied()).collect();
+        for namespace in all {
+            let maps = elsewhere.contains(namespace);
+            let removal = Removal { cluster, namespace, run, only, bound_until, maps };
             let looked = removal.once(&mut volumes).await;
             waiting = waiting.or(looked.unwrap_or_else(Some));
         }
@@ -51,7 +64,7 @@ pub async fn remove(
             Some(waiting) => Some(waiting),
             None => left(cluster, &mut volumes).await,
         };
-        let Some(waiting) = waiting else { return Ok(()) };
+        let Some(waiting) = waiting else { break };
         if Instant::now() >= until {
             return Err(waiting);
         }
@@ -61,12 +74,16 @@ pub async fn remove(
         }
         sleep(LOOK).await;
     }
+    let aliases = aliases.unwrap_or_default();
+    let removed = join_all(aliases.iter().map(|of| alias::remove(cluster, of))).await;
+    let left: Vec<String> = removed.into_iter().filter_map(Result::err).collect();
+    if left.is_empty() { Ok(()) } else { Err(left.join("; ")) }
 }
 
 /// Sees that the volumes of kept copies go with their claims, so that whoever deletes those leaves nothing behind.
 pub async fn keep(cluster: &Cluster, namespaces: &[String], run: &str) -> Result<(), String> {
     for namespace in namespaces {
-        let removal = Removal { cluster, namespace, run, only: None, bound_until: Instant::now() };
+        let removal = Removal { cluster, namespace, run, only: None, bound_until: Instant::now(), maps: false };
         for claim in removal.listed::<PersistentVolumeClaim>().await? {
             removal.let_go(&claim).await?;
         }
@@ -81,6 +98,8 @@ struct Removal<'a> {
     only: Option<&'a BTreeSet<String>>,
     /// Until when a volume that is being made is waited for.
     bound_until: Instant,
+    /// Whether ConfigMaps were made here as well.
+    maps: bool,
 }
 
 impl Removal<'_> {
@@ -106,7 +125,15 @@ impl Removal<'_> {
             waits.map(|claim| format!("the volume of persistentvolumeclaim/{} is being made", claim.name_any()));
         let deleted =
             |claim: &PersistentVolumeClaim| format!("persistentvolumeclaim/{} is being deleted", claim.name_any());
-        Ok(waits.or(claims.first().map(deleted)))
+        let waits = waits.or(claims.first().map(deleted));
+        if waits.is_none() && self.maps {
+            let maps = self.listed::<ConfigMap>().await?;
+            for map in &maps {
+                self.delete(map).await?;
+            }
+            return Ok(maps.first().map(|map| format!("configmap/{} is being deleted", map.name_any())));
+        }
+        Ok(waits)
     }
 
     async fn listed<K>(&self) -> Result<Vec<K>, String>

@@ -21,7 +21,9 @@ fn copy() -> Copy {
             wave: 0,
             claims: Vec::new(),
         },
+        namespace: "demo".into(),
         claims: Vec::new(),
+        config_maps: Vec::new(),
         pod: k8s_openapi::api::core::v1::Pod::default(),
         name: "pg-0-verify".into(),
         alone: Alone {

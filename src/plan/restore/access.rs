@@ -91,15 +91,24 @@ pub fn aliases(namespaces: &BTreeSet<String>) -> Vec<Access> {
     all.extend(expand(&ALIAS_CLUSTER.iter().collect::<Vec<_>>(), None));
     all
 }
-/// What `verify` does in the namespaces of a backup's databases.
+
+/// What `verify` does where the copies are made.
 pub const VERIFY: &[Row] = &[
-    ("", "configmaps", &["get", "patch"]),
     ("", "persistentvolumeclaims", &["create", "delete", "get", "list"]),
     ("", "pods", &["create", "delete", "get", "list"]),
     ("", "pods/exec", &["create", "get"]),
-    ("coordination.k8s.io", "leases", &["create", "delete", "get", "patch"]),
-    (SNAPSHOTS, "volumesnapshots", &["get"]),
 ];
+
+/// The same in another namespace than the backup's, where nothing of what the pods need may be yet.
+pub const VERIFY_ELSEWHERE: &[Row] =
+    &[("", "configmaps", &["create", "delete", "get", "list"]), ("", "serviceaccounts", &["get"])];
+
+/// What it does in the namespaces of the backup's databases.
+pub const VERIFIED: &[Row] = &[(SNAPSHOTS, "volumesnapshots", &["get"])];
+
+/// What it does where the record lies.
+pub const VERDICT: &[Row] =
+    &[("", "configmaps", &["get", "patch"]), ("coordination.k8s.io", "leases", &["create", "delete", "get", "patch"])];
 
 /// What it does to objects without a namespace; the volumes of copies are changed only where their class keeps them.
 pub const VERIFY_CLUSTER: &[Row] = &[("", "persistentvolumes", &["get", "patch"])];
@@ -136,10 +145,19 @@ pub fn copies(namespaces: &BTreeSet<String>) -> Vec<Access> {
     namespaces.iter().flat_map(|n| expand(&rows, Some(n))).collect()
 }
 
-/// Everything that verifying a backup of these namespaces will do.
-pub fn verify(namespaces: &BTreeSet<String>) -> Vec<Access> {
-    let rows: Vec<&Row> = VERIFY.iter().collect();
-    let mut all: Vec<Access> = namespaces.iter().flat_map(|n| expand(&rows, Some(n))).collect();
+/// Everything that verifying a backup of these namespaces will do, in them or `elsewhere`; its record lies in `record`.
+pub fn verify(namespaces: &BTreeSet<String>, elsewhere: Option<&str>, record: &str) -> Vec<Access> {
+    let in_all = |rows: &[Row], namespaces: &BTreeSet<String>| -> Vec<Access> {
+        let rows: Vec<&Row> = rows.iter().collect();
+        namespaces.iter().flat_map(|n| expand(&rows, Some(n))).collect()
+    };
+    let places = elsewhere.map_or_else(|| namespaces.clone(), |place| BTreeSet::from([place.to_owned()]));
+    let mut all = in_all(VERIFY, &places);
+    if elsewhere.is_some() {
+        all.extend(in_all(VERIFY_ELSEWHERE, &places));
+    }
+    all.extend(in_all(VERIFIED, namespaces));
+    all.extend(in_all(VERDICT, &BTreeSet::from([record.to_owned()])));
     all.extend(expand(&VERIFY_CLUSTER.iter().collect::<Vec<_>>(), None));
     all
 }

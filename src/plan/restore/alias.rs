@@ -32,6 +32,9 @@ pub struct Alias {
     pub mode: Option<String>,
     /// Whether a claim of another volume mode may be made from it.
     pub mode_change: bool,
+    /// Whether a verification uses it: then it goes with that, and no restore waits for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub verify: bool,
 }
 
 impl Alias {
@@ -52,6 +55,19 @@ impl Alias {
             class: of.spec.volume_snapshot_class_name.clone(),
             mode: of.spec.source_volume_mode.clone(),
             mode_change: annotations.and_then(|a| a.get(MODE_CHANGE)).is_some_and(|value| value == "true"),
+            verify: false,
+        }
+    }
+
+    /// The same for a verification, under names of its own: a restore may use the other at the same time.
+    #[must_use]
+    pub fn for_verification(self) -> Self {
+        let place = self.content.rsplit('-').next().unwrap_or_default();
+        Self {
+            snapshot: format!("{}-verify-{place}", self.run),
+            content: format!("consistent-backup-{}-verify-{place}", self.run),
+            verify: true,
+            ..self
         }
     }
 }

@@ -12,7 +12,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::error::Refusal;
 use crate::labels::{MANAGED_BY, VERIFY};
-use crate::plan::restore::Suffix;
+use crate::manifests::beside::renamed;
+use crate::plan::restore::{Place, Suffix};
 use crate::plan::{Plan, Target};
 use crate::quiescer::verify::{Alone, SHARED, takes_arguments};
 
@@ -30,8 +31,15 @@ pub(super) struct Make<'a> {
     pub(super) template: &'a PodSpec,
     pub(super) container: &'a Container,
     pub(super) alone: &'a Alone,
-    pub(super) suffix: &'a Suffix,
+    pub(super) place: &'a Place<'a>,
     pub(super) limit: Option<Duration>,
+}
+
+impl Make<'_> {
+    /// The name of the copy of something.
+    fn copied(&self, name: &str) -> String {
+        renamed(name, self.place.suffix.map(Suffix::as_str))
+    }
 }
 
 /// The pod, and the numbers of the backup's claims that it mounts.
@@ -40,7 +48,7 @@ pub(super) fn make(of: &Make) -> Result<(Pod, Vec<usize>), Refusal> {
     let several =
         of.plan.targets.iter().filter(|t| (&t.namespace, &t.pod) == (&target.namespace, &target.pod)).count() > 1;
     let base = if several { format!("{}-{}", target.pod, target.container) } else { target.pod.clone() };
-    let name = of.suffix.name(&base);
+    let name = of.copied(&base);
     if name.len() > 253 {
         return Err(Refusal::new(format!("pod/{}", target.pod), "its name is too long for a copy's"));
     }
@@ -78,7 +86,7 @@ pub(super) fn make(of: &Make) -> Result<(Pod, Vec<usize>), Refusal> {
     let pod = Pod {
         metadata: ObjectMeta {
             name: Some(name),
-            namespace: Some(target.namespace.clone()),
+            namespace: Some(of.place.namespace.unwrap_or(&target.namespace).to_owned()),
             // None of the workload's: no Service, policy or controller may take it for its own.
             labels: Some(BTreeMap::from([
                 (MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned()),
@@ -214,7 +222,7 @@ fn replaced(volume: &Volume, of: &Make, claims: &mut Vec<usize>) -> Volume {
             Volume {
                 name: volume.name.clone(),
                 persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                    claim_name: of.suffix.name(&claim),
+                    claim_name: of.copied(&claim),
                     read_only,
                 }),
                 ..Volume::default()

@@ -96,9 +96,20 @@ fn template() -> Template {
     Template { spec: from(spec), operator: None }
 }
 
+fn wanted<'a>(
+    templates: &'a [Found<Template>],
+    namespace: Option<&'a str>,
+    there: &'a There,
+    manifests: &'a Manifests,
+) -> Wanted<'a> {
+    let limit = Some(Duration::from_secs(60));
+    Wanted { templates, limit, namespace, there, manifests, record_gone: false }
+}
+
 fn planned(template: Template, facts: &Facts) -> Result<VerifyPlan, Vec<String>> {
     let found = [Found::Yes(Box::new(template))];
-    plan_verify(&source(), facts, &found, Some(Duration::from_secs(60)))
+    let (there, manifests) = (There::default(), Manifests::default());
+    plan_verify(&source(), facts, &wanted(&found, None, &there, &manifests))
         .map_err(|refusals| refusals.into_iter().map(|r| format!("{}: {}", r.object, r.message)).collect())
 }
 
@@ -187,16 +198,86 @@ fn what_cannot_be_started_alone_is_refused() {
         t.spec.volumes.as_mut().unwrap()[0].persistent_volume_claim.as_mut().unwrap().claim_name = "new".into();
     });
     assert!(moved.contains("no longer mounts"), "{moved}");
-    let gone = plan_verify(&source(), &facts("Delete"), &[Found::No], None).unwrap_err();
+    let (there, manifests) = (There::default(), Manifests::default());
+    let gone = plan_verify(&source(), &facts("Delete"), &wanted(&[Found::No], None, &there, &manifests)).unwrap_err();
     assert!(gone.iter().all(|r| r.object == "pod/pg-0"), "{gone:?}");
     let mut bad = facts("Delete");
     bad.snapshots.clear();
-    let refusals = planned(template(), &bad).unwrap_err();
-    let gone = "persistentvolumeclaim/data-pg-0: its VolumeSnapshot is gone, only the content is there";
-    assert_eq!(refusals, [gone]);
     bad.contents.clear();
     let refusals = planned(template(), &bad).unwrap_err().join("\n");
     assert!(refusals.contains("it is gone"), "{refusals}");
+}
+
+/// The claims are then made from a VolumeSnapshot of the stored copy that a restore never uses.
+#[test]
+fn where_only_the_content_is_left_it_gets_a_snapshot_for_it() {
+    let mut facts = facts("Delete");
+    facts.snapshots.clear();
+    let plan = planned(template(), &facts).unwrap();
+    let claim = &plan.targets[0].claims[0];
+    let alias = claim.alias.as_ref().unwrap();
+    assert!(alias.verify && alias.snapshot.starts_with("20261120-101500-x7k2-verify-"), "{alias:?}");
+    assert_eq!(claim.new.spec.as_ref().unwrap().data_source.as_ref().unwrap().name, alias.snapshot);
+    assert!(plan.notes[0].starts_with("1 of the stored copies"), "{:?}", plan.notes);
+}
+
+/// A namespace in which there is nothing, and a backup that remembers one ConfigMap.
+fn elsewhere(change: impl Fn(&mut There)) -> Result<VerifyPlan, Vec<String>> {
+    let mut template = template();
+    let from = json!([{"configMapRef": {"name": "conf"}}, {"configMapRef": {"name": "other", "optional": true}}]);
+    template.spec.containers[1].env_from = serde_json::from_value(from).unwrap();
+    let mut source = source();
+    let workload =
+        json!({"namespace": "demo", "kind": "StatefulSet", "name": "pg", "uid": "u", "replicas": 1, "labels": ""});
+    source.plan.workloads = vec![serde_json::from_value(workload).unwrap()];
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "conf"}, "data": {"a": "1"}});
+    let of = json!({"namespace": "demo", "kind": "StatefulSet", "name": "pg", "object": null, "configMaps": [map]});
+    let manifests = Manifests { workloads: vec![serde_json::from_value(of).unwrap()] };
+    let yes = || Found::Yes(Box::new(()));
+    let mut there = There { namespaces: [("two".to_owned(), yes())].into(), ..There::default() };
+    for (kind, name) in [("Secret", "pg"), ("ServiceAccount", "db")] {
+        there.named.insert(anew::key(kind, "two", name), yes());
+    }
+    for name in ["conf", "other"] {
+        there.objects.insert(anew::key("ConfigMap", "two", name), Found::No);
+    }
+    change(&mut there);
+    let found = [Found::Yes(Box::new(template))];
+    let all = plan_verify(&source, &facts("Delete"), &wanted(&found, Some("two"), &there, &manifests));
+    all.map_err(|refusals| refusals.into_iter().map(|r| format!("{}: {}", r.object, r.message)).collect())
+}
+
+#[test]
+fn elsewhere_a_copy_brings_what_the_backup_remembers() {
+    let plan = elsewhere(|_| {}).unwrap();
+    let copy = &plan.targets[0];
+    assert_eq!((copy.namespace.as_str(), copy.pod.metadata.namespace.as_deref()), ("two", Some("two")));
+    assert_eq!((plan.namespaces(), plan.leased.as_str()), (vec!["two".to_owned()], "demo"));
+    assert!(copy.claims[0].alias.is_some() && copy.claims[0].new.metadata.namespace.as_deref() == Some("two"));
+    let [map] = &copy.config_maps[..] else { panic!("{copy:?}") };
+    assert_eq!((map.metadata.name.as_deref(), map.metadata.namespace.as_deref()), (Some("conf"), Some("two")));
+    assert_eq!(map.metadata.labels.as_ref().unwrap()[VERIFY], "20261120-101500-x7k2", "it is found again");
+    let with = |found: Value| {
+        let found = Found::Yes(Box::new(found));
+        elsewhere(|there| drop(there.objects.insert(anew::key("ConfigMap", "two", "conf"), found.clone())))
+    };
+    assert_eq!(with(json!({"data": {"a": "1"}})).unwrap().targets[0].config_maps, []);
+    let left = json!({"metadata": {"labels": {VERIFY: "20261120-101500-x7k2"}}, "data": {"a": "0"}});
+    assert_eq!(with(left).unwrap().targets[0].config_maps.len(), 1, "a killed one's is removed first");
+    assert!(with(json!({"data": {"a": "2"}})).unwrap_err()[0].contains("not what the backup has"));
+}
+
+#[test]
+fn what_is_missing_elsewhere_is_refused_at_once() {
+    let refusals = elsewhere(|there| {
+        there.namespaces.insert("two".into(), Found::No);
+        there.named.values_mut().for_each(|found| *found = Found::No);
+    });
+    let refusals = refusals.unwrap_err().join("\n");
+    for object in ["namespace/two", "secret/pg", "serviceaccount/db"] {
+        assert!(refusals.contains(object), "{refusals}");
+    }
+    assert!(!refusals.contains("secret/pull"), "the image may be there: {refusals}");
 }
 
 /// A volume that outlived its claim would be nobody's: where the class keeps them, who verifies must be allowed to
