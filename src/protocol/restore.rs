@@ -1,9 +1,9 @@
 //! A restore in place as a fold over its events, with the same loop as a backup.
 //!
-//! Forward: secure, read back, stop, replace, prepare where that is asked for, start, recover, compare, restate. Whatever fails before the comparison
-//! leads back to the old volumes ([`Event::Aborted`]); nothing interrupts the way back. So does the user, also long
-//! after it succeeded ([`Event::UndoIntended`]): then all is secured again first, and whatever fails before the stop
-//! leaves the workload as it is.
+//! Forward: secure, read back, stop, replace, prepare where that is asked for, start, recover, compare, restate. Whatever
+//! fails before the comparison leads back to the old volumes ([`Event::Aborted`]); nothing interrupts the way back. So does
+//! the user, also long after it succeeded ([`Event::UndoIntended`]): then all is secured again first, and whatever fails
+//! before the stop leaves the workload as it is.
 //!
 //! What is promised, and walked through every reachable pair of journal and world in `restore/walk.rs`:
 //!
