@@ -168,7 +168,7 @@ pub fn plan_verify(source: &Source, facts: &Facts, wanted: &Wanted) -> Result<Ve
     }
     let aliased = copies.claims.iter().filter(|copy| copy.alias.is_some()).count();
     if aliased > 0 {
-        notes.push(format!("{aliased} of the stored copies get a VolumeSnapshot for it, which is removed afterwards"));
+        notes.push(format!("VolumeSnapshots made for it, and removed afterwards: {aliased}"));
     }
     let maps: BTreeSet<&str> =
         made.iter().flat_map(|made| &made.config_maps).filter_map(|map| map.metadata.name.as_deref()).collect();

@@ -218,7 +218,7 @@ fn where_only_the_content_is_left_it_gets_a_snapshot_for_it() {
     let alias = claim.alias.as_ref().unwrap();
     assert!(alias.verify && alias.snapshot.starts_with("20261120-101500-x7k2-verify-"), "{alias:?}");
     assert_eq!(claim.new.spec.as_ref().unwrap().data_source.as_ref().unwrap().name, alias.snapshot);
-    assert!(plan.notes[0].starts_with("1 of the stored copies"), "{:?}", plan.notes);
+    assert_eq!(plan.notes[0], "VolumeSnapshots made for it, and removed afterwards: 1");
 }
 
 /// A namespace in which there is nothing, and a backup that remembers one ConfigMap.
