@@ -18,6 +18,37 @@ fn a_primary_is_accepted() {
     assert_eq!((probe.setting("fsync"), probe.setting("archive_command")), ("on", "unset"));
 }
 
+/// Captured from 10.23, 14.19 and 17.6.
+#[test]
+fn every_version_is_spoken_to_in_its_own_words() {
+    let container = serde_json::from_value(serde_json::json!({"name": "db", "image": "postgres"})).unwrap();
+    let wanted = crate::quiescer::recovery::Wanted {
+        command: "cp /archive/%f %p".into(),
+        target: crate::quiescer::recovery::Target::Latest,
+        timeline: crate::quiescer::recovery::Timeline::Latest,
+    };
+    let point = ["timeline|1", "startLsn|0/2000028", "stopLsn|0/20001A8", "backupLabel|bGFiZWw="]
+        .map(|pair| pair.split_once('|').map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap());
+    let point = RecoveryPoint(point.into());
+    for (version, start, file) in [
+        ("10", "pg_start_backup('consistent-backup/r/1', true, false)", "recovery.conf"),
+        ("14", "pg_start_backup('consistent-backup/r/1', true, false)", "recovery.signal"),
+        ("17", "pg_backup_start(", "recovery.signal"),
+    ] {
+        let mut probe = probe(&Postgres, &format!("postgres/probe-{version}"));
+        assert!(probe.version.starts_with(version) && probe.role == "primary", "{probe:?}");
+        assert!(probe.full.as_ref().unwrap().refused.is_empty(), "{:?}", probe.full);
+        assert!(probe.archiving.as_ref().unwrap().refused.is_empty(), "{:?}", probe.archiving);
+        assert_eq!(probe.archive_dirs, ["/archive"]);
+        probe.hold_archiving();
+        let token = Token { run: "r".into(), attempt: 1 };
+        let sent = format!("{:?}", Postgres.prepare(&probe, &token));
+        assert!(sent.contains(start), "{version}: {sent}");
+        let files = Postgres.recovery(&container, &probe, &point, &wanted).unwrap().files;
+        assert!(files.iter().any(|of| of.path.ends_with(file)), "{version}: {files:?}");
+    }
+}
+
 #[test]
 fn the_archive_is_told_without_its_command() {
     let probe = probe(&Postgres, "postgres/probe-databases");
