@@ -15,7 +15,7 @@ use crate::executor::signals::Signals;
 use crate::lease::{Leases, Take};
 use crate::output::progress::Progress;
 use crate::plan::verify::{Copy, VerifyPlan, query};
-use crate::quiescer::verify::{Checked, Outcome};
+use crate::quiescer::verify::{Checked, ISOLATED, Outcome};
 use crate::record::verified::{CheckResult, Query, TargetVerified};
 
 mod ask;
@@ -122,21 +122,21 @@ impl Broken {
 }
 
 fn judged(copy: &Copy, looked: Result<(), Broken>, checks: &[Checked], queries: Vec<Query>, seconds: f64) -> Found {
-    let with = |outcome| {
-        let found = checks.iter().filter(move |c| c.outcome == outcome);
+    let with = |wanted: &dyn Fn(&Checked) -> bool| {
+        let found = checks.iter().filter(|c| wanted(c));
         found.map(|c| format!("{}: {}", c.name, c.output)).collect::<Vec<_>>()
     };
     // That it could not be kept apart says nothing of its data.
-    let (apart, failed): (Vec<String>, Vec<String>) =
-        with(Outcome::Failed).into_iter().partition(|told| told.starts_with("isolated: "));
-    let unknown = with(Outcome::Unknown);
+    let apart = |c: &Checked| c.name == ISOLATED;
+    let failed = with(&|c| c.outcome == Outcome::Failed && !apart(c));
+    let unknown = with(&|c| c.outcome == Outcome::Unknown || c.outcome == Outcome::Failed && apart(c));
     let (bad, broken) = match looked {
         Ok(()) => (None, None),
         Err(Broken::Bad(why)) => (Some(why), None),
         Err(Broken::Undecided(why)) => (None, Some(why)),
     };
     let is_bad = bad.is_some() || !failed.is_empty();
-    let reasons: Vec<String> = failed.into_iter().chain(bad).chain(apart).chain(broken).chain(unknown).collect();
+    let reasons: Vec<String> = failed.into_iter().chain(bad).chain(broken).chain(unknown).collect();
     let result = |c: &Checked| CheckResult {
         name: c.name.to_owned(),
         outcome: c.outcome.as_str().to_owned(),

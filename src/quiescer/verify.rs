@@ -16,6 +16,8 @@ pub const SHARED: &str = "/consistent-backup";
 const LAST_WORDS: &str = "/dev/termination-log";
 /// How long preparing may take: a check of all files may read all of them.
 const PREPARE: Duration = Duration::from_secs(24 * 3600);
+/// The check whether a copy is kept apart: nothing more is asked of one that is not.
+pub const ISOLATED: &str = "isolated";
 /// What is said of a check that was ended: it has found nothing yet, and that is no result.
 pub(super) const OVER: &str = "its time was over (--wait)";
 /// How `timeout` ends (GNU, busybox), and what a signal did that nobody can be asked about.

@@ -8,7 +8,7 @@ use super::{Broken, Verifier};
 use crate::exec::{self, Place};
 use crate::plan::restore::engine;
 use crate::plan::verify::Copy;
-use crate::quiescer::verify::{Checked, Outcome, capped};
+use crate::quiescer::verify::{Checked, ISOLATED, Outcome, capped};
 use crate::quiescer::{Act, Answer, End, Quiescer, SERVES, by_name};
 use crate::record::verified::Query;
 
@@ -46,7 +46,7 @@ impl Verifier<'_> {
                 self.ended(copy).await?;
             }
             checks.extend((check.read)(&answer));
-            if checks.iter().any(|c| c.name == "isolated" && c.outcome != Outcome::Passed) {
+            if checks.iter().any(|c| c.name == ISOLATED && c.outcome != Outcome::Passed) {
                 return Err(Broken::Undecided("it could have done harm, so nothing more was asked".to_owned()));
             }
         }

@@ -96,7 +96,7 @@ fn only_what_is_known_is_a_verdict() {
     assert_eq!(of(Err(Broken::Bad("it ended".into())), &[]), (false, false, "it ended".into()));
     assert_eq!(of(Err(Broken::Undecided("no node".into())), &[]), (false, true, "no node".into()));
     let apart = Checked::new("isolated", Outcome::Failed, "event_scheduler is ON");
-    let told = "isolated: event_scheduler is ON; stopped".to_owned();
+    let told = "stopped; isolated: event_scheduler is ON".to_owned();
     assert_eq!(of(Err(Broken::Undecided("stopped".into())), &[apart]), (false, true, told), "nothing of its data");
     assert!(!of(Err(Broken::Undecided("no node".into())), &[failed()]).1, "damaged files are, whatever came after");
 }
