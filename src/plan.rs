@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::pods::Match;
 use crate::quiescer::Probe;
 
+mod backend;
 mod build;
 mod claims;
 mod class;
@@ -25,6 +26,7 @@ mod notes;
 mod object;
 mod place;
 pub mod quantity;
+pub mod release;
 mod replicas;
 mod request;
 pub mod restore;
@@ -33,6 +35,7 @@ mod targets;
 mod uses;
 pub mod verify;
 
+pub use backend::Backend;
 pub use build::plan;
 pub use claims::ROLE;
 pub use detect::{ADAPTER, Detected, Detection, NO_ADAPTER, detect};
@@ -40,6 +43,7 @@ pub use estimate::estimate;
 pub use facts::{Facts, Probed, SnapshotClass, claims_of};
 pub use location::Location;
 pub use object::{Kind, Object};
+pub use release::{Database, Endpoint, Release};
 pub use replicas::Replica;
 pub use request::Request;
 pub use selector::selector_text;
@@ -74,6 +78,15 @@ pub struct Plan {
     pub unheld_claims: Vec<String>,
     /// The workloads that own the selected pods: what a restore stops and starts.
     pub workloads: Vec<Workload>,
+    /// The releases of ScalarDB or ScalarDL whose pods are among the targets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub releases: Vec<Release>,
+    /// The databases behind them: read from their properties, or named by the user.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub databases: Vec<Database>,
+    /// By what is copied.
+    #[serde(default)]
+    pub backend: Backend,
     /// What is stopped for the cut and started again (`--cold`); empty where databases are held instead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stopped: Vec<restore::Workload>,
@@ -143,6 +156,9 @@ pub struct Target {
     pub wave: u8,
     /// Indices into `Plan::claims` that hold this database's directories.
     pub claims: Vec<usize>,
+    /// Where its admin port is; of what is held by commands in its container, nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Endpoint>,
 }
 
 impl Target {

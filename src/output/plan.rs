@@ -208,6 +208,7 @@ mod tests {
                 },
                 wave: 0,
                 claims: vec![0],
+                endpoint: None,
             }],
             replicas: Vec::new(),
             claims: vec![Claim {
@@ -228,6 +229,9 @@ mod tests {
             }],
             unheld: Vec::new(),
             unheld_claims: Vec::new(),
+            releases: Vec::new(),
+            databases: Vec::new(),
+            backend: crate::plan::Backend::Csi,
             stopped: Vec::new(),
             workloads: Vec::new(),
             budget: Duration::from_secs(30),

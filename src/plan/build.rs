@@ -67,6 +67,9 @@ pub fn plan(
         unheld: uses.unheld.into_iter().collect(),
         unheld_claims,
         workloads: facts.workloads.clone(),
+        releases: Vec::new(),
+        databases: Vec::new(),
+        backend: super::Backend::Csi,
         stopped: Vec::new(),
         budget: request.budget,
         attempts: request.attempts,
@@ -95,6 +98,7 @@ fn target(held: Held, copied: &std::collections::BTreeSet<(String, String)>) -> 
         probe: held.probe,
         wave: 0,
         claims,
+        endpoint: None,
     }
 }
 

@@ -79,6 +79,9 @@ pub fn plan_cold(
         targets,
         replicas: Vec::new(),
         claims: planned,
+        releases: Vec::new(),
+        databases: Vec::new(),
+        backend: super::Backend::Csi,
         stopped,
         unheld: Vec::new(),
         unheld_claims: unheld_claims.into_iter().collect(),
@@ -182,6 +185,7 @@ fn stopped_in(pod: &Pod, detection: &Detection, probes: &[Probed], planned: &[Cl
         probe: Probe { stops_commits: true, notes: Vec::new(), ..probe },
         wave: 0,
         claims: claims.clone(),
+        endpoint: None,
     };
     let known: Vec<Target> = detection
         .targets

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::entry::Entry;
 use super::verified::Verified;
 use super::{API_VERSION, Metadata, instant, seconds};
-use crate::plan::{Location, Plan};
+use crate::plan::{Backend, Database, Location, Plan, Release};
 use crate::pods::{Difference, PodState};
 use crate::protocol::Abort;
 use crate::protocol::backup::{Event, Held, Outcome, Run, Shape};
@@ -59,6 +59,15 @@ pub struct Status {
     pub may_be_held: Vec<String>,
     /// In which every target was held; absent until there was one.
     pub window: Option<Window>,
+    /// The releases of ScalarDB or ScalarDL whose pods were paused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub releases: Vec<Release>,
+    /// The databases behind them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub databases: Vec<Database>,
+    /// By what was copied.
+    #[serde(default)]
+    pub backend: Backend,
     /// The databases.
     pub targets: Vec<TargetStatus>,
     /// The copies.
@@ -280,6 +289,9 @@ pub fn record(
             attempt: run.attempt(),
             may_be_held: run.may_be_held().into_iter().map(|t| plan.targets[t].path()).collect(),
             window,
+            releases: plan.releases.clone(),
+            databases: plan.databases.clone(),
+            backend: plan.backend.clone(),
             targets: (0..plan.targets.len()).map(|t| last.target(plan, t)).collect(),
             claims: (0..plan.claims.len()).map(|c| last.claim(plan, &run, c)).collect(),
             pods: Pods { differences: last.differences(), before, after },
