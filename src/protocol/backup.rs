@@ -320,7 +320,8 @@ impl Run {
     }
 
     fn one_instant(&self) -> bool {
-        self.shape.one_instant || self.copies.len() == 1
+        // A window that copies nothing is no instant: what makes it a point to go back to is that all are held in all of it.
+        self.shape.claims > 0 && (self.shape.one_instant || self.copies.len() == 1)
     }
 
     fn all_cut(&self) -> bool {

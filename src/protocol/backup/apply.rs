@@ -199,7 +199,8 @@ impl Run {
             return;
         }
         let lights = self.shape.stops_commits.iter().filter(|stops| !**stops).count();
-        let one_point = !self.targets.is_empty() && (lights <= 1 || self.one_instant());
+        let most = usize::from(self.shape.claims > 0);
+        let one_point = !self.targets.is_empty() && (lights <= most || self.one_instant());
         let verdict = match (self.spoilt, self.shape.best) {
             (Spoilt::No, Outcome::ApplicationConsistent) if one_point => Outcome::ApplicationConsistent,
             (Spoilt::No, Outcome::CrashConsistent) => Outcome::CrashConsistent,

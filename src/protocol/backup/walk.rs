@@ -168,12 +168,13 @@ impl Walk<'_> {
         };
         let (world, shape) = (&state.world, &self.setup.shape);
         let all_cut = world.copies.iter().all(|copy| *copy == Snap::Cut);
-        let instant = shape.one_instant || world.copies.len() == 1;
+        let copied = shape.claims > 0;
+        let instant = copied && (shape.one_instant || world.copies.len() == 1);
         let lights = shape.stops_commits.iter().filter(|stops| !**stops).count();
         let held = !shape.waves.is_empty() && !world.torn && !world.lost && !world.died_holding;
         let said = match outcome {
             Outcome::ApplicationConsistent => {
-                all_cut && held && !world.changed && (lights <= 1 || instant) && !world.unarchived
+                all_cut && held && !world.changed && (lights <= usize::from(copied) || instant) && !world.unarchived
             }
             Outcome::CrashConsistent => {
                 all_cut && (instant || shape.best == Outcome::CrashConsistent || (held && world.unarchived))

@@ -65,6 +65,14 @@ fn two_waves() {
     holds(&setup(shape), 50_000);
 }
 
+#[test]
+fn a_window_that_copies_nothing() {
+    let shape = Shape { attempts: 2, ..shape(2, 0) };
+    holds(&Setup { limits: NO_LAG, ..setup(shape.clone()) }, 10_000);
+    // A planner's mistake: whoever goes on committing makes it no window.
+    holds(&Setup { fine: false, limits: NO_LAG, ..setup(Shape { stops_commits: vec![true, false], ..shape }) }, 10_000);
+}
+
 /// The second is a planner's mistake: where nothing is held, nothing is application-consistent.
 #[test]
 fn nothing_to_hold() {

@@ -48,7 +48,7 @@ impl World {
     pub(super) fn new(shape: &Shape) -> Self {
         Self {
             targets: vec![Real::Serving; shape.waves.len()],
-            copies: vec![Snap::None; shape.claims],
+            copies: vec![Snap::None; shape.claims.max(1)],
             one_instant: shape.one_instant,
             torn: false,
             lost: false,
