@@ -3,7 +3,9 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub mod command;
 pub mod csi;
+pub mod window;
 
 /// What proves a claim's cut, and what a restore needs to find the copy again. Stands in the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +23,33 @@ pub struct Proof {
     pub cut_at: Option<Timestamp>,
     /// The smallest claim that can take it, in bytes.
     pub restore_size: Option<i64>,
+}
+
+/// The user's own command, once it has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ran {
+    /// Its exit code; nothing where a signal ended it.
+    pub exit_code: Option<i32>,
+    /// The end of what it wrote, standard output and error as they came.
+    pub output: String,
+    /// Whether it was ended because the databases were released.
+    pub killed: bool,
+}
+
+impl Ran {
+    /// How it ended, in words.
+    pub fn told(&self) -> String {
+        let how = match (self.killed, self.exit_code) {
+            (true, _) => "was ended: the databases are released".to_owned(),
+            (false, Some(code)) => format!("ended with exit code {code}"),
+            (false, None) => "was ended by a signal".to_owned(),
+        };
+        match self.output.trim_end().lines().last() {
+            Some(last) if self.exit_code != Some(0) => format!("the command {how}: {last}"),
+            _ => format!("the command {how}"),
+        }
+    }
 }
 
 /// What happened to one claim while cutting; told the moment it is seen.

@@ -9,9 +9,10 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::cluster::client::Cluster;
-use crate::plan::Target;
-use crate::quiescer::{Answer, End};
+use crate::plan::{Endpoint, Target};
+use crate::quiescer::{Act, Answer, End};
 
+mod call;
 mod frames;
 mod heard;
 mod link;
@@ -32,6 +33,8 @@ pub struct Place {
     pub pod: String,
     /// The container.
     pub container: String,
+    /// Its admin port, if it is spoken to there.
+    pub endpoint: Option<Endpoint>,
 }
 
 impl fmt::Display for Place {
@@ -42,7 +45,12 @@ impl fmt::Display for Place {
 
 impl From<&Target> for Place {
     fn from(target: &Target) -> Self {
-        Self { namespace: target.namespace.clone(), pod: target.pod.clone(), container: target.container.clone() }
+        Self {
+            namespace: target.namespace.clone(),
+            pod: target.pod.clone(),
+            container: target.container.clone(),
+            endpoint: target.endpoint.clone(),
+        }
     }
 }
 
@@ -70,6 +78,15 @@ pub async fn run(cluster: &Cluster, at: &Place, argv: &[String], within: Duratio
         Err(_) => End::Unknown(format!("no answer in {within:?}")),
     };
     Answer { out, err, end }
+}
+
+/// Does an act that needs nothing open: a command, or a call over a connection of its own.
+pub async fn once(cluster: &Cluster, at: &Place, act: &Act) -> Answer {
+    match act {
+        Act::Exec { argv, within } => run(cluster, at, argv, *within).await,
+        Act::Call { method, message, within } => call::call(cluster, at, &mut None, method, message, *within).await,
+        _ => unanswered(End::Refused("it needs an open session".to_owned())),
+    }
 }
 
 /// An answer without any output.

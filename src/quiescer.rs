@@ -23,11 +23,12 @@ pub mod mysql;
 pub mod postgres;
 pub mod recovery;
 pub mod redis;
+pub mod scalar;
 mod shell;
 pub mod verify;
 
 /// Every adapter this build knows; adding a database is one file and one line here.
-pub static QUIESCERS: &[&dyn Quiescer] = &[&postgres::Postgres, &mysql::Mysql, &redis::Redis];
+pub static QUIESCERS: &[&dyn Quiescer] = &[&postgres::Postgres, &mysql::Mysql, &redis::Redis, &scalar::Scalar];
 
 /// The adapter with this name (`postgres`, `mysql`, `redis`), as it stands in annotations and records.
 pub fn by_name(name: &str) -> Option<&'static dyn Quiescer> {
@@ -42,7 +43,7 @@ pub trait Quiescer: Sync {
     /// Whether this container runs this database, judged by image, command, arguments and ports.
     fn detects(&self, pod: &Pod, container: &Container) -> bool;
 
-    /// A one-shot command that asks for version, role, privileges, directories and settings. Changes nothing.
+    /// A one-shot command or call that asks for version, role, privileges, directories and settings. Changes nothing.
     fn probe(&self) -> Act;
 
     /// Reads the probe's answer, or says every reason why this database cannot be held. A read replica never is: of one
@@ -63,6 +64,12 @@ pub trait Quiescer: Sync {
     /// Reads the recovery point (binlog position, LSN …) and whether the hold took, from the hold's answers.
     fn read_hold(&self, probe: &Probe, answers: &[Answer]) -> Result<RecoveryPoint, Reason>;
 
+    /// Whether these answers to the hold prove that nothing of ours is held: then nothing is released, for what is held
+    /// may be somebody else's.
+    fn holds_nothing(&self, _at_hold: &[Answer]) -> bool {
+        false
+    }
+
     /// Brings every acknowledged write from caches to the device, between hold and cut.
     fn flush(&self, probe: &Probe, token: &Token) -> Script;
 
@@ -77,7 +84,7 @@ pub trait Quiescer: Sync {
     fn read_thaw(&self, probe: &Probe, at_hold: &[Answer], answers: &[Answer]) -> Thawed;
 
     /// The same without channels, from another process: finds the owner by token, ends it, sees that it is gone.
-    /// One-shot commands only.
+    /// One-shot commands and calls only.
     fn release(&self, probe: &Probe, token: &Token) -> Script;
 
     /// Reads the answers of `release`.
@@ -158,6 +165,9 @@ pub enum Ending {
     Lost(Reason),
 }
 
+/// What the answer to a call begins with: an empty message is an answer, an empty answer is none.
+pub const MESSAGE: &str = "message ";
+
 /// What the answer to `archived` is once it is.
 pub const ARCHIVED: &str = "archived";
 
@@ -185,6 +195,9 @@ pub struct Probe {
     /// takes.
     #[serde(default)]
     pub flush_seconds: u64,
+    /// It keeps nothing itself, and stands in front of databases that do: nothing of it is cut.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps_nothing: bool,
     /// Directories to which it archives its log, and does nothing else.
     #[serde(default)]
     pub archive_dirs: Vec<String>,
@@ -332,6 +345,15 @@ pub enum Act {
         /// How long to wait at most.
         within: Duration,
     },
+    /// A unary gRPC call to the target's admin port.
+    Call {
+        /// The path, as `/rpc.Admin/Pause`.
+        method: &'static str,
+        /// The request, encoded.
+        message: Vec<u8>,
+        /// How long to wait at most. A call that is given up may still have its effect.
+        within: Duration,
+    },
     /// Lets time pass (MariaDB's log flush interval).
     Wait(Duration),
 }
@@ -339,9 +361,11 @@ pub enum Act {
 /// What came back for one act.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// Standard output: up to the awaited line for an `Ask`, whole for an `Exec`. What came before a failure too.
+    /// Standard output: up to the awaited line for an `Ask`, whole for an `Exec`. What came before a failure too. Of a
+    /// `Call` [`MESSAGE`] and the response in base64; where the server refused, its reason (`google.rpc.ErrorInfo`), if it
+    /// gave one.
     pub out: String,
-    /// Standard error that arrived meanwhile, capped.
+    /// Standard error that arrived meanwhile, capped; of a `Call` the status in words.
     pub err: String,
     /// How the act ended.
     pub end: End,
@@ -353,7 +377,8 @@ pub enum End {
     /// The awaited line came (or nothing was awaited).
     #[default]
     Answered,
-    /// The command ended with this exit code. For an `Ask` this means that the session is gone.
+    /// The command ended with this exit code. For an `Ask` this means that the session is gone. Of a `Call` the status
+    /// that the server itself gave, as gRPC numbers them.
     Exited(i32),
     /// The command never ran (no permission, no such container): nothing happened.
     Refused(String),

@@ -6,13 +6,19 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::{Instant, sleep_until};
 
+use super::call::{Connection, call};
 use super::{Place, Session, run, unanswered};
 use crate::cluster::client::Cluster;
 use crate::quiescer::{Act, Answer, Argv, Channel, End};
 
-/// The open sessions of one target, by their channel's id.
+/// What is open to one target.
 #[derive(Default)]
-pub struct Channels(BTreeMap<u8, Session>);
+pub struct Channels {
+    /// The sessions, by their channel's id.
+    sessions: BTreeMap<u8, Session>,
+    /// To its admin port, once a call was made. Losing it ends no hold.
+    connection: Option<Connection>,
+}
 
 impl Channels {
     /// Opens all at once. If one cannot be opened the others are closed again, and its answer says why.
@@ -21,17 +27,18 @@ impl Channels {
             let session = Session::open(cluster, at, &channel, within).await?;
             Ok((channel.id, session))
         });
-        join_all(opened).await.into_iter().collect::<Result<_, _>>().map(Self)
+        let sessions = join_all(opened).await.into_iter().collect::<Result<_, _>>()?;
+        Ok(Self { sessions, connection: None })
     }
 
     /// How the first session that has ended did so: what it held is held no more.
     pub fn ended(&self) -> Option<(u8, End)> {
-        self.0.iter().find_map(|(id, session)| Some((*id, session.ended()?)))
+        self.sessions.iter().find_map(|(id, session)| Some((*id, session.ended()?)))
     }
 
     /// Ends all sessions by their own commands, at once; bounded.
     pub async fn close(self) {
-        join_all(self.0.into_values().map(Session::close)).await;
+        join_all(self.sessions.into_values().map(Session::close)).await;
     }
 }
 
@@ -44,7 +51,11 @@ pub async fn run_script(
     script: &[Act],
     deadline: impl Into<Instant>,
 ) -> Vec<Answer> {
-    play(channels, script, deadline.into(), async |argv, within| run(cluster, at, argv, within).await).await
+    let exec = async |argv: &Argv, within| run(cluster, at, argv, within).await;
+    let calling = async |open: &mut Option<Connection>, method, message: &[u8], within| {
+        call(cluster, at, open, method, message, within).await
+    };
+    play(channels, script, deadline.into(), exec, calling).await
 }
 
 async fn play(
@@ -52,6 +63,7 @@ async fn play(
     script: &[Act],
     deadline: Instant,
     exec: impl AsyncFn(&Argv, Duration) -> Answer,
+    calling: impl AsyncFn(&mut Option<Connection>, &'static str, &[u8], Duration) -> Answer,
 ) -> Vec<Answer> {
     let mut answers = Vec::with_capacity(script.len());
     for act in script {
@@ -59,12 +71,15 @@ async fn play(
         let answer = match act {
             _ if left.is_zero() => spent(),
             Act::Exec { argv, within } => exec(argv, left.min(*within)).await,
+            Act::Call { method, message, within } => {
+                calling(&mut channels.connection, method, message, left.min(*within)).await
+            }
             Act::Wait(time) => {
                 tokio::time::sleep(left.min(*time)).await;
                 if *time < left { Answer::default() } else { spent() }
             }
             Act::Ask { on, .. } | Act::Tell { on, .. } | Act::Expect { on, .. } | Act::Poll { on, .. } => {
-                match channels.0.get_mut(on) {
+                match channels.sessions.get_mut(on) {
                     Some(session) => converse(session, act, left).await,
                     None => unanswered(End::Refused(format!("channel {on} is not open"))),
                 }
@@ -104,7 +119,7 @@ async fn converse(session: &mut Session, act: &Act, left: Duration) -> Answer {
                 sleep_until(asked + *every).await;
             }
         }
-        Act::Exec { .. } | Act::Wait(_) => unanswered(End::Refused("not for a channel".to_owned())),
+        Act::Exec { .. } | Act::Call { .. } | Act::Wait(_) => unanswered(End::Refused("not for a channel".to_owned())),
     }
 }
 
@@ -122,14 +137,15 @@ mod tests {
     async fn played(script: &[Act], deadline: u64) -> (Vec<Answer>, u64) {
         let (link, socket) = server();
         tokio::spawn(echo(socket));
-        let mut channels = Channels([(1, Session::on(link, "exit"))].into());
+        let mut channels = Channels { sessions: [(1, Session::on(link, "exit"))].into(), connection: None };
         let begin = Instant::now();
         let end = begin + Duration::from_secs(deadline);
         let exec = async |_: &Argv, within| {
             tokio::time::sleep(within).await;
             unanswered(End::Exited(0))
         };
-        (play(&mut channels, script, end, exec).await, begin.elapsed().as_secs())
+        let calling = async |_: &mut Option<Connection>, _: &'static str, _: &[u8], _| unanswered(End::Exited(0));
+        (play(&mut channels, script, end, exec, calling).await, begin.elapsed().as_secs())
     }
 
     fn poll(done: fn(&str) -> bool) -> Act {

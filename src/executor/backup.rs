@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use super::signals::Signals;
 use super::{Fold, Hands, Log, Stop, Told};
 use crate::backend::Proof;
+use crate::backend::command::Running;
 use crate::backend::csi::Csi;
 use crate::cluster::announce::{Announcer, Said};
 use crate::cluster::client::Cluster;
@@ -31,6 +32,7 @@ mod archive;
 mod begin;
 mod cold;
 mod release;
+mod times;
 mod window;
 
 /// Makes the plan anew before an attempt is repeated: a replaced pod has another uid and perhaps another version.
@@ -71,6 +73,8 @@ struct State {
     /// Follows the pods from the first table on.
     watch: Option<PodWatch>,
     sessions: Vec<Session>,
+    /// The user's own command, while it runs.
+    command: Arc<Mutex<Option<Running>>>,
     deadline: Option<Instant>,
 }
 

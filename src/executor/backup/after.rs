@@ -58,6 +58,9 @@ impl Backup<'_> {
                         (true, false) => Detail::default(),
                     };
                     detail.differences = (!same).then_some(differ);
+                    if same && !self.check_window(log).await {
+                        return;
+                    }
                     log.happened(Event::Compared { same }, detail);
                     return;
                 }
@@ -77,6 +80,18 @@ impl Backup<'_> {
 
     /// Removes what this attempt made.
     pub(super) async fn discard(&self, log: &mut Log<Run>, claims: &[usize]) {
+        if self.plan.claims.is_empty() {
+            // The databases are released by now, and only now it is ended.
+            let running = self.state.command.lock().await.take();
+            let command = match running {
+                Some(running) => Some(running.kill().await),
+                None => None,
+            };
+            for &c in claims {
+                log.happened(Event::Discarded(c), Detail { command: command.clone(), ..Detail::default() });
+            }
+            return;
+        }
         self.progress.step("removing the snapshots of the failed attempt");
         let done = self.csi().discard(Some(log.run.attempt()), self.removal).await;
         for &c in claims {
@@ -89,6 +104,12 @@ impl Backup<'_> {
 
     /// Makes the copies outlive their namespace.
     pub(super) async fn keep(&self, log: &mut Log<Run>, claims: &[usize]) {
+        if self.plan.claims.is_empty() {
+            for &c in claims {
+                log.happened(Event::Kept(c), Detail::default());
+            }
+            return;
+        }
         self.progress.step("keeping the copies");
         let marks = self.marks(log);
         let csi = self.csi();
@@ -151,6 +172,12 @@ impl Backup<'_> {
     /// Waits until the copies can be restored from. Nothing is held: a signal leaves a run that can be finished.
     pub(super) async fn settle(&self, log: &mut Log<Run>, claims: &[usize]) -> Result<(), Stop> {
         use crate::backend::csi::Ready;
+        if self.plan.claims.is_empty() {
+            for &c in claims {
+                log.happened(Event::Settled(c), Detail::default());
+            }
+            return Ok(());
+        }
         let begun = Instant::now();
         let mut left: Vec<usize> = claims.to_vec();
         let mut pause = Duration::from_millis(200);

@@ -16,7 +16,7 @@ use crate::executor::Log;
 use crate::plan::Target;
 use crate::pods::{PodState, running_containers};
 use crate::protocol::backup::{Event, Held, Run};
-use crate::quiescer::{Act, Answer, Released, Token};
+use crate::quiescer::{Answer, Released, Token};
 use crate::record::entry::Detail;
 
 /// At least this many tries before a target counts as stuck.
@@ -86,6 +86,13 @@ impl Backup<'_> {
     }
 
     async fn thaw_one(&self, t: usize, token: &Token) -> Result<Outcome, String> {
+        let at_hold = self.state.sessions[t].at_hold.lock().await.clone();
+        if self.quiescer(t)?.holds_nothing(&at_hold) {
+            return Ok(Outcome {
+                held: Held::No,
+                detail: Detail::text(format!("{}: it was not held", self.target(t).path())),
+            });
+        }
         let (lost, mut last) = match self.thaw_by_session(t, token).await {
             Ok(outcome) => return Ok(outcome),
             // Seen lost is known, however it is released then; everything else is not.
@@ -167,10 +174,7 @@ impl Backup<'_> {
         }
         let mut answers: Vec<Answer> = Vec::new();
         for act in quiescer.release(&target.probe, token) {
-            let Act::Exec { argv, within } = act else {
-                return Err("a release must consist of commands".into());
-            };
-            let answer = exec::run(self.cluster, &self.place(t), &argv, within).await;
+            let answer = exec::once(self.cluster, &self.place(t), &act).await;
             let ok = answer.ok();
             answers.push(answer);
             if !ok {

@@ -7,9 +7,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Backup, failed};
-use crate::backend::Seen;
+use crate::backend::{Seen, command, window};
 use crate::exec::{Channels, run_script};
 use crate::executor::{Log, Told};
+use crate::plan::Backend;
 use crate::protocol::backup::{Event, Run};
 use crate::quiescer::{Act, Answer, Script};
 use crate::record::entry::Detail;
@@ -30,14 +31,18 @@ impl Backup<'_> {
             return;
         }
         self.progress.step("preparing: sessions, checkpoints, first syncs");
-        let token = self.token(log);
+        let (token, clock) = (self.token(log), log.clock);
         let (tell, told) = mpsc::unbounded_channel();
         let work = join_all(targets.iter().map(|&t| {
-            let (token, tell) = (&token, tell.clone());
+            let (token, tell, clock) = (&token, tell.clone(), &clock);
             async move {
-                let result = timeout(PREPARE, self.prepare_one(t, token)).await;
+                let result = timeout(PREPARE, async {
+                    let off = self.container_clock(t, clock).await?;
+                    self.prepare_one(t, token).await.map(|()| off)
+                })
+                .await;
                 let event = match result {
-                    Ok(Ok(())) => (Event::Prepared(t), Detail::default()),
+                    Ok(Ok(clock)) => (Event::Prepared(t), Detail { clock, ..Detail::default() }),
                     Ok(Err(why)) => failed(format!("{}: preparing failed: {why}", self.target(t).path())),
                     Err(_) => failed(format!("{}: preparing took too long", self.target(t).path())),
                 };
@@ -135,12 +140,12 @@ impl Backup<'_> {
 
     /// Asks for all cuts and sees each proved.
     pub(super) async fn cut(&self, log: &mut Log<Run>, claims: &[usize]) {
-        self.progress.step(&format!(
-            "{}: cutting {} claim{}",
-            if self.plan.is_cold() { "stopped" } else { "held" },
-            claims.len(),
-            if claims.len() == 1 { "" } else { "s" }
-        ));
+        let doing = match &self.plan.backend {
+            Backend::Csi => format!("cutting {} claim{}", claims.len(), if claims.len() == 1 { "" } else { "s" }),
+            Backend::Window { hold } => format!("for {hold:?}"),
+            Backend::Command { argv } => format!("running {}", argv.first().map_or("", String::as_str)),
+        };
+        self.progress.step(&format!("{}: {doing}", if self.plan.is_cold() { "stopped" } else { "held" }));
         let token = self.token(log);
         let (tell, told) = mpsc::unbounded_channel();
         let lost = async {
@@ -150,10 +155,12 @@ impl Backup<'_> {
                 self.hold_lost(tell.clone()).await;
             }
         };
-        let csi = self.csi();
+        let copies = !self.plan.claims.is_empty();
         let seen = |seen: Seen| {
             let event = match seen {
-                Seen::Cut { claim, proof } => (Event::Cut(claim), Detail { proof: Some(proof), ..Detail::default() }),
+                Seen::Cut { claim, proof } => {
+                    (Event::Cut(claim), Detail { proof: copies.then_some(proof), ..Detail::default() })
+                }
                 Seen::Failed { claim, why } => {
                     let name = &self.plan.claims[claim].name;
                     (
@@ -166,11 +173,45 @@ impl Backup<'_> {
         };
         let work = async {
             tokio::select! {
-                () = csi.cut(&token, claims, self.deadline(), seen) => {}
+                () = self.copy(&token, claims, seen, &tell) => {}
                 () = lost => {}
             }
         };
         self.attend(log, work, told).await;
+    }
+
+    /// The plan's way to copy, while everything is held.
+    async fn copy(
+        &self,
+        token: &crate::quiescer::Token,
+        claims: &[usize],
+        seen: impl Fn(Seen),
+        tell: &mpsc::UnboundedSender<Told<Event>>,
+    ) {
+        match &self.plan.backend {
+            Backend::Csi => self.csi().cut(token, claims, self.deadline(), seen).await,
+            Backend::Window { hold } => window::cut(*hold, seen).await,
+            Backend::Command { argv } => {
+                let _ = tell.send(self.run_command(argv).await);
+            }
+        }
+    }
+
+    /// Runs the user's own command to its end. Whoever breaks that off leaves it running until all are released.
+    async fn run_command(&self, argv: &[String]) -> Told<Event> {
+        let progress = self.progress.clone();
+        let started = command::start(argv, &self.plan.run, move |line| progress.say(&format!("command: {line}")));
+        let mut running = match started {
+            Ok(running) => running,
+            Err(why) => return (Event::CutFailed(0), Detail::text(why)),
+        };
+        *self.state.command.lock().await = Some(running.clone());
+        let ran = running.ended().await;
+        *self.state.command.lock().await = None;
+        let told = ran.told();
+        let done = ran.exit_code == Some(0);
+        let detail = Detail { command: Some(ran), ..if done { Detail::default() } else { Detail::text(told) } };
+        (if done { Event::Cut(0) } else { Event::CutFailed(0) }, detail)
     }
 
     /// Tells of the first session that ended before its release: its cuts are worth nothing, and the others need not be

@@ -60,7 +60,8 @@ impl Restore<'_> {
         }
         let (namespace, pod) = of.pod();
         let container = &self.plan.targets[of.target].target.container;
-        let place = Place { namespace: namespace.into(), pod: pod.into(), container: container.clone() };
+        let place =
+            Place { namespace: namespace.into(), pod: pod.into(), container: container.clone(), endpoint: None };
         self.progress.step("writing what the recovery from the archive needs");
         let mut answer = Answer::default();
         for _ in 0..TRIES {

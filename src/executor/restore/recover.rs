@@ -159,7 +159,12 @@ pub(super) async fn place(cluster: &Cluster, workload: &Workload, target: &Targe
     let renamed = matches!(workload.kind.as_str(), "Deployment" | "ReplicaSet");
     let pod = all.iter().find(|n| **n == target.pod).or_else(|| all.first().filter(|_| renamed));
     let pod = pod.ok_or_else(|| format!("no ready pod has a container {}", target.container))?;
-    Ok(Place { namespace: target.namespace.clone(), pod: pod.clone(), container: target.container.clone() })
+    Ok(Place {
+        namespace: target.namespace.clone(),
+        pod: pod.clone(),
+        container: target.container.clone(),
+        endpoint: None,
+    })
 }
 
 /// Files that the copy has of statements which ran at the cut, and which the engine's own recovery has left.

@@ -36,6 +36,7 @@ impl Verifier<'_> {
             namespace: copy.namespace.clone(),
             pod: copy.name.clone(),
             container: copy.target.container.clone(),
+            endpoint: None,
         };
         self.serves(copy, adapter, &place, until).await?;
         for check in adapter.checks(&copy.target.probe, left(until)) {
