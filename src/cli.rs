@@ -6,10 +6,12 @@ use clap::{Args, Parser, Subcommand};
 
 pub mod connection;
 mod recovery;
+mod releases;
 mod verify;
 
 use connection::ConnectionFlags;
 pub use recovery::FromArchive;
+pub use releases::{By, Releases};
 pub use verify::Verify;
 
 use crate::plan::restore::Suffix;
@@ -68,13 +70,18 @@ pub struct OutputFlag {
 #[derive(Debug, Args)]
 #[command(
     override_usage = "kubectl consistent-backup quiesce-snapshot [OPTIONS] <TYPE/NAME>...\n       \
-    kubectl consistent-backup quiesce-snapshot [OPTIONS] -l <SELECTOR>",
+    kubectl consistent-backup quiesce-snapshot [OPTIONS] -l <SELECTOR>\n       \
+    kubectl consistent-backup quiesce-snapshot [OPTIONS] --release <NAME>... --backend window",
     after_help = "\
 Examples:
   # What would be done, and whether it can be
   kubectl consistent-backup quiesce-snapshot statefulset/postgres statefulset/redis -n demo --dry-run
   # One backup of all databases of an application, held at the same time
-  kubectl consistent-backup quiesce-snapshot -l app.kubernetes.io/part-of=demo -n demo"
+  kubectl consistent-backup quiesce-snapshot -l app.kubernetes.io/part-of=demo -n demo
+  # A window of 10 s in which ScalarDL writes nothing, for point-in-time recovery of its managed databases
+  kubectl consistent-backup quiesce-snapshot --release ledger --release auditor --backend window --hold 10s -n scalar
+  # A snapshot by the user's own tool while everything is held
+  kubectl consistent-backup quiesce-snapshot statefulset/mysql -n demo --backend command -- ./snapshot.sh vol-1"
 )]
 #[allow(clippy::struct_excessive_bools, reason = "flags of a command line are independent")]
 pub struct QuiesceSnapshot {
@@ -85,6 +92,19 @@ pub struct QuiesceSnapshot {
     /// Label selector of the pods
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     pub selector: Option<String>,
+    /// Releases of ScalarDB and ScalarDL.
+    #[command(flatten)]
+    pub releases: Releases,
+    /// By what is copied: `csi` snapshots of the claims, nothing but a `window` in which all is held, for point-in-time
+    /// recovery, or the user's own `command`, given behind --
+    #[arg(long, value_enum, value_name = "BACKEND", default_value = "csi", hide_default_value = true)]
+    pub backend: By,
+    /// How long a window is held [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub hold: Option<Duration>,
+    /// The command of --backend command with its arguments. It stands in the record, so it must hold no secret
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
     /// VolumeSnapshotClass for all claims; else the driver's default, else its only one
     #[arg(long, value_name = "CLASS")]
     pub snapshot_class: Option<String>,

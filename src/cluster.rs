@@ -21,4 +21,4 @@ pub mod restore_facts;
 mod selection;
 pub mod snapshots;
 pub mod templates;
-mod workloads;
+pub(crate) mod workloads;

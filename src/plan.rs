@@ -45,7 +45,7 @@ pub use location::Location;
 pub use object::{Kind, Object};
 pub use release::{Database, Endpoint, Release};
 pub use replicas::Replica;
-pub use request::Request;
+pub use request::{DRAIN, Encryption, ReleaseName, Request};
 pub use selector::selector_text;
 
 /// Everything a run decided before it touched anything. Stored in the journal: a later process needs nothing else.

@@ -7,13 +7,14 @@ use crate::cluster::client::Cluster;
 use crate::cluster::discovery::facts;
 use crate::cluster::{manifests, restore_facts};
 use crate::error::Error;
-use crate::exec::{Place, run as exec};
+use crate::exec::{self, Place};
 use crate::lease::holder;
 use crate::manifests::Manifests;
 use crate::plan::cold::plan_cold;
 use crate::plan::{Detected, Plan, Probed, Request, detect, plan};
+use crate::platform::scalar;
 use crate::pods::PodState;
-use crate::quiescer::{Act, QUIESCERS, Quiescer, Reason, by_name};
+use crate::quiescer::{QUIESCERS, Quiescer, Reason, by_name};
 
 /// A plan with the pod table that it was made from.
 pub struct Planned {
@@ -27,12 +28,15 @@ pub struct Planned {
 
 /// Plans a run with this id, at this time by the API server's clock; or says every reason why it cannot be.
 pub async fn planned(cluster: &Cluster, request: &Request, run: &str, now: Timestamp) -> Result<Planned, Error> {
-    let facts = facts(&cluster.api, request, run).await?;
+    let mut facts = facts(&cluster.api, request, run).await?;
+    scalar::complete(&cluster.api, request, &mut facts).await?;
     let detection = detect(&facts, QUIESCERS);
     let asked = detection.targets.iter().map(|target| async {
         match by_name(target.adapter) {
             // What may not be run is refused once for all; a container that does not run has no answer.
-            Some(adapter) if facts.exec && target.running => ask(cluster, target, adapter, run).await,
+            Some(adapter) if (facts.exec || target.endpoint.is_some()) && target.running => {
+                ask(cluster, target, adapter, run).await
+            }
             _ => Err(Vec::new()),
         }
     });
@@ -51,8 +55,12 @@ pub async fn planned(cluster: &Cluster, request: &Request, run: &str, now: Times
 }
 
 async fn ask(cluster: &Cluster, target: &Detected, adapter: &dyn Quiescer, own: &str) -> Probed {
-    let at =
-        Place { namespace: target.namespace.clone(), pod: target.pod.clone(), container: target.container.clone() };
+    let at = Place {
+        namespace: target.namespace.clone(),
+        pod: target.pod.clone(),
+        container: target.container.clone(),
+        endpoint: target.endpoint.clone(),
+    };
     // Before the database is asked: it would tell of a pause by somebody else, and to end that would break his backup.
     if let Some(run) = holder(cluster, &target.namespace, &target.pod).await.filter(|run| run != own) {
         return Err(vec![
@@ -60,8 +68,5 @@ async fn ask(cluster: &Cluster, target: &Detected, adapter: &dyn Quiescer, own: 
                 .hint("wait for its end; only one run at a time may hold a database"),
         ]);
     }
-    let Act::Exec { argv, within } = adapter.probe() else {
-        return Err(Vec::new());
-    };
-    adapter.read_probe(&exec(cluster, &at, &argv, within).await)
+    adapter.read_probe(&exec::once(cluster, &at, &adapter.probe()).await)
 }

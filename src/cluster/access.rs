@@ -9,7 +9,7 @@ use kube::api::{Api, ObjectMeta, PostParams};
 
 use super::client::explain;
 use crate::error::{Error, Refusal};
-use crate::plan::{ContentAccess, Kind};
+use crate::plan::{Backend, ContentAccess, Kind, Request};
 
 /// What may be done with one kind of object, and what for.
 struct Rule {
@@ -27,10 +27,16 @@ enum Scope {
     Cluster,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
 enum Need {
     /// No backup without it.
     Backup,
+    /// No backup without it that makes copies of claims.
+    Copy,
+    /// No backup without it whose databases are held by commands in their pods.
+    Command,
+    /// No pause of a release without it.
+    Pause,
     /// A backup without it knows or keeps less, and says so.
     Useful,
     /// A backup without it is the same; nobody asks beforehand.
@@ -44,13 +50,15 @@ const SNAPSHOTS: &str = "snapshot.storage.k8s.io";
 /// An exec is a GET that is upgraded to a WebSocket, so it needs `get`; from Kubernetes 1.35 `create` is asked as well.
 const RULES: &[Rule] = &[
     rule("", "pods", &["get", "list"], Scope::Namespace, Need::Backup),
-    rule("", "pods/exec", &["get", "create"], Scope::Namespace, Need::Backup),
+    rule("", "pods/exec", &["get", "create"], Scope::Namespace, Need::Command),
+    rule("", "pods/portforward", &["get", "create"], Scope::Namespace, Need::Pause),
     rule("", "configmaps", &["create", "get", "list", "patch", "delete"], Scope::Namespace, Need::Backup),
     rule("coordination.k8s.io", "leases", &["create", "get", "patch", "delete"], Scope::Namespace, Need::Backup),
-    rule("", "persistentvolumeclaims", &["get", "list"], Scope::Namespace, Need::Backup),
-    rule(SNAPSHOTS, "volumesnapshots", &["create", "get", "list", "delete"], Scope::Namespace, Need::Backup),
+    rule("", "persistentvolumeclaims", &["get", "list"], Scope::Namespace, Need::Copy),
+    rule(SNAPSHOTS, "volumesnapshots", &["create", "get", "list", "delete"], Scope::Namespace, Need::Copy),
     rule("apps", "statefulsets", &["get"], Scope::Namespace, Need::Useful),
     rule("apps", "deployments", &["get"], Scope::Namespace, Need::Useful),
+    rule("apps", "deployments", &["list"], Scope::Namespace, Need::Pause),
     rule("apps", "daemonsets", &["get"], Scope::Namespace, Need::Useful),
     rule("apps", "replicasets", &["get", "list"], Scope::Namespace, Need::Useful),
     rule("", "services", &["list"], Scope::Namespace, Need::Useful),
@@ -72,8 +80,8 @@ const RULES: &[Rule] = &[
     rule("apps", "replicasets", &["create"], Scope::Namespace, Need::Restore),
     rule("events.k8s.io", "events", &["create", "patch"], Scope::Namespace, Need::Said),
     rule("", "namespaces", &["get"], Scope::Cluster, Need::Useful),
-    rule("", "persistentvolumes", &["get"], Scope::Cluster, Need::Backup),
-    rule(SNAPSHOTS, "volumesnapshotclasses", &["list"], Scope::Cluster, Need::Backup),
+    rule("", "persistentvolumes", &["get"], Scope::Cluster, Need::Copy),
+    rule(SNAPSHOTS, "volumesnapshotclasses", &["list"], Scope::Cluster, Need::Copy),
     rule(SNAPSHOTS, CONTENTS, &["get", "list", "watch", "patch", "delete"], Scope::Cluster, Need::Useful),
     rule(SNAPSHOTS, CONTENTS, &["create"], Scope::Cluster, Need::Restore),
     rule("", "persistentvolumes", &["patch"], Scope::Cluster, Need::Restore),
@@ -104,23 +112,33 @@ struct Question {
 
 /// What the user may do.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Access {
+pub(crate) struct Access {
     denied: BTreeSet<Question>,
     required: BTreeSet<Question>,
     namespace: String,
 }
 
 impl Access {
-    /// Asks for every verb of a backup in this namespace; `kinds` are the types of the named objects. Who may not even
-    /// ask (nobody, by default) finds out by trying.
-    pub(super) async fn review(client: &kube::Client, namespace: &str, kinds: &BTreeSet<Kind>) -> Result<Self, Error> {
-        let (required, asked) = questions(kinds);
-        Self::ask(client, namespace, required, asked).await
+    /// Asks for every verb of this backup in its namespace. Who may not even ask (nobody, by default) finds out by trying.
+    pub(super) async fn review(client: &kube::Client, request: &Request) -> Result<Self, Error> {
+        let (required, asked) = questions(&Wanted::of(request));
+        Self::ask(client, &request.namespace, required, asked).await
+    }
+
+    /// The same for a namespace in which a release is paused.
+    pub(crate) async fn of_release(client: &kube::Client, namespace: &str) -> Result<Self, Error> {
+        let used = |rule: &&Rule| {
+            rule.scope == Scope::Namespace
+                && (rule.need == Need::Pause
+                    || matches!(rule.resource, "pods" | "leases" | "services") && rule.need < Need::Restore)
+        };
+        let required: BTreeSet<Question> = RULES.iter().filter(used).flat_map(Rule::questions).collect();
+        Self::ask(client, namespace, required.clone(), required).await
     }
 
     /// The same for a namespace in which only the record lies.
     pub(super) async fn of_record(client: &kube::Client, namespace: &str) -> Result<Self, Error> {
-        let (required, _) = questions(&BTreeSet::new());
+        let (required, _) = questions(&Wanted::default());
         let required: BTreeSet<Question> = required.into_iter().filter(|q| q.resource == "configmaps").collect();
         Self::ask(client, namespace, required.clone(), required).await
     }
@@ -170,7 +188,7 @@ impl Access {
     }
 
     /// One refusal for each kind of object, with the missing verbs.
-    pub(super) fn refusals(&self) -> Vec<Refusal> {
+    pub(crate) fn refusals(&self) -> Vec<Refusal> {
         let mut missing: BTreeMap<(&str, &str, bool), Vec<&str>> = BTreeMap::new();
         for q in self.denied.intersection(&self.required) {
             missing.entry((q.resource, q.group, q.cluster)).or_default().push(q.verb);
@@ -194,24 +212,59 @@ fn hint(resource: &str) -> &'static str {
     }
 }
 
+/// What of a request decides what it needs.
+#[derive(Default)]
+struct Wanted {
+    /// The types of the named objects.
+    kinds: BTreeSet<Kind>,
+    /// Claims are copied.
+    copies: bool,
+    /// Databases may be held by commands in their pods.
+    commands: bool,
+}
+
+impl Wanted {
+    fn of(request: &Request) -> Self {
+        Self {
+            kinds: request.objects.iter().map(|o| o.kind).collect(),
+            copies: request.backend == Backend::Csi,
+            commands: !request.objects.is_empty() || request.selector.is_some(),
+        }
+    }
+
+    fn needs(&self, need: Need) -> bool {
+        match need {
+            Need::Backup => true,
+            Need::Copy => self.copies,
+            Need::Command => self.commands,
+            _ => false,
+        }
+    }
+}
+
 /// What a backup cannot do without, and everything that is asked.
-fn questions(kinds: &BTreeSet<Kind>) -> (BTreeSet<Question>, BTreeSet<Question>) {
+fn questions(wanted: &Wanted) -> (BTreeSet<Question>, BTreeSet<Question>) {
     let (mut required, mut asked) = (BTreeSet::new(), BTreeSet::new());
-    for rule in RULES.iter().filter(|r| !matches!(r.need, Need::Restore | Need::Said)) {
+    for rule in RULES.iter().filter(|r| r.need == Need::Useful || wanted.needs(r.need)) {
         // The pods of a Deployment are found through its ReplicaSets.
-        let named = kinds.iter().any(|kind| {
+        let named = wanted.kinds.iter().any(|kind| {
             kind.plural() == rule.resource || (*kind == Kind::Deployment && rule.resource == Kind::ReplicaSet.plural())
         });
-        for verb in rule.verbs {
-            let question =
-                Question { group: rule.group, resource: rule.resource, verb, cluster: rule.scope == Scope::Cluster };
+        for question in rule.questions() {
             asked.insert(question);
-            if rule.need == Need::Backup || (named && rule.group == "apps") {
+            if wanted.needs(rule.need) || (named && rule.group == "apps") {
                 required.insert(question);
             }
         }
     }
     (required, asked)
+}
+
+impl Rule {
+    fn questions(&self) -> impl Iterator<Item = Question> {
+        let cluster = self.scope == Scope::Cluster;
+        self.verbs.iter().map(move |verb| Question { group: self.group, resource: self.resource, verb, cluster })
+    }
 }
 
 impl Question {
@@ -277,7 +330,8 @@ mod tests {
     use crate::plan::restore::access::{aliases, anew, copies, in_place, verify};
 
     fn access(denied: &[(&str, &str)], kinds: &[Kind]) -> Access {
-        let (required, asked) = questions(&kinds.iter().copied().collect());
+        let wanted = Wanted { kinds: kinds.iter().copied().collect(), copies: true, commands: true };
+        let (required, asked) = questions(&wanted);
         let is_denied = |q: &Question| denied.contains(&(q.verb, q.resource));
         Access { denied: asked.into_iter().filter(is_denied).collect(), required, namespace: "demo".into() }
     }

@@ -13,7 +13,7 @@ pub use super::selection::reselect;
 use super::snapshots::VolumeSnapshotClass;
 use super::{controller, selection, workloads};
 use crate::error::{Error, Refusal};
-use crate::plan::{Facts, Kind, Location, Object, Request, Selection, SnapshotClass, Workload, claims_of};
+use crate::plan::{Backend, Facts, Kind, Location, Object, Request, Selection, SnapshotClass, Workload, claims_of};
 
 /// Far more than it takes: a bound for a server that answers each call just in time.
 const WITHIN: Duration = Duration::from_secs(90);
@@ -27,10 +27,9 @@ pub async fn facts(client: &kube::Client, request: &Request, run: &str) -> Resul
 }
 
 async fn collect(client: &kube::Client, request: &Request, run: &str) -> Result<Facts, Error> {
-    let kinds: BTreeSet<Kind> = request.objects.iter().map(|o| o.kind).collect();
     let (absent, access, served, selected, all, claims, classes) = futures::join!(
         namespace_refusal(client, &request.namespace),
-        Access::review(client, &request.namespace, &kinds),
+        Access::review(client, request),
         snapshots_served(client),
         select(client, request),
         listed::<Pod>(client, &request.namespace),
@@ -47,7 +46,8 @@ async fn collect(client: &kube::Client, request: &Request, run: &str) -> Result<
     facts.exec = access.may("get", "pods/exec") && access.may("create", "pods/exec");
     facts.refusals = access.refusals();
     facts.refusals.extend(record);
-    facts.refusals.extend(served.as_ref().err().cloned());
+    let copies = request.backend == Backend::Csi;
+    facts.refusals.extend(served.as_ref().err().filter(|_| copies).cloned());
     if let Some(refusal) = absent? {
         // Everything else would only say the same in other words.
         facts.refusals.push(refusal);
@@ -63,7 +63,8 @@ async fn collect(client: &kube::Client, request: &Request, run: &str) -> Result<
     facts.claims = named(claims?.unwrap_or_default(), &facts.pods);
     facts.classes = if served.is_ok() { classes? } else { None };
 
-    let probed = served.is_ok() && ["create", "get", "delete"].iter().all(|v| access.may(v, "volumesnapshots"));
+    let probed =
+        copies && served.is_ok() && ["create", "get", "delete"].iter().all(|v| access.may(v, "volumesnapshots"));
     let (volumes, (workloads, unread), dead) = futures::join!(
         volumes(client, &facts, access.may("get", "persistentvolumes")),
         workloads::owners(client, &facts.pods),

@@ -19,7 +19,7 @@ pub(super) struct Found {
 }
 
 /// A workload that could not be read.
-pub(super) type Unread = (Kind, String, kube::Error);
+pub(crate) type Unread = (Kind, String, kube::Error);
 
 /// Reads one. A pod is none.
 pub(super) async fn read(
@@ -77,7 +77,7 @@ fn owner_text(owner: &OwnerReference) -> String {
 
 /// The topmost built-in workloads of these pods, each once: a Deployment rather than its ReplicaSet. A pod that no
 /// built-in workload owns stands for itself.
-pub(super) async fn owners(client: &kube::Client, pods: &[Pod]) -> (Vec<Workload>, Vec<Unread>) {
+pub(crate) async fn owners(client: &kube::Client, pods: &[Pod]) -> (Vec<Workload>, Vec<Unread>) {
     let mut unread = Vec::new();
     let mut workloads = BTreeMap::new();
     let mut wanted: BTreeSet<(String, Kind, String)> = BTreeSet::new();

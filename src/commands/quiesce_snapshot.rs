@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{finish, print, verify};
-use crate::cli::QuiesceSnapshot;
+use crate::cli::{By, QuiesceSnapshot};
 use crate::clock::Clock;
 use crate::cluster::client::Cluster;
 use crate::error::{Error, ExitCode, Refusal};
@@ -17,7 +17,7 @@ use crate::journal::{self, Kind, New};
 use crate::lease::{Leases, Take, Waiting};
 use crate::output::progress::Progress;
 use crate::output::{self, Format};
-use crate::plan::{Plan, Request};
+use crate::plan::{Backend, Plan, Request};
 use crate::preflight;
 use crate::protocol::backup::{Outcome, Run};
 use crate::record::backup::shape;
@@ -25,6 +25,8 @@ use crate::runs::RunName;
 
 /// How long databases may be held unless asked otherwise.
 const BUDGET: Duration = Duration::from_secs(30);
+/// How long a window is held unless asked otherwise (document 000: about 10 s).
+const HOLD: Duration = Duration::from_secs(10);
 /// How long workloads may be down for a cold backup unless asked otherwise: ending a database takes minutes.
 const COLD_BUDGET: Duration = Duration::from_secs(600);
 
@@ -261,15 +263,21 @@ pub(super) fn run_id(now: Timestamp) -> String {
 /// What was asked for in this namespace, or what is wrong with it.
 pub(super) fn request(namespace: &str, args: &QuiesceSnapshot) -> Result<Request, Error> {
     let budget = args.quiesce_budget.unwrap_or(if args.cold { COLD_BUDGET } else { BUDGET });
+    let backend = backend(args)?;
     if budget < Duration::from_secs(1) {
         return Err(Error::usage("--quiesce-budget must be at least 1s"));
     }
-    let request = Request::new(namespace, &args.objects, args.selector.clone())?;
+    let releases = args.releases.releases.clone();
+    let request = Request::with(namespace, &args.objects, args.selector.clone(), releases)?;
     Ok(Request {
         snapshot_class: args.snapshot_class.clone(),
         record_namespace: args.record_namespace.clone(),
         exclude: args.exclude_claim.clone(),
+        tls: args.releases.encryption()?,
+        drain: args.releases.drain(),
+        backend,
         budget,
+        budget_chosen: args.quiesce_budget.is_some(),
         cold: args.cold,
         force_owner: args.force_owner,
         attempts: args.attempts,
@@ -278,6 +286,46 @@ pub(super) fn request(namespace: &str, args: &QuiesceSnapshot) -> Result<Request
         dry_run: args.dry_run,
         ..request
     })
+}
+
+/// By what is to be copied. What belongs to another way is refused: who asks for it means something by it.
+fn backend(args: &QuiesceSnapshot) -> Result<Backend, Error> {
+    let chosen = match args.backend {
+        By::Csi => Backend::Csi,
+        By::Window => Backend::Window { hold: args.hold.unwrap_or(HOLD) },
+        By::Command => Backend::Command { argv: args.command.clone() },
+    };
+    let misplaced = |what: &str, of: &str| Err(Error::usage(format!("{what} is for --backend {of} only")));
+    match &chosen {
+        Backend::Command { argv } if argv.is_empty() => {
+            return Err(Error::usage("--backend command has no command").hint("write it behind --, at the very end"));
+        }
+        Backend::Csi | Backend::Window { .. } if !args.command.is_empty() => {
+            return misplaced("a command behind --", "command");
+        }
+        Backend::Csi | Backend::Command { .. } if args.hold.is_some() => return misplaced("--hold", "window"),
+        Backend::Window { hold } if *hold < Duration::from_secs(1) => {
+            return Err(Error::usage("--hold must be at least 1s: point-in-time recovery is not finer"));
+        }
+        _ => {}
+    }
+    if chosen != Backend::Csi {
+        let of_copies = [
+            (args.cold, "--cold"),
+            (args.verify, "--verify"),
+            (args.snapshot_class.is_some(), "--snapshot-class"),
+            (!args.exclude_claim.is_empty(), "--exclude-claim"),
+        ];
+        if let Some((_, flag)) = of_copies.iter().find(|(given, _)| *given) {
+            return misplaced(flag, "csi");
+        }
+    }
+    if args.cold && !args.releases.releases.is_empty() {
+        return Err(
+            Error::usage("--cold stops workloads, and --release pauses pods instead").hint("leave one of them out")
+        );
+    }
+    Ok(chosen)
 }
 
 /// What is waited for while a Lease is somebody else's.

@@ -11,7 +11,7 @@ use super::Format;
 use super::pods::pod_table;
 use super::table::Table;
 use crate::error::Error;
-use crate::plan::{Plan, Target, location};
+use crate::plan::{Backend, Plan, Target, location};
 use crate::pods::PodState;
 use crate::record::API_VERSION;
 
@@ -32,9 +32,13 @@ pub fn plan(plan: &Plan, pods: &[PodState], now: Timestamp) -> String {
     }
     let _ = writeln!(
         text,
-        "budget: {} an attempt; cuts are estimated to take {}; longest hold in all: {} ({} attempt{})",
+        "budget: {} an attempt; {}; longest hold in all: {} ({} attempt{})",
         plain(plan.budget),
-        plain(plan.estimate),
+        match &plan.backend {
+            Backend::Csi => format!("cuts are estimated to take {}", plain(plan.estimate)),
+            Backend::Window { hold } => format!("held for {}, nothing is copied", plain(*hold)),
+            Backend::Command { argv } => format!("held while this runs: {}", argv.join(" ")),
+        },
         plain(plan.longest_hold()),
         plan.attempts,
         if plan.attempts == 1 { "" } else { "s" }

@@ -169,7 +169,12 @@ pub fn result(backup: &Backup, typed: &Typed, now: Timestamp) -> String {
     if !status.targets.is_empty() {
         let _ = writeln!(text, "{}\n", targets(backup).trim_end());
     }
-    let _ = writeln!(text, "{}\n", claims(backup).trim_end());
+    if !status.claims.is_empty() {
+        let _ = writeln!(text, "{}\n", claims(backup).trim_end());
+    }
+    if let Some(ran) = &status.command {
+        let _ = writeln!(text, "{}\n", ran.told());
+    }
     let stopped = status.targets.iter().any(|t| t.stopped);
     if stopped && !status.pods.after.is_empty() && status.pods.differences.is_empty() {
         let _ = writeln!(text, "pods: stopped and started again, otherwise unchanged ({})\n", status.pods.after.len());
@@ -204,7 +209,11 @@ pub fn describe(backup: &Backup, typed: &Typed, now: Timestamp) -> String {
     if status.rebuilt {
         let _ = writeln!(text, "Record:      gone; this is rebuilt from the annotations of its volumesnapshotcontents");
     }
-    if status.outcome.ends_with("Consistent") {
+    for release in &status.releases {
+        let about = [release.chart.as_str(), release.app_version.as_str()].join(" ");
+        let _ = writeln!(text, "Release:     {} ({}, {})", release.path(), release.product.title(), about.trim());
+    }
+    if status.outcome.ends_with("Consistent") && !status.claims.is_empty() {
         let _ = writeln!(
             text,
             "Kept:        {}",

@@ -1,17 +1,23 @@
 //! The planner: every rule is asked, and only if none refuses there is a plan.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
-use super::facts::{Probed, object};
+use super::facts::{Probed, name, object};
 use super::targets::{Held, held};
 use super::{
-    Detection, Facts, Plan, Replica, Request, Target, claims, estimate, holds, left_out, loose, notes, replicas, uses,
+    Backend, Detection, Facts, Plan, Release, Replica, Request, Target, claims, estimate, holds, left_out, loose,
+    notes, replicas, uses,
 };
 use crate::error::Refusal;
 use crate::pods::PodState;
+use crate::quiescer::scalar::DRAIN as DRAIN_SETTING;
+
+/// What a window may take beside the drain and the hold.
+const MARGIN: Duration = Duration::from_secs(10);
 
 /// A plan, or all reasons why there is none. `probes` are the answers of `detection.targets`, in their order; `run` is
 /// the id that the run will have, `created` the time by the API server's clock.
@@ -27,23 +33,34 @@ pub fn plan(
     refusals.extend(detection.refusals.iter().cloned());
     refusals.extend(facts.pods.iter().filter_map(serves));
 
-    let probes = holds::holds(facts, detection, probes, &mut refusals);
+    let probes = holds::holds(facts, detection, probes, &request.backend, &mut refusals);
     let left_out = left_out::left_out(facts, detection, &probes, request, &mut refusals);
     let held = held(facts, detection, &probes, &left_out, &mut refusals);
     let replicas = replicas::replicas(facts, detection, &probes, &held, &left_out, &mut refusals);
     let uses = uses::uses(facts, detection, (&held, &replicas), &left_out, &mut refusals);
     let mut planned = Vec::new();
-    for (namespace, name) in &uses.copied {
+    let copied = if request.backend == Backend::Csi { uses.copied.clone() } else { BTreeSet::new() };
+    for (namespace, name) in &copied {
         match claims::claim(facts, request, namespace, name) {
             Ok(claim) => planned.push(claim),
             Err(several) => refusals.extend(several),
         }
     }
     let flush = Duration::from_secs(held.iter().map(|h| h.probe.flush_seconds).max().unwrap_or_default());
-    let estimate = estimate(uses.copied.len(), facts.contents) + flush;
-    refusals.extend(too_long(estimate, flush, uses.copied.len(), request));
-    if refusals.is_empty() && planned.is_empty() {
+    let estimate = flush
+        + match &request.backend {
+            Backend::Csi => estimate(copied.len(), facts.contents),
+            Backend::Window { hold } => *hold,
+            // How long the user's command takes only the user knows.
+            Backend::Command { .. } => Duration::ZERO,
+        };
+    let budget = budget(request, &held);
+    refusals.extend(too_long(estimate, flush, copied.len(), request, budget));
+    if refusals.is_empty() && planned.is_empty() && request.backend == Backend::Csi {
         refusals.push(Refusal::new(request.text(), "there is nothing to back up: no selected pod has a claim"));
+    }
+    if refusals.is_empty() && held.is_empty() && request.backend != Backend::Csi {
+        refusals.push(Refusal::new(request.text(), "there is nothing to hold: no selected pod has a known database"));
     }
     if !refusals.is_empty() {
         return Err(refusals);
@@ -54,7 +71,10 @@ pub fn plan(
     notes.extend(replicas.iter().map(Replica::note));
     let mut unheld_claims: Vec<String> = loose.into_iter().map(|l| l.claim).collect();
     unheld_claims.dedup();
-    let targets: Vec<Target> = held.into_iter().map(|h| target(h, &uses.copied)).collect();
+    let fronted = held.iter().any(|h| h.probe.keeps_nothing);
+    let targets: Vec<Target> = held.into_iter().map(|h| target(facts, request, h, &copied, fronted)).collect();
+    let releases: Vec<Release> = facts.releases.iter().map(|(release, _)| release.clone()).collect();
+    notes.extend(unlimited(&targets, &releases));
     Ok(Plan {
         run: run.into(),
         created,
@@ -64,14 +84,15 @@ pub fn plan(
         targets,
         replicas,
         claims: planned,
-        unheld: uses.unheld.into_iter().collect(),
+        // Where nothing is copied nothing unheld is copied.
+        unheld: if copied.is_empty() { Vec::new() } else { uses.unheld.into_iter().collect() },
         unheld_claims,
         workloads: facts.workloads.clone(),
-        releases: Vec::new(),
-        databases: Vec::new(),
-        backend: super::Backend::Csi,
+        releases,
+        databases: if request.databases.is_empty() { facts.databases.clone() } else { request.databases.clone() },
+        backend: request.backend.clone(),
         stopped: Vec::new(),
-        budget: request.budget,
+        budget,
         attempts: request.attempts,
         pods_must_match: request.pods_must_match,
         cut_error_patience: request.cut_error_patience,
@@ -81,7 +102,38 @@ pub fn plan(
     })
 }
 
-fn target(held: Held, copied: &std::collections::BTreeSet<(String, String)>) -> Target {
+/// How long databases may be held: as the user says, else with the time that servers may take to be paused.
+fn budget(request: &Request, held: &[Held]) -> Duration {
+    let pauses = held.iter().any(|h| h.probe.keeps_nothing);
+    match &request.backend {
+        _ if request.budget_chosen => request.budget,
+        Backend::Window { hold } => request.drain + *hold + MARGIN,
+        _ if pauses => request.drain + request.budget,
+        _ => request.budget,
+    }
+}
+
+/// What can only be released by somebody: the one thing to know beforehand.
+fn unlimited(targets: &[Target], releases: &[Release]) -> Option<String> {
+    targets.iter().any(|t| t.probe.keeps_nothing).then(|| {
+        let names: Vec<String> = releases.iter().map(Release::path).collect();
+        format!(
+            "a pause has no time limit of its own: if this program dies while {} is paused, only `thaw` releases it",
+            names.join(", ")
+        )
+    })
+}
+
+fn target(facts: &Facts, request: &Request, held: Held, copied: &BTreeSet<(String, String)>, fronted: bool) -> Target {
+    let is_its = |pod: &&Pod| name(pod) == held.detected.pod && super::facts::namespace(pod) == held.detected.namespace;
+    let release = facts.pods.iter().find(is_its).and_then(|pod| facts.release_of(pod));
+    let mut probe = held.probe;
+    // An application before its databases: what it has begun is written while they still take it.
+    let wave = u8::from(fronted && !probe.keeps_nothing);
+    if probe.keeps_nothing {
+        probe.settings.push((DRAIN_SETTING.into(), request.drain.as_millis().to_string()));
+        probe.version = release.map(|(release, _)| release.app_version.clone()).unwrap_or_default();
+    }
     let namespace = held.detected.namespace;
     let claims = copied
         .iter()
@@ -95,10 +147,10 @@ fn target(held: Held, copied: &std::collections::BTreeSet<(String, String)>) -> 
         pod_uid: held.detected.pod_uid,
         container: held.detected.container,
         adapter: held.detected.adapter.into(),
-        probe: held.probe,
-        wave: 0,
+        probe,
+        wave,
         claims,
-        endpoint: None,
+        endpoint: held.detected.endpoint,
     }
 }
 
@@ -118,9 +170,21 @@ pub(super) fn serves(pod: &Pod) -> Option<Refusal> {
     (!ready).then(|| Refusal::new(object(pod), format!("is not ready ({} {})", state.status, state.ready)))
 }
 
-fn too_long(estimate: Duration, flush: Duration, claims: usize, request: &Request) -> Option<Refusal> {
-    if estimate <= request.budget {
+fn too_long(
+    estimate: Duration,
+    flush: Duration,
+    claims: usize,
+    request: &Request,
+    budget: Duration,
+) -> Option<Refusal> {
+    if estimate <= budget {
         return None;
+    }
+    if let Backend::Window { hold } = &request.backend {
+        return Some(
+            Refusal::new(request.text(), format!("is to be held for {hold:?}, longer than it may be ({budget:?})"))
+                .hint("ask for less with --hold, or allow more with --quiesce-budget"),
+        );
     }
     let enough = (estimate.as_secs_f64() * 1.5 / 5.0).ceil() * 5.0;
     Some(
@@ -131,7 +195,7 @@ fn too_long(estimate: Duration, flush: Duration, claims: usize, request: &Reques
                 if claims == 1 { "" } else { "s" },
                 if flush.is_zero() { String::new() } else { format!(", with {flush:?} to write what is in memory,") },
                 estimate.as_secs_f64(),
-                request.budget
+                budget
             ),
         )
         .hint(format!(

@@ -2,8 +2,8 @@
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 
-use super::Facts;
 use super::facts::{annotation, name, namespace, object};
+use super::{Endpoint, Facts};
 use crate::error::Refusal;
 use crate::pods::running_containers;
 use crate::quiescer::Quiescer;
@@ -28,6 +28,8 @@ pub struct Detected {
     pub adapter: &'static str,
     /// Whether it runs and may be asked.
     pub running: bool,
+    /// Its admin port, if it is spoken to there.
+    pub endpoint: Option<Endpoint>,
 }
 
 /// What the selected pods run.
@@ -63,6 +65,7 @@ pub fn detect(facts: &Facts, quiescers: &[&'static dyn Quiescer]) -> Detection {
                         container: container.name.clone(),
                         adapter,
                         running: is_running(pod, &container.name),
+                        endpoint: facts.release_of(pod).map(|(_, endpoint)| endpoint.clone()),
                     });
                 }
                 Err(refusal) => {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 
-use super::{ContentAccess, Location, Selection, Workload};
+use super::release::{APP, INSTANCE};
+use super::{ContentAccess, Database, Endpoint, Location, Release, Selection, Workload};
 use crate::error::Refusal;
 use crate::quiescer::{Probe, Reason};
 
@@ -27,12 +28,28 @@ pub struct Facts {
     pub classes: Option<Vec<SnapshotClass>>,
     /// What may be done with VolumeSnapshotContents.
     pub contents: ContentAccess,
+    /// The releases of the selected pods, each with the admin port of its pods.
+    pub releases: Vec<(Release, Endpoint)>,
+    /// The databases behind them, as far as their properties tell.
+    pub databases: Vec<Database>,
     /// Whether commands may be run in the pods; otherwise probing them would repeat one refusal for each.
     pub exec: bool,
     /// What is already known to stand in the way.
     pub refusals: Vec<Refusal>,
     /// Remarks for the plan.
     pub notes: Vec<String>,
+}
+
+impl Facts {
+    /// The release that a pod belongs to, with its admin port.
+    pub(super) fn release_of(&self, pod: &Pod) -> Option<&(Release, Endpoint)> {
+        let label = |key: &str| pod.metadata.labels.as_ref()?.get(key).map(String::as_str);
+        self.releases.iter().find(|(release, _)| {
+            release.namespace == namespace(pod)
+                && label(INSTANCE) == Some(&release.name)
+                && label(APP) == Some(release.product.app())
+        })
+    }
 }
 
 /// A VolumeSnapshotClass, as far as it decides something.

@@ -146,6 +146,8 @@ pub(super) fn facts(pods: &[Value]) -> Facts {
             location: super::Location::StorageSystem,
         }]),
         contents: ContentAccess { read: true, change: true },
+        releases: Vec::new(),
+        databases: Vec::new(),
         exec: true,
         refusals: Vec::new(),
         notes: Vec::new(),

@@ -4,7 +4,7 @@
 use k8s_openapi::api::core::v1::Pod;
 
 use super::facts::{Probed, annotation, name, namespace, object};
-use super::{Detected, Detection, Facts};
+use super::{Backend, Detected, Detection, Facts};
 use crate::error::Refusal;
 use crate::quiescer::Probe;
 
@@ -27,6 +27,7 @@ pub(super) fn holds(
     facts: &Facts,
     detection: &Detection,
     probes: &[Probed],
+    backend: &Backend,
     refusals: &mut Vec<Refusal>,
 ) -> Vec<Probed> {
     let wishes: Vec<Wish> =
@@ -39,7 +40,9 @@ pub(super) fn holds(
     };
     let open: Vec<usize> = (0..probes.len()).filter(|&i| light(&probes[i]) && wishes[i] == Wish::None).collect();
     let taken = (0..probes.len()).any(|i| light(&probes[i]) && matches!(wishes[i], Wish::Light | Wish::Archive));
-    let stays = open.iter().find(|&&i| !possible(&probes[i])).or(open.first()).filter(|_| !taken).copied();
+    // Only a copy of the storage's has an instant of its own, at which one may go on committing.
+    let copied = *backend == Backend::Csi;
+    let stays = open.iter().find(|&&i| !possible(&probes[i])).or(open.first()).filter(|_| !taken && copied).copied();
     for i in 0..probes.len() {
         let full = wishes[i] == Wish::Full || (open.contains(&i) && stays != Some(i));
         let Ok(probe) = &mut probes[i] else { continue };
@@ -56,7 +59,7 @@ pub(super) fn holds(
         }
         if full { probe.hold_fully() } else { probe.hold_archiving() }
     }
-    refusals.extend(several(detection, &probes));
+    refusals.extend(if copied { several(detection, &probes) } else { not_quiet(detection, &probes, backend) });
     probes
 }
 
@@ -109,6 +112,22 @@ fn several(detection: &Detection, probes: &[Probed]) -> Option<Refusal> {
     })
 }
 
+/// Where nothing is cut the window itself is the point to go back to: whoever commits in it makes it none.
+fn not_quiet(detection: &Detection, probes: &[Probed], backend: &Backend) -> Option<Refusal> {
+    let of = detection.targets.iter().zip(probes);
+    let lights: Vec<String> = of
+        .filter(|(_, probe)| probe.as_ref().is_ok_and(is_light))
+        .map(|(target, _)| format!("pod/{}", target.pod))
+        .collect();
+    (!lights.is_empty()).then(|| {
+        Refusal::new(
+            lights.join(", "),
+            format!("goes on committing while it is held, and --backend {} needs all commits stopped", backend.name()),
+        )
+        .hint("remove the annotation that asks for another hold, or back it up without --backend")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -140,7 +159,7 @@ mod tests {
         let facts = facts(&pods);
         let probes: Vec<Probed> = databases.iter().map(|(_, probe)| probe.clone()).collect();
         let mut refusals = Vec::new();
-        let held = holds(&facts, &detect(&facts, FAKES), &probes, &mut refusals);
+        let held = holds(&facts, &detect(&facts, FAKES), &probes, &Backend::Csi, &mut refusals);
         let full = held.into_iter().map(|probe| probe.unwrap().stops_commits).collect();
         (full, refusals.into_iter().map(|r| format!("{}: {}", r.object, r.message)).collect())
     }

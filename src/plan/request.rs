@@ -2,9 +2,52 @@
 
 use std::time::Duration;
 
-use super::{Kind, Object, Target};
+use super::{Backend, Database, Kind, Object, Target};
 use crate::error::Error;
 use crate::pods::Match;
+
+/// How long a server waits for outstanding requests by itself (scalar-admin 2.2: 30 s in most products).
+pub const DRAIN: Duration = Duration::from_secs(30);
+
+/// `NAME` or `NAMESPACE/NAME` of a Helm release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReleaseName {
+    /// The namespace, if it was given.
+    pub namespace: Option<String>,
+    /// The release's name.
+    pub name: String,
+}
+
+impl ReleaseName {
+    /// Reads it as typed.
+    pub fn new(typed: &str) -> Result<Self, String> {
+        let (namespace, name) = match typed.split_once('/') {
+            Some((namespace, name)) => (Some(namespace), name),
+            None => (None, typed),
+        };
+        // They go into a label selector as they are.
+        let valid = |text: &str| {
+            !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
+        };
+        if !valid(name) || !namespace.is_none_or(valid) {
+            return Err(format!("`{typed}` is no release, which is NAME or NAMESPACE/NAME"));
+        }
+        Ok(Self { namespace: namespace.map(Into::into), name: name.into() })
+    }
+}
+
+/// How admin ports are encrypted, as far as the user says it; else the pods' own probes tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Encryption {
+    /// They are, whatever the pods tell.
+    pub on: bool,
+    /// The CA's certificates, PEM.
+    pub ca: Option<String>,
+    /// The Secret with them, and its key.
+    pub secret: Option<(String, String)>,
+    /// The name that the certificates are for.
+    pub authority: Option<String>,
+}
 
 /// A request for a backup.
 #[derive(Clone, Debug)]
@@ -21,8 +64,20 @@ pub struct Request {
     pub record_namespace: Option<String>,
     /// Claims that are not cut: `--exclude-claim`.
     pub exclude: Vec<String>,
+    /// Releases of ScalarDB and ScalarDL whose pods are paused.
+    pub releases: Vec<ReleaseName>,
+    /// How their admin ports are encrypted, as far as the user says it.
+    pub tls: Encryption,
+    /// How long a server may wait for outstanding requests before it is paused.
+    pub drain: Duration,
+    /// Databases behind the releases that the user named.
+    pub databases: Vec<Database>,
+    /// By what is copied.
+    pub backend: Backend,
     /// How long databases may be held.
     pub budget: Duration,
+    /// Whether the user chose that; else the time that a pause may take is added.
+    pub budget_chosen: bool,
     /// Passes at most.
     pub attempts: u8,
     /// By what the two pod tables are compared.
@@ -40,6 +95,16 @@ pub struct Request {
 impl Request {
     /// A request for these objects, or for the pods of a selector; everything else as it is by default.
     pub fn new(namespace: impl Into<String>, typed: &[String], selector: Option<String>) -> Result<Self, Error> {
+        Self::with(namespace, typed, selector, Vec::new())
+    }
+
+    /// The same with releases beside them, or alone.
+    pub fn with(
+        namespace: impl Into<String>,
+        typed: &[String],
+        selector: Option<String>,
+        releases: Vec<ReleaseName>,
+    ) -> Result<Self, Error> {
         let mut objects: Vec<Object> = Vec::new();
         for (n, text) in typed.iter().enumerate() {
             // kubectl takes `sts redis` too: who is used to that is told the form in which it is taken here.
@@ -61,7 +126,7 @@ impl Request {
             Some(text) if text.trim().is_empty() => {
                 return Err(Error::usage("the selector is empty"));
             }
-            None if objects.is_empty() => {
+            None if objects.is_empty() && releases.is_empty() => {
                 return Err(Error::usage("nothing was named that could be backed up")
                     .hint("write TYPE/NAME, such as statefulset/postgres, or select pods with -l"));
             }
@@ -74,7 +139,13 @@ impl Request {
             snapshot_class: None,
             record_namespace: None,
             exclude: Vec::new(),
+            releases,
+            tls: Encryption::default(),
+            drain: DRAIN,
+            databases: Vec::new(),
+            backend: Backend::Csi,
             budget: Duration::from_secs(30),
+            budget_chosen: false,
             attempts: 3,
             pods_must_match: Match::State,
             cut_error_patience: Duration::from_secs(5),
@@ -92,11 +163,13 @@ impl Request {
 
     /// As typed: for messages and the record.
     pub fn text(&self) -> String {
-        if let Some(selector) = &self.selector {
-            return format!("-l {selector}");
-        }
-        let typed: Vec<&str> = self.objects.iter().map(|o| o.typed.as_str()).collect();
-        typed.join(" ")
+        let selector = self.selector.iter().map(|selector| format!("-l {selector}"));
+        let objects = self.objects.iter().map(|o| o.typed.clone());
+        let releases = self.releases.iter().map(|r| match &r.namespace {
+            Some(namespace) => format!("--release {namespace}/{}", r.name),
+            None => format!("--release {}", r.name),
+        });
+        selector.chain(objects).chain(releases).collect::<Vec<_>>().join(" ")
     }
 }
 

@@ -43,6 +43,9 @@ pub(super) fn held(
         match probed {
             // Judged once its primary is known.
             Ok(probe) if probe.is_replica() => {}
+            Ok(probe) if probe.keeps_nothing => {
+                all.push(Held { detected: detected.clone(), probe: probe.clone(), claims: BTreeSet::new() });
+            }
             Ok(probe) => {
                 let claims = directories(pod, detected, probe, left_out, refusals);
                 all.push(Held { detected: detected.clone(), probe: probe.clone(), claims });

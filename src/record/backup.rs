@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::entry::Entry;
 use super::verified::Verified;
 use super::{API_VERSION, Metadata, instant, seconds};
+use crate::backend::Ran;
 use crate::plan::{Backend, Database, Location, Plan, Release};
 use crate::pods::{Difference, PodState};
 use crate::protocol::Abort;
@@ -68,6 +69,9 @@ pub struct Status {
     /// By what was copied.
     #[serde(default)]
     pub backend: Backend,
+    /// What came of the user's own command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Ran>,
     /// The databases.
     pub targets: Vec<TargetStatus>,
     /// The copies.
@@ -113,6 +117,9 @@ pub struct Window {
     pub accuracy_seconds: f64,
     /// How far the clock of the machine that ran the plugin was off the server's.
     pub client_skew_seconds: f64,
+    /// How far the clock of a database was off the server's, at most; absent where none could be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database_skew_seconds: Option<f64>,
 }
 
 /// One database.
@@ -218,7 +225,7 @@ pub fn shape(plan: &Plan) -> Shape {
         stops_commits: plan.targets.iter().map(|t| t.probe.stops_commits).collect(),
         archives: (0..plan.targets.len()).filter(|&t| plan.targets[t].probe.archives).collect(),
         claims: plan.claims.len(),
-        one_instant: plan.claims.len() <= 1,
+        one_instant: plan.claims.len() == 1,
         attempts: plan.attempts,
         best: if plan.unheld.is_empty() && plan.unheld_claims.is_empty() {
             Outcome::ApplicationConsistent
@@ -292,6 +299,7 @@ pub fn record(
             releases: plan.releases.clone(),
             databases: plan.databases.clone(),
             backend: plan.backend.clone(),
+            command: last.command(),
             targets: (0..plan.targets.len()).map(|t| last.target(plan, t)).collect(),
             claims: (0..plan.claims.len()).map(|c| last.claim(plan, &run, c)).collect(),
             pods: Pods { differences: last.differences(), before, after },

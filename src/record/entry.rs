@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::backend::Proof;
+use crate::backend::{Proof, Ran};
 use crate::pods::{Difference, brief, improves};
 use crate::quiescer::RecoveryPoint;
 
@@ -35,6 +35,12 @@ pub struct Detail {
     /// With `Cut`: by what it is proved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
+    /// With `Cut`, `CutFailed` and `Discarded`: what came of the user's own command.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<Ran>,
+    /// With `Prepared`: how far the clock in its container was ahead of the server's, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock: Option<f64>,
     /// With `Settled`: the smallest claim that can take the copy, as a Quantity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restore_size: Option<String>,

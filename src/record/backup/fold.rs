@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::{AttemptStatus, ClaimStatus, TargetStatus, Window, abort_text, held_value, seconds};
+use crate::backend::Ran;
 use crate::plan::Plan;
 use crate::plan::quantity::human;
 use crate::pods::Difference;
@@ -53,6 +54,11 @@ impl<'a> Attempt<'a> {
             seconds: seconds(start, end),
             accuracy_seconds: begun.detail.accuracy.unwrap_or_default(),
             client_skew_seconds: begun.detail.skew.unwrap_or_default(),
+            database_skew_seconds: self
+                .entries
+                .iter()
+                .filter_map(|e| e.detail.clock)
+                .max_by(|a, b| a.abs().total_cmp(&b.abs())),
         })
     }
 
@@ -130,6 +136,11 @@ impl<'a> Attempt<'a> {
         let pending = (0..claims).filter(|&c| run.cut(c) == CutPhase::DiscardPending);
         let said = pending.filter_map(|c| self.entries.iter().rev().find(|e| e.event == Event::DiscardPending(c)));
         said.filter_map(|e| e.detail.text.clone()).collect()
+    }
+
+    /// What came of the user's own command.
+    pub(super) fn command(&self) -> Option<Ran> {
+        self.entries.iter().rev().find_map(|e| e.detail.command.clone())
     }
 
     pub(super) fn differences(&self) -> Vec<Difference> {
