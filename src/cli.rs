@@ -56,6 +56,9 @@ pub enum Command {
     Prune(Prune),
     /// Print the Role and ClusterRole with the verbs that are used, and no others
     Rbac(Rbac),
+    /// What a guard pod runs
+    #[command(hide = true)]
+    Guard(Guard),
 }
 
 /// How the result is printed.
@@ -316,6 +319,14 @@ pub struct Prune {
     /// How the result is printed.
     #[command(flatten)]
     pub output: OutputFlag,
+}
+
+/// Arguments of `guard`; what it watches stands in its environment.
+#[derive(Debug, Args)]
+pub struct Guard {
+    /// When it releases what is paused then, from now on
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub after: Duration,
 }
 
 /// Arguments of `rbac`.

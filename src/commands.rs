@@ -14,6 +14,7 @@ mod describe;
 mod finish;
 #[cfg(test)]
 mod fixture;
+mod guard;
 mod list;
 mod print;
 mod prune;
@@ -27,6 +28,9 @@ mod verify;
 pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
     if let Command::Rbac(args) = cli.command {
         return Ok(rbac::run(&args, cli.connection.namespace.as_deref()));
+    }
+    if let Command::Guard(args) = &cli.command {
+        return guard::run(args).await;
     }
     if let Command::QuiesceSnapshot(args) = &cli.command {
         // What is typed wrong is said before anything is read or asked: a kubeconfig that is wrong too is another error.
@@ -47,7 +51,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::Compare(args) => compare::run(&cluster, args).await,
         Command::Delete(args) => delete::run(&cluster, args).await,
         Command::Prune(args) => prune::run(&cluster, args).await,
-        Command::Rbac(_) => Ok(ExitCode::Done),
+        Command::Rbac(_) | Command::Guard(_) => Ok(ExitCode::Done),
     }
 }
 

@@ -89,6 +89,14 @@ pub async fn once(cluster: &Cluster, at: &Place, act: &Act) -> Answer {
     }
 }
 
+/// A call straight to an address, without the API server: for who runs in the cluster.
+pub async fn directly(ip: &str, endpoint: &Endpoint, act: &Act) -> Answer {
+    match act {
+        Act::Call { method, message, within } => call::directly(ip, endpoint, method, message, *within).await,
+        _ => unanswered(End::Refused("only calls go to an address".to_owned())),
+    }
+}
+
 /// An answer without any output.
 fn unanswered(end: End) -> Answer {
     Answer { end, ..Answer::default() }

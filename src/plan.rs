@@ -18,6 +18,7 @@ mod estimate;
 mod facts;
 #[cfg(test)]
 mod fixture;
+pub mod guard_pod;
 mod holds;
 mod left_out;
 pub mod location;
@@ -87,6 +88,9 @@ pub struct Plan {
     /// By what is copied.
     #[serde(default)]
     pub backend: Backend,
+    /// The image of the pod that unpauses at the budget, if one is to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard_image: Option<String>,
     /// What is stopped for the cut and started again (`--cold`); empty where databases are held instead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stopped: Vec<restore::Workload>,

@@ -29,7 +29,7 @@ pub struct Planned {
 /// Plans a run with this id, at this time by the API server's clock; or says every reason why it cannot be.
 pub async fn planned(cluster: &Cluster, request: &Request, run: &str, now: Timestamp) -> Result<Planned, Error> {
     let mut facts = facts(&cluster.api, request, run).await?;
-    scalar::complete(&cluster.api, request, &mut facts).await?;
+    scalar::complete(&cluster.api, request, run, &mut facts).await?;
     let detection = detect(&facts, QUIESCERS);
     let asked = detection.targets.iter().map(|target| async {
         match by_name(target.adapter) {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 pub mod backup;
 pub mod entry;
 pub mod item;
+pub mod paused;
 pub mod restore;
 pub mod verified;
 

@@ -39,6 +39,10 @@ pub struct Releases {
     /// The Secret with the CA's certificate in the release's namespace, as NAME or NAME/KEY [default key: ca.crt]
     #[arg(long, value_name = "SECRET", conflicts_with = "ca_root_cert_path")]
     pub ca_root_cert_secret: Option<String>,
+    /// Start a guard pod of this image, whose entrypoint is this program: it unpauses at the budget, whatever becomes of
+    /// the process that paused
+    #[arg(long, value_name = "IMAGE")]
+    pub guard_image: Option<String>,
     /// The name that the servers' certificates are for
     #[arg(long, value_name = "NAME")]
     pub override_authority: Option<String>,

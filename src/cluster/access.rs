@@ -126,11 +126,15 @@ impl Access {
     }
 
     /// The same for a namespace in which a release is paused.
-    pub(crate) async fn of_release(client: &kube::Client, namespace: &str) -> Result<Self, Error> {
+    pub(crate) async fn of_release(client: &kube::Client, namespace: &str, guard: bool) -> Result<Self, Error> {
         let used = |rule: &&Rule| {
             rule.scope == Scope::Namespace
-                && (rule.need == Need::Pause
-                    || matches!(rule.resource, "pods" | "leases" | "services") && rule.need < Need::Restore)
+                && match rule.resource {
+                    // The guard is a pod that is made and deleted.
+                    "pods" => rule.need < Need::Restore || (guard && rule.verbs.contains(&"create")),
+                    "leases" | "services" => rule.need < Need::Restore,
+                    _ => rule.need == Need::Pause,
+                }
         };
         let required: BTreeSet<Question> = RULES.iter().filter(used).flat_map(Rule::questions).collect();
         Self::ask(client, namespace, required.clone(), required).await

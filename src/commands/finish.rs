@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::quiesce_snapshot::{give_back, leased, thaw_command, waiting};
+use super::quiesce_snapshot::{end_guard, give_back, leased, thaw_command, waiting};
 use crate::clock::Clock;
 use crate::cluster::client::Cluster;
 use crate::error::{Error, ExitCode};
@@ -105,6 +105,7 @@ async fn lead(
             Err(stop) => Err(stop),
         };
         let _ = log.written().await;
+        end_guard(&hands, &log, progress).await;
         hands.announce_end(&log, ended.as_ref().ok().copied()).await;
         match ended {
             Ok(_) | Err(Stop::Left) => Ok(!log.run.may_be_held().is_empty()),

@@ -97,6 +97,7 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
     let ended = Box::pin(execute(&mut log, &mut hands)).await;
     let interrupted = hands.signals.came();
     let _ = log.written().await;
+    end_guard(&hands, &log, &progress).await;
     hands.announce_end(&log, ended.as_ref().ok().copied()).await;
     give_back(leases, &progress).await;
     let verified = match &ended {
@@ -275,6 +276,7 @@ pub(super) fn request(namespace: &str, args: &QuiesceSnapshot) -> Result<Request
         exclude: args.exclude_claim.clone(),
         tls: args.releases.encryption()?,
         drain: args.releases.drain(),
+        guard_image: args.releases.guard_image.clone(),
         backend,
         budget,
         budget_chosen: args.quiesce_budget.is_some(),
@@ -337,6 +339,18 @@ pub(super) fn waiting(waiting: &Waiting) -> String {
         waiting.run,
         waiting.left.as_secs()
     )
+}
+
+/// Ends the run's guard, unless something may still be held: then it is the last who may release it.
+pub(super) async fn end_guard(hands: &Backup<'_>, log: &Log<Run>, progress: &Progress) {
+    if !log.run.may_be_held().is_empty() || log.taken_over() {
+        return;
+    }
+    if let Err(why) = hands.end_guard().await {
+        progress.say(&format!(
+            "the guard is not seen gone ({why}): until it has ended by itself, other runs of these pods are refused"
+        ));
+    }
 }
 
 /// Gives the leases back; what is not given back expires by itself, so this is said and no error.

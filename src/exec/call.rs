@@ -3,6 +3,7 @@
 //! A connection is made once and never again by itself: a call that was repeated unseen could end what another one began.
 
 use std::error::Error as _;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use base64::Engine;
@@ -11,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tonic::client::Grpc;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint as Transport};
@@ -55,6 +57,26 @@ pub(super) async fn call(
         *open = Some(connection);
     }
     answer
+}
+
+/// One call over a connection of its own to this address.
+pub(super) async fn directly(
+    ip: &str,
+    endpoint: &Endpoint,
+    method: &'static str,
+    message: &[u8],
+    within: Duration,
+) -> Answer {
+    let connected = timeout(within.min(CONNECT), async {
+        let ip = ip.parse::<IpAddr>().map_err(|e| format!("{ip}: {e}"))?;
+        let stream = TcpStream::connect((ip, endpoint.port)).await.map_err(|e| e.to_string())?;
+        Connection::over(stream, endpoint).await
+    });
+    match connected.await {
+        Ok(Ok(mut connection)) => connection.call(method, message, within).await,
+        Ok(Err(why)) => unanswered(End::Refused(why)),
+        Err(_) => unanswered(End::Refused("no connection to its admin port in time".to_owned())),
+    }
 }
 
 /// A connection through the API server.

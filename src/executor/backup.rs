@@ -31,6 +31,7 @@ mod after;
 mod archive;
 mod begin;
 mod cold;
+mod guard_pod;
 mod release;
 mod times;
 mod window;
@@ -76,6 +77,8 @@ struct State {
     /// The user's own command, while it runs.
     command: Arc<Mutex<Option<Running>>>,
     deadline: Option<Instant>,
+    /// Until when the guard leaves alone what is held.
+    guarded: Option<Instant>,
 }
 
 /// What is open to one target.
@@ -276,10 +279,13 @@ impl Hands<Run> for Backup<'_> {
     fn intending(&mut self, step: &Step) {
         // The budget runs from the first intent: its write is already time in which nobody may know better.
         if matches!(step, Step::Quiesce(_) | Step::Cut(_)) && self.state.deadline.is_none() {
-            self.state.deadline = Some(Instant::now() + self.plan.budget);
+            let end = Instant::now() + self.plan.budget;
+            // What the guard releases is held no more, whoever thinks so.
+            self.state.deadline = Some(self.state.guarded.map_or(end, |guarded| end.min(guarded)));
         }
         if matches!(step, Step::Attempt(_)) {
             self.state.deadline = None;
+            self.state.guarded = None;
         }
     }
 

@@ -236,6 +236,7 @@ mod tests {
             releases: Vec::new(),
             databases: Vec::new(),
             backend: crate::plan::Backend::Csi,
+            guard_image: None,
             stopped: Vec::new(),
             workloads: Vec::new(),
             budget: Duration::from_secs(30),

@@ -74,7 +74,7 @@ pub fn plan(
     let fronted = held.iter().any(|h| h.probe.keeps_nothing);
     let targets: Vec<Target> = held.into_iter().map(|h| target(facts, request, h, &copied, fronted)).collect();
     let releases: Vec<Release> = facts.releases.iter().map(|(release, _)| release.clone()).collect();
-    notes.extend(unlimited(&targets, &releases));
+    notes.extend(unlimited(request, &targets, &releases));
     Ok(Plan {
         run: run.into(),
         created,
@@ -91,6 +91,7 @@ pub fn plan(
         releases,
         databases: if request.databases.is_empty() { facts.databases.clone() } else { request.databases.clone() },
         backend: request.backend.clone(),
+        guard_image: request.guard_image.clone().filter(|_| fronted),
         stopped: Vec::new(),
         budget,
         attempts: request.attempts,
@@ -114,13 +115,17 @@ fn budget(request: &Request, held: &[Held]) -> Duration {
 }
 
 /// What can only be released by somebody: the one thing to know beforehand.
-fn unlimited(targets: &[Target], releases: &[Release]) -> Option<String> {
+fn unlimited(request: &Request, targets: &[Target], releases: &[Release]) -> Option<String> {
     targets.iter().any(|t| t.probe.keeps_nothing).then(|| {
         let names: Vec<String> = releases.iter().map(Release::path).collect();
-        format!(
-            "a pause has no time limit of its own: if this program dies while {} is paused, only `thaw` releases it",
-            names.join(", ")
-        )
+        let names = names.join(", ");
+        match &request.guard_image {
+            Some(image) => format!("a guard pod ({image}) unpauses {names} at the budget, whatever becomes of this program"),
+            None => format!(
+                "a pause has no time limit of its own: if this program dies while {names} is paused, only `thaw` releases \
+                 it, unless a guard pod does (--guard-image)"
+            ),
+        }
     })
 }
 

@@ -82,6 +82,7 @@ pub fn plan_cold(
         releases: Vec::new(),
         databases: Vec::new(),
         backend: super::Backend::Csi,
+        guard_image: None,
         stopped,
         unheld: Vec::new(),
         unheld_claims: unheld_claims.into_iter().collect(),

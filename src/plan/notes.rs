@@ -129,10 +129,11 @@ const WRITES: [(&str, &[&str]); 2] = [
     ("", &["insert", "update", "delete", "replace", "create", "truncate", "drop", "merge"]),
 ];
 /// Commands that a held database answers.
-const ASKS: [&str; 4] = ["pg_isready", "ping", "select 1", "--connect"];
+const ASKS: [&str; 5] = ["pg_isready", "ping", "select 1", "--connect", "grpc_health_probe"];
 
 fn effect(probe: &Probe) -> Effect {
-    if probe.tcp_socket.is_some() {
+    // A health service tells of the server, not of what it is asked for.
+    if probe.tcp_socket.is_some() || probe.grpc.is_some() {
         return Effect::Harmless;
     }
     let Some(exec) = &probe.exec else {

@@ -70,6 +70,8 @@ pub struct Request {
     pub tls: Encryption,
     /// How long a server may wait for outstanding requests before it is paused.
     pub drain: Duration,
+    /// The image of the pod that unpauses at the budget: this program is its entrypoint.
+    pub guard_image: Option<String>,
     /// Databases behind the releases that the user named.
     pub databases: Vec<Database>,
     /// By what is copied.
@@ -142,6 +144,7 @@ impl Request {
             releases,
             tls: Encryption::default(),
             drain: DRAIN,
+            guard_image: None,
             databases: Vec::new(),
             backend: Backend::Csi,
             budget: Duration::from_secs(30),

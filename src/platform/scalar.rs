@@ -17,19 +17,21 @@ use crate::plan::release::{APP, INSTANCE, Product, Release};
 use crate::plan::{Backend, Endpoint, Facts, Request, Selection};
 
 mod encrypted;
+mod guards;
 mod properties;
 
 /// Finds the releases that were asked for, and those of the pods that were selected otherwise, and adds what they are made
 /// of to the facts.
-pub async fn complete(client: &kube::Client, request: &Request, facts: &mut Facts) -> Result<(), Error> {
+pub async fn complete(client: &kube::Client, request: &Request, run: &str, facts: &mut Facts) -> Result<(), Error> {
     let asked = request.releases.iter().map(|r| {
         let namespace = r.namespace.as_ref().unwrap_or(&request.namespace);
         (namespace.clone(), r.name.clone())
     });
     let wanted: BTreeSet<(String, String)> = asked.chain(facts.pods.iter().filter_map(belongs_to)).collect();
     let namespaces: BTreeSet<&String> = wanted.iter().map(|(namespace, _)| namespace).collect();
-    for namespace in namespaces {
-        facts.refusals.extend(Access::of_release(client, namespace).await?.refusals());
+    for namespace in &namespaces {
+        let access = Access::of_release(client, namespace, request.guard_image.is_some()).await?;
+        facts.refusals.extend(access.refusals());
     }
     let found = join_all(wanted.iter().map(|(namespace, name)| find(client, request, namespace, name))).await;
     for found in found {
@@ -41,6 +43,9 @@ pub async fn complete(client: &kube::Client, request: &Request, facts: &mut Fact
     let key = |pod: &Pod| (pod.metadata.namespace.clone(), pod.metadata.name.clone());
     facts.pods.sort_by_key(key);
     facts.pods.dedup_by_key(|pod| key(pod));
+    for namespace in namespaces {
+        facts.refusals.extend(guards::of_others(client, namespace, run, &facts.pods).await?);
+    }
     let selected: BTreeSet<_> = facts.pods.iter().map(key).collect();
     facts.others.retain(|pod| !selected.contains(&key(pod)));
     if request.backend == Backend::Csi && request.objects.is_empty() && request.selector.is_none() && !wanted.is_empty()

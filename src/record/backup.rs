@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::entry::Entry;
+use super::paused::Paused;
 use super::verified::Verified;
 use super::{API_VERSION, Metadata, instant, seconds};
 use crate::backend::Ran;
@@ -32,6 +33,9 @@ pub struct Backup {
     pub spec: Spec,
     /// What came of it.
     pub status: Status,
+    /// The window of paused releases, in scalar-admin-for-kubernetes' words.
+    #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
 }
 
 /// What was asked for.
@@ -277,7 +281,9 @@ pub fn record(
     let outcome = run.is_finished().then(|| run.outcome()).flatten();
     // Of what is no backup nothing can be recovered, at no point in time.
     let window = last.window().filter(|_| !matches!(outcome, Some(Outcome::Failed | Outcome::Stuck)));
+    let paused = window.as_ref().and_then(|window| Paused::of(&plan.releases, window));
     Ok(Backup {
+        paused,
         api_version: API_VERSION.into(),
         kind: "Backup".into(),
         metadata: Metadata {

@@ -104,6 +104,9 @@ impl Backup<'_> {
 
     /// Makes the copies outlive their namespace.
     pub(super) async fn keep(&self, log: &mut Log<Run>, claims: &[usize]) {
+        // Settling may take hours, and in them a guard that is left would end somebody else's pause. What is not seen gone
+        // now is ended once more at the end of the run.
+        let _ = self.end_guard().await;
         if self.plan.claims.is_empty() {
             for &c in claims {
                 log.happened(Event::Kept(c), Detail::default());

@@ -25,6 +25,11 @@ const PATIENCE: Duration = Duration::from_secs(300);
 impl Backup<'_> {
     pub(super) async fn begin(&mut self, log: &mut Log<Run>, attempt: u8) {
         if attempt > 1 {
+            // The last attempt's guard would end this one's pause.
+            if let Err(why) = self.end_guard().await {
+                log.abort(Abort::Step, format!("the guard is not seen gone: {why}"));
+                return;
+            }
             let why = log.why_repeated().unwrap_or_else(|| "the pods changed".into());
             self.progress.say(&format!(
                 "attempt {} failed: {why}; attempt {attempt} of {} begins once the pods have been quiet for {} s",

@@ -23,7 +23,7 @@ const PREPARE: Duration = Duration::from_secs(120);
 
 impl Backup<'_> {
     /// Opens the sessions and does what makes the flush short.
-    pub(super) async fn prepare(&self, log: &mut Log<Run>, targets: &[usize]) {
+    pub(super) async fn prepare(&mut self, log: &mut Log<Run>, targets: &[usize]) {
         if self.plan.is_cold() {
             for &t in targets {
                 log.happened(Event::Prepared(t), Detail::default());
@@ -32,9 +32,37 @@ impl Backup<'_> {
         }
         self.progress.step("preparing: sessions, checkpoints, first syncs");
         let (token, clock) = (self.token(log), log.clock);
+        // A guard is armed as late as can be: what it releases at the budget is the budget of then.
+        let (last, first): (Vec<usize>, Vec<usize>) = targets.iter().partition(|&&t| self.target(t).endpoint.is_some());
+        self.prepare_all(log, &first, &token, &clock).await;
+        if log.run.aborted().is_some() || last.is_empty() {
+            return;
+        }
+        let started = tokio::select! {
+            started = self.start_guard(&token) => started,
+            () = self.signals.first() => Err("interrupted".to_owned()),
+        };
+        match started {
+            Ok(guarded) => self.state.guarded = guarded,
+            Err(why) => {
+                let (event, detail) = failed(why);
+                log.happened(event, detail);
+                return;
+            }
+        }
+        self.prepare_all(log, &last, &token, &clock).await;
+    }
+
+    async fn prepare_all(
+        &self,
+        log: &mut Log<Run>,
+        targets: &[usize],
+        token: &crate::quiescer::Token,
+        clock: &crate::clock::Clock,
+    ) {
         let (tell, told) = mpsc::unbounded_channel();
         let work = join_all(targets.iter().map(|&t| {
-            let (token, tell, clock) = (&token, tell.clone(), &clock);
+            let tell = tell.clone();
             async move {
                 let result = timeout(PREPARE, async {
                     let off = self.container_clock(t, clock).await?;
