@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::pods::Match;
+use crate::protocol::backup::Targets;
 use crate::quiescer::Probe;
 
 mod backend;
@@ -65,6 +66,9 @@ pub struct Plan {
     pub selections: Vec<Selection>,
     /// The databases that are held.
     pub targets: Vec<Target>,
+    /// Those of the first attempt, as the fold knows them, where they were others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_targets: Option<Targets>,
     /// Read replicas of these: neither held nor cut.
     #[serde(default)]
     pub replicas: Vec<Replica>,
@@ -160,16 +164,29 @@ pub struct Target {
     pub wave: u8,
     /// Indices into `Plan::claims` that hold this database's directories.
     pub claims: Vec<usize>,
+    /// The release that it is a pod of; empty where it is of none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub release: String,
     /// Where its admin port is; of what is held by commands in its container, nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
 }
 
 impl Target {
+    /// What a Lease is taken on: its pod, or its release, whose pods come and go under other names.
+    pub fn leased(&self) -> String {
+        leased(&self.pod, &self.release)
+    }
+
     /// `NAMESPACE/POD/CONTAINER`.
     pub fn path(&self) -> String {
         format!("{}/{}/{}", self.namespace, self.pod, self.container)
     }
+}
+
+/// What a Lease is taken on of a pod, which is of this release or, with an empty name, of none.
+pub fn leased(pod: &str, release: &str) -> String {
+    if release.is_empty() { pod.to_owned() } else { format!("release-{release}") }
 }
 
 /// One claim that is cut.

@@ -11,7 +11,7 @@ use crate::exec::{self, Place};
 use crate::lease::holder;
 use crate::manifests::Manifests;
 use crate::plan::cold::plan_cold;
-use crate::plan::{Detected, Plan, Probed, Request, detect, plan};
+use crate::plan::{Detected, Plan, Probed, Request, detect, leased, plan};
 use crate::platform::scalar;
 use crate::pods::PodState;
 use crate::quiescer::{QUIESCERS, Quiescer, Reason, by_name};
@@ -62,7 +62,9 @@ async fn ask(cluster: &Cluster, target: &Detected, adapter: &dyn Quiescer, own: 
         endpoint: target.endpoint.clone(),
     };
     // Before the database is asked: it would tell of a pause by somebody else, and to end that would break his backup.
-    if let Some(run) = holder(cluster, &target.namespace, &target.pod).await.filter(|run| run != own) {
+    if let Some(run) =
+        holder(cluster, &target.namespace, &leased(&target.pod, &target.release)).await.filter(|run| run != own)
+    {
         return Err(vec![
             Reason::new(format!("it is leased by run {run}, which is at work"))
                 .hint("wait for its end; only one run at a time may hold a database"),

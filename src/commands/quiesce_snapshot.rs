@@ -247,7 +247,7 @@ pub(super) fn leased(plan: &Plan) -> Vec<(String, String)> {
     let mut pods: Vec<(String, String)> = plan
         .targets
         .iter()
-        .map(|t| (t.namespace.clone(), t.pod.clone()))
+        .map(|t| (t.namespace.clone(), t.leased()))
         .chain(plan.claims.iter().flat_map(|c| c.pods.iter().map(|pod| (c.namespace.clone(), pod.clone()))))
         .collect();
     pods.sort();

@@ -212,8 +212,10 @@ mod tests {
                 },
                 wave: 0,
                 claims: vec![0],
+                release: String::new(),
                 endpoint: None,
             }],
+            first_targets: None,
             replicas: Vec::new(),
             claims: vec![Claim {
                 namespace: "demo".into(),

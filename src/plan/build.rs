@@ -82,6 +82,7 @@ pub fn plan(
         request: request.text(),
         selections: facts.selections.clone(),
         targets,
+        first_targets: None,
         replicas,
         claims: planned,
         // Where nothing is copied nothing unheld is copied.
@@ -155,6 +156,7 @@ fn target(facts: &Facts, request: &Request, held: Held, copied: &BTreeSet<(Strin
         probe,
         wave,
         claims,
+        release: held.detected.release,
         endpoint: held.detected.endpoint,
     }
 }

@@ -77,6 +77,7 @@ pub fn plan_cold(
         selections: facts.selections.clone(),
         estimate,
         targets,
+        first_targets: None,
         replicas: Vec::new(),
         claims: planned,
         releases: Vec::new(),
@@ -186,6 +187,7 @@ fn stopped_in(pod: &Pod, detection: &Detection, probes: &[Probed], planned: &[Cl
         probe: Probe { stops_commits: true, notes: Vec::new(), ..probe },
         wave: 0,
         claims: claims.clone(),
+        release: String::new(),
         endpoint: None,
     };
     let known: Vec<Target> = detection

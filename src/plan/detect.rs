@@ -28,6 +28,8 @@ pub struct Detected {
     pub adapter: &'static str,
     /// Whether it runs and may be asked.
     pub running: bool,
+    /// The release that it is a pod of; empty where it is of none.
+    pub release: String,
     /// Its admin port, if it is spoken to there.
     pub endpoint: Option<Endpoint>,
 }
@@ -65,6 +67,7 @@ pub fn detect(facts: &Facts, quiescers: &[&'static dyn Quiescer]) -> Detection {
                         container: container.name.clone(),
                         adapter,
                         running: is_running(pod, &container.name),
+                        release: facts.release_of(pod).map(|(release, _)| release.name.clone()).unwrap_or_default(),
                         endpoint: facts.release_of(pod).map(|(_, endpoint)| endpoint.clone()),
                     });
                 }

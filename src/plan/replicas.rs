@@ -96,6 +96,7 @@ fn replica(detected: &Detected, probe: &Probe, pod: &Pod, primary: &Held, left_o
             probe: probe.clone(),
             wave: 0,
             claims: Vec::new(),
+            release: String::new(),
             endpoint: None,
         },
         of: format!("{}/{}/{}", of.namespace, of.pod, of.container),

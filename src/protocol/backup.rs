@@ -21,7 +21,7 @@ mod path;
 #[cfg(test)]
 mod walk;
 
-pub use event::{CutPhase, Event, Held, Outcome, Phase, Step};
+pub use event::{CutPhase, Event, Held, Outcome, Phase, Step, Targets};
 
 use crate::protocol::{Abort, C, T};
 

@@ -13,7 +13,7 @@ use crate::backend::Ran;
 use crate::plan::{Backend, Database, Location, Plan, Release};
 use crate::pods::{Difference, PodState};
 use crate::protocol::Abort;
-use crate::protocol::backup::{Event, Held, Outcome, Run, Shape};
+use crate::protocol::backup::{Event, Held, Outcome, Run, Shape, Targets};
 
 mod fold;
 #[cfg(test)]
@@ -222,12 +222,22 @@ pub struct AttemptStatus {
     pub reason: String,
 }
 
-/// The shape of a plan: what the fold has to know of it.
-pub fn shape(plan: &Plan) -> Shape {
-    Shape {
+/// What the fold has to know of a plan's targets.
+pub fn targets(plan: &Plan) -> Targets {
+    Targets {
         waves: plan.targets.iter().map(|t| t.wave).collect(),
         stops_commits: plan.targets.iter().map(|t| t.probe.stops_commits).collect(),
         archives: (0..plan.targets.len()).filter(|&t| plan.targets[t].probe.archives).collect(),
+    }
+}
+
+/// The shape of a plan: what the fold has to know of it. The run began with the targets of its first attempt.
+pub fn shape(plan: &Plan) -> Shape {
+    let Targets { waves, stops_commits, archives } = plan.first_targets.clone().unwrap_or_else(|| targets(plan));
+    Shape {
+        waves,
+        stops_commits,
+        archives,
         claims: plan.claims.len(),
         one_instant: plan.claims.len() == 1,
         attempts: plan.attempts,

@@ -77,7 +77,12 @@ impl Ground {
         for _ in 0..300 {
             let pod = api.get(name).await.unwrap();
             if pod.status.and_then(|s| s.phase).as_deref() == Some("Running") {
-                return Place { namespace: self.namespace.clone(), pod: name.into(), container: "main".into() };
+                return Place {
+                    namespace: self.namespace.clone(),
+                    pod: name.into(),
+                    container: "main".into(),
+                    endpoint: None,
+                };
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

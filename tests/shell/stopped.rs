@@ -22,7 +22,7 @@ async fn holder() {
     let pulse = Pulse::start();
     let pods = [(namespace.clone(), "a".to_owned())];
     let leases = Leases::take(&cluster, &pods, "held", Take::IfFree, &|_| {}).await.unwrap();
-    let at = Place { namespace, pod: "a".into(), container: "main".into() };
+    let at = Place { namespace, pod: "a".into(), container: "main".into(), endpoint: None };
     let channel = Channel { id: 1, argv: argv(&["sh"]), end: "exit" };
     let mut session = Session::open(&cluster, &at, &channel, SOON).await.unwrap_or_else(|a| panic!("{a:?}"));
     let pid = session.ask("echo $$; echo P\n", "P", SOON).await.out;

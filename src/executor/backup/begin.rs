@@ -14,6 +14,7 @@ use crate::pods::{PodState, differences, only_readiness, words};
 use crate::preflight::Planned;
 use crate::protocol::Abort;
 use crate::protocol::backup::{Event, Run};
+use crate::record::backup::targets;
 use crate::record::entry::Detail;
 use crate::runs::plan_key;
 
@@ -80,6 +81,9 @@ impl Backup<'_> {
             skew: Some(log.clock.skew.as_secs_f64()),
             ..Detail::default()
         };
+        if attempt > 1 {
+            log.happened(Event::Reshaped(targets(&self.plan)), Detail::default());
+        }
         log.happened(Event::Attempt(attempt), detail);
         // What is stopped on purpose changes.
         if !self.plan.is_cold() {
@@ -142,11 +146,14 @@ impl Backup<'_> {
         };
         let Planned { plan: new, pods, manifests } = replan().await.map_err(Unplanned::Yet)?;
         let key = |plan: &Plan| {
-            let targets: Vec<String> = plan.targets.iter().map(crate::plan::Target::path).collect();
+            // The pods of a release are whichever it has now.
+            let own = plan.targets.iter().filter(|target| target.release.is_empty());
+            let targets: Vec<String> = own.clone().map(crate::plan::Target::path).collect();
+            let releases: Vec<String> = plan.releases.iter().map(crate::plan::Release::path).collect();
             let claims: Vec<String> = plan.claims.iter().map(|c| format!("{}/{}", c.namespace, c.name)).collect();
             // What was promised of the outcome was promised by what nothing holds, and by who stops commits.
-            let stops: Vec<bool> = plan.targets.iter().map(|t| t.probe.stops_commits).collect();
-            (targets, claims, plan.unheld.clone(), plan.unheld_claims.clone(), stops)
+            let stops: Vec<bool> = own.map(|t| t.probe.stops_commits).collect();
+            (targets, releases, claims, plan.unheld.clone(), plan.unheld_claims.clone(), stops)
         };
         if key(&new) != key(&self.plan) {
             return Err(Unplanned::ForGood(format!(
@@ -158,6 +165,7 @@ impl Backup<'_> {
             run: self.plan.run.clone(),
             created: self.plan.created,
             namespace: self.plan.namespace.clone(),
+            first_targets: self.plan.first_targets.clone().or_else(|| Some(targets(&self.plan))),
             ..new
         };
         Ok(Planned { plan, pods, manifests })

@@ -20,6 +20,7 @@ fn copy() -> Copy {
             probe: Probe::default(),
             wave: 0,
             claims: Vec::new(),
+            release: String::new(),
             endpoint: None,
         },
         namespace: "demo".into(),

@@ -85,6 +85,7 @@ mod tests {
             probe: Probe::default(),
             wave: 0,
             claims: Vec::new(),
+            release: String::new(),
             endpoint: None,
         };
         pods.iter().map(target).collect()

@@ -31,6 +31,7 @@ impl Run {
             }
             Event::WaveIntended(wave) => self.intend(wave)?,
             Event::Aborted(reason) => self.abort(*reason),
+            Event::Reshaped(targets) => self.reshape(targets)?,
             Event::TakenOver => self.take_over(),
             Event::Compared { same } => {
                 when(self.next() == Step::Compare)?;
@@ -214,6 +215,16 @@ impl Run {
         if verdict == Outcome::Failed {
             self.spoil(Spoilt::Final);
         }
+    }
+
+    /// Only between two attempts: then nothing is held by anybody whose number changes.
+    fn reshape(&mut self, to: &super::Targets) -> Option<()> {
+        when(matches!(self.next(), Step::Attempt(n) if n > 1))?;
+        when(to.stops_commits.len() == to.waves.len() && to.archives.iter().all(|&t| t < to.waves.len()))?;
+        self.shape.waves.clone_from(&to.waves);
+        self.shape.stops_commits.clone_from(&to.stops_commits);
+        self.shape.archives.clone_from(&to.archives);
+        Some(())
     }
 
     fn take_over(&mut self) {

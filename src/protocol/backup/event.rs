@@ -67,10 +67,24 @@ pub enum Event {
     DiscardPending(C),
     /// The run was broken off.
     Aborted(Abort),
+    /// The next attempt has other targets: a pod of a Deployment comes back under another name.
+    Reshaped(Targets),
     /// Another process leads the run from here on.
     TakenOver,
     /// The run is over with this outcome: a journal says so by itself.
     Finished(Outcome),
+}
+
+/// What the fold has to know of the targets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Targets {
+    /// The wave of each target: lower ones are quiesced earlier and thawed later.
+    pub waves: Vec<u8>,
+    /// Whether the hold of each target stops commits; as long as `waves`.
+    pub stops_commits: Vec<bool>,
+    /// The targets whose copies count for what they are only once their log is seen archived.
+    pub archives: Vec<T>,
 }
 
 /// What the check at the release said of a hold.

@@ -308,6 +308,21 @@ fn a_window_that_copies_nothing_is_a_cut() {
 }
 
 #[test]
+fn another_attempt_may_have_other_targets() {
+    let others = Event::Reshaped(Targets { waves: vec![0; 3], stops_commits: vec![true; 3], archives: vec![] });
+    let mut run = Run::new(&Shape { attempts: 2, ..shape() });
+    assert!(run.apply(&others).is_err(), "the first attempt is of its plan");
+    until(&mut run, |step| matches!(step, Step::Cut(_)));
+    apply(&mut run, &[Event::Aborted(Abort::PodsChanged)]);
+    assert!(run.apply(&others).is_err(), "they are still held");
+    until(&mut run, |step| *step == Step::Attempt(2));
+    let uneven = Event::Reshaped(Targets { waves: vec![0; 3], stops_commits: vec![true], archives: vec![] });
+    assert!(run.apply(&uneven).is_err());
+    apply(&mut run, &[others, Event::Attempt(2)]);
+    assert_eq!(run.next(), Step::Prepare(vec![0, 1, 2]));
+}
+
+#[test]
 fn impossible_events_are_refused_and_change_nothing() {
     let mut run = Run::new(&shape());
     until(&mut run, |step| matches!(step, Step::Flush(_)));
@@ -355,6 +370,10 @@ fn the_journal_reads_the_same_in_every_version() {
         (Event::Aborted(Abort::PodsChanged), r#"{"aborted":"podsChanged"}"#),
         (Event::NotArchived(1), r#"{"notArchived":1}"#),
         (Event::TakenOver, r#""takenOver""#),
+        (
+            Event::Reshaped(Targets { waves: vec![0], stops_commits: vec![true], archives: vec![] }),
+            r#"{"reshaped":{"waves":[0],"stopsCommits":[true],"archives":[]}}"#,
+        ),
         (Event::Finished(Outcome::CrashConsistent), r#"{"finished":"crashConsistent"}"#),
     ];
     for (event, line) in lines {
