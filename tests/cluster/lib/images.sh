@@ -35,7 +35,7 @@ build_images() {
   (
     cd "$HERE/images" || exit
     export CGO_ENABLED=0
-    go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$root/usr/local/bin/" ./writer
+    go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$root/usr/local/bin/" ./writer ./scalar-standin
     go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$work/pause/" ./pause
   )
   install -m 755 "$HERE"/images/entrypoints/*-entrypoint.sh "$root/usr/local/bin/"
@@ -53,12 +53,13 @@ build_images() {
   image mariadb mariadb:10.11 mariadb-entrypoint.sh SIGTERM
   image redis redis:7 redis-entrypoint.sh SIGTERM
   image writer writer:1 writer SIGTERM
+  image scalar-standin scalar-standin:1 scalar-standin SIGTERM
   pause_image
   (IFS=,; echo "[${manifests[*]}]") >"$work/manifest.json"
   rm -f "$BUILD"/images-*.tar
   # Its name tells a running cluster whether it has imported this very one.
   tar -C "$work" -cf "$BUILD/images-$(sha256sum "$work"/*.json "$work/files.tar" | sha256sum | cut -c1-16).tar" \
-    manifest.json {postgres,mariadb,redis,writer,pause}.json base.tar files.tar pause.tar
+    manifest.json {postgres,mariadb,redis,writer,scalar-standin,pause}.json base.tar files.tar pause.tar
   rm -rf "$work"
 }
 
