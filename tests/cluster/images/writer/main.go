@@ -20,8 +20,11 @@ type database interface {
 func main() {
 	log.SetFlags(log.Ltime | log.Lmicroseconds)
 	log.SetOutput(os.Stdout)
-	if os.Getenv("WRITER") == "bank" {
+	switch os.Getenv("WRITER") {
+	case "bank":
 		runBank()
+	case "scalar":
+		runScalar()
 	}
 	interval, patience := duration("WRITE_INTERVAL", 5*time.Millisecond), duration("WRITE_TIMEOUT", 30*time.Second)
 	db, err := open(os.Getenv("WRITER"))
