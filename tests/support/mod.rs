@@ -18,6 +18,7 @@ pub mod network;
 pub mod plugin;
 pub mod process;
 pub mod random;
+pub mod scalar;
 pub mod scene;
 pub mod user;
 pub mod verdict;
