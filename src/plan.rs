@@ -45,7 +45,7 @@ pub use estimate::estimate;
 pub use facts::{Facts, Probed, SnapshotClass, claims_of};
 pub use location::Location;
 pub use object::{Kind, Object};
-pub use release::{Database, Endpoint, Release};
+pub use release::{Database, DatabaseKind, Endpoint, Release};
 pub use replicas::Replica;
 pub use request::{DRAIN, Encryption, ReleaseName, Request};
 pub use selector::selector_text;

@@ -3,6 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
+pub mod credentials;
+pub mod databases;
+mod named;
+pub mod properties;
+
 /// The label that bears the Helm release's name, on the pods and on the objects around them.
 pub const INSTANCE: &str = "app.kubernetes.io/instance";
 /// The label that bears the product, on the pods and on the objects around them.
