@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 pub mod credentials;
 pub mod databases;
 mod named;
+pub mod pause;
 pub mod properties;
 
 /// The label that bears the Helm release's name, on the pods and on the objects around them.
