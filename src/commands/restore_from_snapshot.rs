@@ -42,7 +42,7 @@ pub(super) async fn run(cluster: &Cluster, args: RestoreFromSnapshot) -> Result<
     match (&args.run, &args.resume, &args.undo) {
         (_, Some(restore), _) => Box::pin(again::resume(cluster, restore, args.output.output, progress)).await,
         (_, _, Some(restore)) => Box::pin(again::undo(cluster, restore, &args, progress)).await,
-        (Some(backup), _, _) => restore(cluster, backup, &args, progress).await,
+        (Some(backup), _, _) => Box::pin(restore(cluster, backup, &args, progress)).await,
         (None, None, None) => Err(Error::usage("name the backup that is to be restored")),
     }
 }
