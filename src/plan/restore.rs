@@ -28,6 +28,7 @@ mod helper;
 mod in_place;
 pub mod only;
 mod operators;
+pub mod properties;
 pub mod protected;
 mod quota;
 mod replicas;
