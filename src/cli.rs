@@ -47,7 +47,7 @@ pub enum Command {
     /// List backups and restores
     List(List),
     /// Show all that is known of one run
-    Describe(OfRun),
+    Describe(Describe),
     /// Show the pod tables of a run, before and after, and their differences
     Compare(OfRun),
     /// Delete a backup with its snapshots, the stored copies and its record; or a restore with the volumes it kept
@@ -272,6 +272,27 @@ pub struct OfRun {
     pub output: OutputFlag,
 }
 
+/// Arguments of `describe`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A runbook has the commands that restore the databases behind a backup (DynamoDB, Cosmos DB, Cassandra, relational ones) to
+one instant of its window, with names and times filled in. It changes nothing by itself.
+
+Examples:
+  kubectl consistent-backup describe 20261120-101500-x7k2 -n demo
+  kubectl consistent-backup describe 20261120-101500-x7k2 -n demo -o runbook > restore.txt")]
+pub struct Describe {
+    /// The run, as `list` names it; also as backup/RUN or restore/RUN
+    #[arg(value_name = "RUN", value_parser = RunName::new)]
+    pub run: RunName,
+    /// Output format: table, wide, json, yaml, name or runbook
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", default_value = "table", hide_default_value = true)]
+    pub output: crate::output::Described,
+    /// The instant of the runbook, inside the backup's window [default: its middle]
+    #[arg(long, value_name = "TIME", value_parser = instant)]
+    pub target: Option<jiff::Timestamp>,
+}
+
 /// Arguments of `delete`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -337,6 +358,11 @@ pub struct Rbac {
     pub backup_only: bool,
 }
 
+/// An instant with its offset: without one it would be another one on each machine.
+fn instant(text: &str) -> Result<jiff::Timestamp, String> {
+    text.parse().map_err(|_| format!("`{text}` is no instant such as 2026-11-20T10:15:05Z"))
+}
+
 /// A duration as kubectl takes it: `30s`, `1m30s`, `500ms`, or bare seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<u32>() {
@@ -369,6 +395,14 @@ mod tests {
         assert_eq!(long_duration("1d12h"), hours(36));
         for wrong in ["7", "1month", "soon", "-1d"] {
             assert!(long_duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_instant_has_an_offset() {
+        assert_eq!(instant("2026-11-20T10:15:05Z"), instant("2026-11-20T19:15:05+09:00"));
+        for wrong in ["2026-11-20T10:15:05", "10:15", "now"] {
+            assert_eq!(instant(wrong), Err(format!("`{wrong}` is no instant such as 2026-11-20T10:15:05Z")));
         }
     }
 

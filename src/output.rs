@@ -17,6 +17,7 @@ pub mod pods;
 pub mod progress;
 pub mod prune;
 pub mod restores;
+pub mod runbook;
 pub mod runs;
 pub mod table;
 pub mod verified;
@@ -54,7 +55,8 @@ impl FromStr for Format {
         let found = Self::ALL.iter().find(|(name, _)| *name == text);
         found.map(|(_, format)| *format).ok_or_else(|| {
             let names: Vec<&str> = Self::ALL.iter().map(|(name, _)| *name).collect();
-            format!("`{text}` is no output format, allowed are: {}", names.join(", "))
+            let what = if text == RUNBOOK { "an output format of describe only" } else { "no output format" };
+            format!("`{text}` is {what}, allowed are: {}", names.join(", "))
         })
     }
 }
@@ -63,6 +65,29 @@ impl fmt::Display for Format {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = Self::ALL.iter().find(|(_, format)| format == self);
         f.write_str(name.map_or("table", |(name, _)| name))
+    }
+}
+
+/// The value that only `describe` takes.
+const RUNBOOK: &str = "runbook";
+
+/// The values of `describe -o`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Described {
+    /// As all commands print.
+    As(Format),
+    /// The commands that restore the databases behind a backup.
+    Runbook,
+}
+
+impl FromStr for Described {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == RUNBOOK {
+            return Ok(Self::Runbook);
+        }
+        text.parse().map(Self::As).map_err(|wrong: String| format!("{wrong}, {RUNBOOK}"))
     }
 }
 
@@ -132,6 +157,20 @@ mod tests {
         assert_eq!(
             "xml".parse::<Format>(),
             Err("`xml` is no output format, allowed are: table, wide, json, yaml, name".into())
+        );
+    }
+
+    #[test]
+    fn a_runbook_is_for_describe_only() {
+        assert_eq!("runbook".parse(), Ok(Described::Runbook));
+        assert_eq!("json".parse(), Ok(Described::As(Format::Json)));
+        assert_eq!(
+            "xml".parse::<Described>(),
+            Err("`xml` is no output format, allowed are: table, wide, json, yaml, name, runbook".into())
+        );
+        assert_eq!(
+            "runbook".parse::<Format>(),
+            Err("`runbook` is an output format of describe only, allowed are: table, wide, json, yaml, name".into())
         );
     }
 

@@ -1,0 +1,147 @@
+//! `describe -o runbook`: the commands that bring each database behind a backup to one instant of its window. This
+//! program knows no cloud: what it can do is fill in names and times, in the right order, and say what is forgotten.
+
+use jiff::Timestamp;
+
+use crate::error::Error;
+use crate::plan::release::Product;
+use crate::plan::{Backend, Database, DatabaseKind};
+use crate::record::backup::{Backup, Window};
+use crate::typed::{Typed, quoted};
+
+mod cassandra;
+mod cosmos;
+mod dynamo;
+mod endpoints;
+mod instant;
+mod jdbc;
+mod page;
+mod releases;
+#[cfg(test)]
+mod tests;
+
+use page::Page;
+
+/// What is restored, and to when.
+struct Restoring<'a> {
+    backup: &'a Backup,
+    window: &'a Window,
+    instant: Timestamp,
+    typed: &'a Typed,
+}
+
+impl Restoring<'_> {
+    fn run(&self) -> &str {
+        &self.backup.metadata.name
+    }
+
+    /// The instant, as all tools take it.
+    fn at(&self) -> String {
+        format!("{:.0}", self.instant)
+    }
+
+    fn backend(&self) -> &Backend {
+        &self.backup.status.backend
+    }
+
+    /// What the release runs that a database belongs to.
+    fn product(&self, database: &Database) -> Option<Product> {
+        let release = self.backup.status.releases.iter().find(|r| r.path() == database.release);
+        release.map(|r| r.product)
+    }
+}
+
+/// The runbook of a backup: to `target`, or to the middle of its window. Refused is an instant outside the window, and a
+/// backup that has none.
+pub fn runbook(backup: &Backup, target: Option<Timestamp>, typed: &Typed) -> Result<String, Error> {
+    let window = instant::window(backup)?;
+    let instant = instant::instant(backup, window, target)?;
+    let restoring = Restoring { backup, window, instant, typed };
+    let mut page = Page::default();
+    head(&mut page, &restoring);
+    page.part("Stop whatever writes to the databases");
+    releases::stop(&mut page, &restoring);
+    for database in &backup.status.databases {
+        page.part(&title(database));
+        match database.kind {
+            DatabaseKind::Dynamo => dynamo::part(&mut page, database, &restoring),
+            DatabaseKind::Cosmos => cosmos::part(&mut page, database, &restoring),
+            DatabaseKind::Cassandra => cassandra::part(&mut page, database, &restoring),
+            DatabaseKind::Jdbc => jdbc::part(&mut page, database, &restoring),
+        }
+        endpoints::part(&mut page, database, &restoring);
+    }
+    if backup.status.databases.is_empty() {
+        page.part("The databases");
+        page.say(&format!(
+            "The record names none: they could not be read from the releases' properties, and none was given with \
+             --database. Restore each database behind the application to {}, by its own point-in-time recovery.",
+            restoring.at()
+        ));
+    }
+    claims(&mut page, &restoring);
+    page.part("Start, and compare the pods");
+    releases::start(&mut page, &restoring);
+    Ok(page.text())
+}
+
+fn head(page: &mut Page, restoring: &Restoring<'_>) {
+    let (window, at) = (restoring.window, restoring.instant);
+    let apart = |from: Timestamp, to: Timestamp| to.duration_since(from).as_secs_f64();
+    page.say(&format!("Restore of the databases behind backup {} to {at:.0}", restoring.run()));
+    page.say("");
+    page.say(&format!(
+        "All of them go back to this one instant. It lies {:.1} s after the beginning of the window and {:.1} s before its \
+         end ({:.3} to {:.3} by the API server's clock, known within {:.3} s), in which no transaction was under way. No \
+         other instant may be used, not even for one of them: what it would bring back is not consistent.",
+        apart(window.start, at),
+        apart(at, window.end),
+        window.start,
+        window.end,
+        window.accuracy_seconds
+    ));
+    page.say(
+        "Point-in-time recovery must have been enabled on each database before the window, and still reach back to it. A \
+         database's clock that is off by more than these seconds makes the instant another one.",
+    );
+    if restoring.backup.status.outcome != "ApplicationConsistent" {
+        let reason = &restoring.backup.status.reason;
+        page.say(&format!("WARNING: the backup is {} only: {reason}", restoring.backup.status.outcome));
+    }
+    page.say(
+        "Run it part by part in bash or zsh, and look at each result before the next. It changes nothing by itself.",
+    );
+}
+
+fn title(database: &Database) -> String {
+    let mut title = database.kind.title().to_owned();
+    for (word, value) in [("at", &database.endpoint), ("of release", &database.release), ("storage", &database.storage)]
+    {
+        if !value.is_empty() {
+            title.push_str(&format!(", {word} {value}"));
+        }
+    }
+    title
+}
+
+fn claims(page: &mut Page, restoring: &Restoring<'_>) {
+    let status = &restoring.backup.status;
+    if status.claims.is_empty() {
+        return;
+    }
+    page.part("The claims in the cluster");
+    page.say("They were copied inside the same window, and come back by:");
+    let namespace = &restoring.backup.metadata.namespace;
+    page.run(&restoring.typed.command("restore-from-snapshot", restoring.run(), namespace));
+}
+
+/// `NAME=value`, or a line to be filled in where the value is not known; a command that needs it would fail.
+fn variable(name: &str, value: &str, what: &str) -> String {
+    if value.is_empty() {
+        format!("{name}=  # {what}: fill it in")
+    } else if value.contains("${") {
+        format!("{name}=  # {what}: the properties say {value}, filled in from the pods' environment")
+    } else {
+        format!("{name}={}", quoted(value))
+    }
+}

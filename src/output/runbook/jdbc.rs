@@ -1,0 +1,146 @@
+//! Relational databases: a managed one is restored to an instant as another instance; any other by its own logs.
+
+use super::Restoring;
+use super::page::Page;
+use crate::plan::Database;
+
+/// What runs a database, as its host tells.
+#[derive(Debug, PartialEq, Eq)]
+enum Service<'a> {
+    RdsInstance { name: &'a str, region: &'a str },
+    RdsCluster { name: &'a str, region: &'a str },
+    Azure { name: &'a str, engine: &'static str },
+    Other,
+}
+
+impl<'a> Service<'a> {
+    fn of(host: &'a str) -> Self {
+        let labels: Vec<&str> = host.split('.').collect();
+        match labels[..] {
+            [name, cluster, region, "rds", "amazonaws", "com", ..] if cluster.starts_with("cluster-") => {
+                Self::RdsCluster { name, region }
+            }
+            [name, _, region, "rds", "amazonaws", "com", ..] => Self::RdsInstance { name, region },
+            [name, "mysql", "database", "azure", "com"] => Self::Azure { name, engine: "mysql" },
+            [name, "postgres", "database", "azure", "com"] => Self::Azure { name, engine: "postgres" },
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The part about a database; it leaves the new host in `HOST`.
+pub(super) fn part(page: &mut Page, database: &Database, restoring: &Restoring<'_>) {
+    let run = restoring.run();
+    match Service::of(host(&database.endpoint).unwrap_or_default()) {
+        Service::RdsInstance { name, region } => {
+            page.run(&format!("REGION={region}\nOLD={name}\nNEW={name}-{run}\nAT={}", restoring.at()));
+            reaches(page, "db-instances", "db-instance", "DBInstances[0].[BackupRetentionPeriod,LatestRestorableTime]");
+            page.say(
+                "As another instance; subnets, security groups and parameters are given here or are the defaults.",
+            );
+            page.run(
+                "aws rds restore-db-instance-to-point-in-time --region \"$REGION\" --source-db-instance-identifier \"$OLD\" \\\n  \
+                 --target-db-instance-identifier \"$NEW\" --restore-time \"$AT\"\n\
+                 until aws rds wait db-instance-available --region \"$REGION\" --db-instance-identifier \"$NEW\"; do sleep 10; done\n\
+                 HOST=$(aws rds describe-db-instances --region \"$REGION\" --db-instance-identifier \"$NEW\" \\\n  \
+                 --query 'DBInstances[0].Endpoint.Address' --output text)",
+            );
+        }
+        Service::RdsCluster { name, region } => {
+            page.run(&format!("REGION={region}\nOLD={name}\nNEW={name}-{run}\nAT={}", restoring.at()));
+            reaches(page, "db-clusters", "db-cluster", "DBClusters[0].[EarliestRestorableTime,LatestRestorableTime]");
+            page.say("As another cluster, which has no instance by itself (Aurora), and later its readers.");
+            page.run(
+                "aws rds restore-db-cluster-to-point-in-time --region \"$REGION\" --source-db-cluster-identifier \"$OLD\" \\\n  \
+                 --db-cluster-identifier \"$NEW\" --restore-to-time \"$AT\"\n\
+                 until aws rds wait db-cluster-available --region \"$REGION\" --db-cluster-identifier \"$NEW\"; do sleep 10; done",
+            );
+            page.template(
+                "aws rds create-db-instance --region \"$REGION\" --db-cluster-identifier \"$NEW\" \\\n  \
+                 --db-instance-identifier \"$NEW-1\" --engine ENGINE-OF-THE-OLD-ONE --db-instance-class CLASS-OF-THE-OLD-ONE",
+            );
+            page.run(
+                "HOST=$(aws rds describe-db-clusters --region \"$REGION\" --db-cluster-identifier \"$NEW\" \\\n  \
+                 --query 'DBClusters[0].Endpoint' --output text)",
+            );
+        }
+        Service::Azure { name, engine } => {
+            page.run(&format!("OLD={name}\nNEW={name}-{run}\nAT={}", restoring.at()));
+            page.run(&format!(
+                "GROUP=$(az {engine} flexible-server list --query \"[?name=='$OLD'].resourceGroup | [0]\" --output tsv)"
+            ));
+            page.say("The earliest restorable time must be before $AT.");
+            page.run(&format!(
+                "az {engine} flexible-server show --resource-group \"$GROUP\" --name \"$OLD\" --query backup\n\
+                 az {engine} flexible-server restore --resource-group \"$GROUP\" --source-server \"$OLD\" --name \"$NEW\" \\\n  \
+                 --restore-time \"$AT\"\n\
+                 HOST=$(az {engine} flexible-server show --resource-group \"$GROUP\" --name \"$NEW\" \\\n  \
+                 --query fullyQualifiedDomainName --output tsv)"
+            ));
+        }
+        Service::Other => other(page, database, restoring),
+    }
+}
+
+fn reaches(page: &mut Page, many: &str, one: &str, query: &str) {
+    page.say("Automated backups must reach from before $AT to after it.");
+    page.run(&format!(
+        "aws rds describe-{many} --region \"$REGION\" --{one}-identifier \"$OLD\" \\\n  --query '{query}'"
+    ));
+}
+
+fn other(page: &mut Page, database: &Database, restoring: &Restoring<'_>) {
+    let at = restoring.at();
+    page.say(&format!(
+        "By the way that this database is run: as another instance, to {at}, and no later. A managed service: its own \
+         point-in-time recovery. By hand, from a base backup that is older than the window and all logs since:"
+    ));
+    let engine = database.endpoint.strip_prefix("jdbc:").and_then(|url| url.split(':').next()).unwrap_or_default();
+    if matches!(engine, "postgresql" | "") {
+        page.say("PostgreSQL:");
+        page.template(&format!(
+            "recovery_target_time = '{}'\nrecovery_target_inclusive = true\nrecovery_target_action = 'promote'",
+            at.strip_suffix('Z').map_or_else(|| at.clone(), |at| format!("{}+00", at.replace('T', " ")))
+        ));
+    }
+    if matches!(engine, "mysql" | "mariadb" | "") {
+        page.say("MySQL, MariaDB (the time is in the client's own time zone, so that is set):");
+        page.template(&format!(
+            "TZ=UTC mysqlbinlog --stop-datetime='{}' BINLOGS-SINCE-THE-BASE-BACKUP | mysql",
+            at.trim_end_matches('Z').replace('T', " ")
+        ));
+    }
+    page.run("HOST=  # of the restored database");
+}
+
+/// The host of a JDBC URL.
+pub(super) fn host(url: &str) -> Option<&str> {
+    let rest = url.split_once("//")?.1;
+    let host = rest.split(['/', ':', ';', '?', ',']).next()?;
+    (!host.is_empty() && !host.contains(['$', '['])).then_some(host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_managed_one_is_known_by_its_host() {
+        let of = |url| Service::of(host(url).unwrap());
+        assert_eq!(
+            of("jdbc:postgresql://shop.c1a2b3.ap-northeast-1.rds.amazonaws.com:5432/x"),
+            Service::RdsInstance { name: "shop", region: "ap-northeast-1" }
+        );
+        assert_eq!(
+            of("jdbc:mysql://shop.cluster-c1a2b3.us-east-1.rds.amazonaws.com/"),
+            Service::RdsCluster { name: "shop", region: "us-east-1" }
+        );
+        assert_eq!(
+            of("jdbc:mysql://shop.mysql.database.azure.com:3306/"),
+            Service::Azure { name: "shop", engine: "mysql" }
+        );
+        assert_eq!(of("jdbc:mysql://mysql.demo.svc:3306/"), Service::Other);
+        assert_eq!(host("jdbc:mysql://${env:HOST}:3306/"), None);
+        assert_eq!(host("jdbc:sqlite:/x.db"), None);
+    }
+}

@@ -1,0 +1,76 @@
+//! The releases are stopped before a database is touched, and started after all are restored.
+
+use super::Restoring;
+use super::page::Page;
+use crate::plan::Release;
+use crate::plan::release::{APP, INSTANCE};
+use crate::pods::PodState;
+
+/// Stops all.
+pub(super) fn stop(page: &mut Page, restoring: &Restoring<'_>) {
+    let releases = &restoring.backup.status.releases;
+    if releases.is_empty() {
+        page.say(
+            "The record names no release of ScalarDB or ScalarDL: stop the application by its own means, all of it.",
+        );
+    }
+    for release in releases {
+        page.say(&format!(
+            "{} {}, which had {} pods; `helm upgrade` while it is stopped would start it again.",
+            release.product.title(),
+            release.path(),
+            pods(restoring, release).len()
+        ));
+        let on = format!("deployment {} -n {}", release.deployment, release.namespace);
+        page.run(&restoring.typed.kubectl(&format!("scale {on}"), "--replicas=0"));
+    }
+    for release in releases {
+        page.run(&restoring.typed.kubectl(&of("wait pod", release), "--for=delete --timeout=10m"));
+    }
+}
+
+/// Starts all, and says what they are to look like.
+pub(super) fn start(page: &mut Page, restoring: &Restoring<'_>) {
+    let releases = &restoring.backup.status.releases;
+    if releases.is_empty() {
+        page.say("Only when every database above is restored: start the application.");
+        return;
+    }
+    page.say("Only when every database above is restored, and every endpoint changed that is another one now:");
+    for release in releases {
+        let on = format!("deployment {} -n {}", release.deployment, release.namespace);
+        let replicas = format!("--replicas={}", pods(restoring, release).len().max(1));
+        page.run(&restoring.typed.kubectl(&format!("scale {on}"), &replicas));
+    }
+    for release in releases {
+        let on = format!("deployment/{} -n {}", release.deployment, release.namespace);
+        page.run(&restoring.typed.kubectl(&format!("rollout status {on}"), "--timeout=10m"));
+        page.run(&restoring.typed.kubectl(&of("get pods", release), ""));
+    }
+    page.say(
+        "As many pods as before, all Running and ready, none restarted. Their names are new ones. Before the backup:",
+    );
+    let all: Vec<&PodState> = releases.iter().flat_map(|release| pods(restoring, release)).collect();
+    for pod in all {
+        page.say(&format!("  {}/{} {} {}", pod.namespace, pod.name, pod.status, pod.ready));
+    }
+    page.say(
+        "The next backup of these databases needs point-in-time recovery on the restored ones: see that it is enabled.",
+    );
+}
+
+/// A question about the pods of a release.
+fn of(ask: &str, release: &Release) -> String {
+    let (instance, app) = (&release.name, release.product.app());
+    format!("{ask} -n {} -l {INSTANCE}={instance},{APP}={app}", release.namespace)
+}
+
+/// The pods that a release had before the backup.
+fn pods<'a>(restoring: &'a Restoring<'_>, release: &Release) -> Vec<&'a PodState> {
+    let owned = |pod: &&PodState| {
+        let rest = pod.name.strip_prefix(&release.deployment).and_then(|rest| rest.strip_prefix('-'));
+        // A Deployment's pods are named by its ReplicaSet's hash and their own: two words, no more.
+        pod.namespace == release.namespace && rest.is_some_and(|rest| rest.split('-').count() == 2)
+    };
+    restoring.backup.status.pods.before.iter().filter(owned).collect()
+}
