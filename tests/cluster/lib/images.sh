@@ -38,6 +38,7 @@ build_images() {
     go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$root/usr/local/bin/" ./writer ./scalar-standin
     go build -trimpath -buildvcs=false -ldflags '-s -w' -o "$work/pause/" ./pause
   )
+  ln -s scalar-standin "$root/usr/local/bin/grpc_health_probe"
   install -m 755 "$HERE"/images/entrypoints/*-entrypoint.sh "$root/usr/local/bin/"
   install -m 644 "$HERE/images/entrypoints/common.sh" "$root/usr/local/lib/entrypoint/"
   install -m 644 "$HERE/images/etc-mariadb.cnf" "$root/etc/mysql/mariadb.conf.d/50-server.cnf"
