@@ -74,8 +74,8 @@ pub fn runbook(backup: &Backup, target: Option<Timestamp>, typed: &Typed) -> Res
     if backup.status.databases.is_empty() {
         page.part("The databases");
         page.say(&format!(
-            "The record names none: they could not be read from the releases' properties, and none was given with \
-             --database. Restore each database behind the application to {}, by its own point-in-time recovery.",
+            "The record names none: no release's properties told them, and none was given with --database. Restore each \
+             database behind the application to {}, by its own point-in-time recovery.",
             restoring.at()
         ));
     }
