@@ -39,6 +39,8 @@ mod refusals;
 mod restore;
 #[path = "on_cluster/restore_blows.rs"]
 mod restore_blows;
+#[path = "on_cluster/scalar.rs"]
+mod scalar;
 #[path = "on_cluster/standin.rs"]
 mod standin;
 #[path = "on_cluster/sweep.rs"]

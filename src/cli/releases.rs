@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::duration;
 use crate::error::Error;
-use crate::plan::{DRAIN, Encryption, ReleaseName};
+use crate::plan::{DRAIN, Database, Encryption, ReleaseName};
 
 /// The ways to copy that can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -39,6 +39,10 @@ pub struct Releases {
     /// The Secret with the CA's certificate in the release's namespace, as NAME or NAME/KEY [default key: ca.crt]
     #[arg(long, value_name = "SECRET", conflicts_with = "ca_root_cert_path")]
     pub ca_root_cert_secret: Option<String>,
+    /// A database behind the releases, for the runbook, instead of what their properties tell: KIND=ENDPOINT (dynamo,
+    /// cosmos, cassandra or jdbc), then ,table=NAMESPACE.TABLE as often as needed; may be repeated
+    #[arg(long = "database", value_name = "DATABASE", value_parser = Database::parse)]
+    pub databases: Vec<Database>,
     /// Start a guard pod of this image, whose entrypoint is this program: it unpauses at the budget, whatever becomes of
     /// the process that paused
     #[arg(long, value_name = "IMAGE")]

@@ -62,7 +62,7 @@ async fn reach(one: &Watched) {
         }
         sleep(PAUSE).await;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Until it is seen released.

@@ -276,6 +276,7 @@ pub(super) fn request(namespace: &str, args: &QuiesceSnapshot) -> Result<Request
         exclude: args.exclude_claim.clone(),
         tls: args.releases.encryption()?,
         drain: args.releases.drain(),
+        databases: args.releases.databases.clone(),
         guard_image: args.releases.guard_image.clone(),
         backend,
         budget,

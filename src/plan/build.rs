@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::facts::{Probed, name, object};
+use super::release::pause::Pause;
 use super::targets::{Held, held};
 use super::{
     Backend, Detection, Facts, Plan, Release, Replica, Request, Target, claims, estimate, holds, left_out, loose,
@@ -74,6 +75,8 @@ pub fn plan(
     let fronted = held.iter().any(|h| h.probe.keeps_nothing);
     let targets: Vec<Target> = held.into_iter().map(|h| target(facts, request, h, &copied, fronted)).collect();
     let releases: Vec<Release> = facts.releases.iter().map(|(release, _)| release.clone()).collect();
+    let databases = if request.databases.is_empty() { &facts.databases } else { &request.databases };
+    notes.extend(Pause::of(&releases, databases).note().map(str::to_owned));
     notes.extend(unlimited(request, &targets, &releases));
     Ok(Plan {
         run: run.into(),
@@ -90,7 +93,7 @@ pub fn plan(
         unheld_claims,
         workloads: facts.workloads.clone(),
         releases,
-        databases: if request.databases.is_empty() { facts.databases.clone() } else { request.databases.clone() },
+        databases: databases.clone(),
         backend: request.backend.clone(),
         guard_image: request.guard_image.clone().filter(|_| fronted),
         stopped: Vec::new(),

@@ -51,6 +51,7 @@ pub struct Encryption {
 
 /// A request for a backup.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Request {
     /// The namespace.
     pub namespace: String,

@@ -198,7 +198,7 @@ async fn find(
         return Ok(Err(refusals));
     };
     let (workloads, _) = workloads::owners(client, &pods).await;
-    let read = properties::read(client, namespace, name, deployment).await;
+    let read = properties::read(client, namespace, name, product, deployment).await;
     let release = Release {
         namespace: namespace.into(),
         name: name.into(),

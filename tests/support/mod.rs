@@ -12,6 +12,7 @@ pub mod classes;
 pub mod cluster;
 pub mod copies;
 pub mod database;
+pub mod guard;
 pub mod kubectl;
 pub mod leftovers;
 pub mod network;

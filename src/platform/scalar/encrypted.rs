@@ -26,7 +26,7 @@ pub(super) async fn encryption(
     if !said && probed.is_none() {
         return Ok(None);
     }
-    let authority = asked.authority.clone().or(probed.flatten());
+    let authority = asked.authority.clone().or(probed.and_then(|probed| probed.name));
     if let Some(ca) = &asked.ca {
         return Ok(Some(Tls { ca: ca.clone(), authority }));
     }
@@ -45,17 +45,24 @@ pub(super) async fn encryption(
     Ok(Some(Tls { ca, authority }))
 }
 
+/// How a health probe connects.
+#[derive(Debug, PartialEq, Eq)]
+struct Probed {
+    /// The name that the certificate is to be for.
+    name: Option<String>,
+}
+
 /// Whether the health probe of one of its containers connects with TLS (grpc_health_probe's `-tls`), and to what name.
-fn probe_encryption(pod: &Pod) -> Option<Option<String>> {
+fn probe_encryption(pod: &Pod) -> Option<Probed> {
     let containers = pod.spec.iter().flat_map(|spec| spec.containers.iter());
     let mut commands = containers.flat_map(probe_commands);
-    commands.find_map(|command| {
-        command.iter().any(|word| is_flag(word, "tls")).then(|| {
-            let at = command.iter().position(|word| is_flag(word, "tls-server-name"))?;
-            let own = command[at].split_once('=').map(|(_, value)| value.to_owned());
-            own.or_else(|| command.get(at + 1).cloned())
-        })
-    })
+    let command = commands.find(|command| command.iter().any(|word| is_flag(word, "tls")))?;
+    let at = command.iter().position(|word| is_flag(word, "tls-server-name"));
+    let name = at.and_then(|at| {
+        let own = command[at].split_once('=').map(|(_, value)| value.to_owned());
+        own.or_else(|| command.get(at + 1).cloned())
+    });
+    Some(Probed { name })
 }
 
 fn probe_commands(container: &Container) -> Vec<Vec<String>> {
@@ -115,10 +122,10 @@ mod tests {
     fn the_probe_tells_whether_and_for_what_name() {
         let of = |command: &[&str]| probe_encryption(&pod(command, &json!({"name": "certs"})));
         assert_eq!(of(&["/usr/local/bin/grpc_health_probe", "-addr=localhost:50051"]), None);
-        assert_eq!(of(&["grpc_health_probe", "-addr=localhost:50051", "-tls"]), Some(None));
-        let named = Some(Some("cluster.example.com".to_owned()));
-        assert_eq!(of(&["p", "-tls", "-tls-server-name=cluster.example.com"]), named);
-        assert_eq!(of(&["p", "--tls", "--tls-server-name", "cluster.example.com"]), named);
+        assert_eq!(of(&["grpc_health_probe", "-addr=localhost:50051", "-tls"]), Some(Probed { name: None }));
+        let named = || Some(Probed { name: Some("cluster.example.com".to_owned()) });
+        assert_eq!(of(&["p", "-tls", "-tls-server-name=cluster.example.com"]), named());
+        assert_eq!(of(&["p", "--tls", "--tls-server-name", "cluster.example.com"]), named());
         assert_eq!(of(&["p", "-tls=false"]), None);
     }
 

@@ -1,0 +1,21 @@
+//! The plugin as an image, for guard pods.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::cluster;
+use super::plugin::BINARY;
+use super::process::run;
+
+/// The image of this very binary, in the cluster.
+pub fn image() -> &'static str {
+    static IMAGE: OnceLock<String> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let _ = cluster::kubeconfig();
+        let tag = format!("plugin-under-test:{}", std::process::id());
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/plugin-image");
+        run(Command::new(script).args([BINARY, &tag])).done();
+        format!("localhost/{tag}")
+    })
+}
