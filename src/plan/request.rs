@@ -162,7 +162,9 @@ impl Request {
     /// Where the record of these targets lies.
     pub(super) fn record_in(&self, targets: &[Target]) -> String {
         let asked = self.record_namespace.as_ref();
-        asked.or(targets.first().map(|t| &t.namespace)).unwrap_or(&self.namespace).clone()
+        // Where the user looks first, if anything of it is there.
+        let own = targets.iter().map(|t| &t.namespace).find(|namespace| **namespace == self.namespace);
+        asked.or(own).or(targets.first().map(|t| &t.namespace)).unwrap_or(&self.namespace).clone()
     }
 
     /// As typed: for messages and the record.
