@@ -61,6 +61,9 @@ pub enum Command {
     Guard(Guard),
 }
 
+/// The flag of the process that leads a detached run.
+pub const LEADER: &str = "--detached-leader";
+
 /// How the result is printed.
 #[derive(Clone, Debug, Args)]
 pub struct OutputFlag {
@@ -105,6 +108,14 @@ pub struct QuiesceSnapshot {
     /// How long a window is held [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub hold: Option<Duration>,
+    /// With --backend window: end as soon as all is held, with exit code 0, and leave the release to `thaw RUN`, which tells
+    /// by its exit code whether all were held throughout; for the pre and post scripts of other backup tools. At the budget
+    /// it is released all the same [default budget then: 1m and --max-pause-wait-time]
+    #[arg(long)]
+    pub detach: bool,
+    /// This process leads a detached run
+    #[arg(long = "detached-leader", hide = true)]
+    pub leader: bool,
     /// The command of --backend command with its arguments. It stands in the record, so it must hold no secret
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,

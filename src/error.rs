@@ -47,6 +47,12 @@ pub enum ExitCode {
 }
 
 impl ExitCode {
+    /// That of another process of this program; a signal's, or one that it does not have, is a failure.
+    pub fn of(code: Option<i32>) -> Self {
+        let all = [Self::Done, Self::Usage, Self::Lesser, Self::Held, Self::Refused, Self::Interrupted];
+        all.into_iter().find(|known| code == Some(*known as i32)).unwrap_or(Self::Failed)
+    }
+
     /// The one of two that says more of what somebody must do: something held before a failure before a refusal.
     #[must_use]
     pub fn worse(self, other: Self) -> Self {

@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 mod ledger;
 pub mod parts;
+pub mod release;
 mod store;
 mod stored;
 mod writer;

@@ -95,6 +95,9 @@ pub struct Plan {
     /// The image of the pod that unpauses at the budget, if one is to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard_image: Option<String>,
+    /// It is held until `thaw` asks for the release, or the budget is over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub detached: bool,
     /// What is stopped for the cut and started again (`--cold`); empty where databases are held instead.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stopped: Vec<restore::Workload>,

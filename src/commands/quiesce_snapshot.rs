@@ -23,8 +23,12 @@ use crate::protocol::backup::{Outcome, Run};
 use crate::record::backup::shape;
 use crate::runs::RunName;
 
+mod detach;
+
 /// How long databases may be held unless asked otherwise.
 const BUDGET: Duration = Duration::from_secs(30);
+/// How long a detached run may hold beside the time to pause: what takes a snapshot does so within a minute.
+const DETACHED_BUDGET: Duration = Duration::from_secs(60);
 /// How long a window is held unless asked otherwise (document 000: about 10 s).
 const HOLD: Duration = Duration::from_secs(10);
 /// How long workloads may be down for a cold backup unless asked otherwise: ending a database takes minutes.
@@ -33,6 +37,12 @@ const COLD_BUDGET: Duration = Duration::from_secs(600);
 /// Takes a backup.
 pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<ExitCode, Error> {
     let format = args.output.output;
+    if args.leader {
+        // The terminal's end, and its interrupts, are not for this process.
+        let _ = rustix::process::setsid();
+    } else if args.detach && !args.dry_run {
+        return detach::start().await;
+    }
     let request = request(&cluster.namespace, &args)?;
     let progress = Progress::new();
     progress.step("looking at the cluster");
@@ -87,6 +97,10 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
     }
     let mut log = Log::new(Run::new(&shape(&plan)), Vec::new(), journal, clock);
     let mut hands = Backup::new(cluster, planned, &leases, signals.clone(), &progress, args.wait);
+    if args.leader {
+        let (plan, thaw) = (plan.clone(), thaw_command(cluster, &plan));
+        hands.when_held = Some(Box::new(move || detach::say_held(&held_text(&plan, &thaw, format))));
+    }
     hands.replan = Some(Box::new(|| {
         let (request, id, clock) = (&request, &id, &clock);
         Box::pin(async move {
@@ -121,6 +135,19 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
     })
 }
 
+/// What `--detach` prints once all is held.
+fn held_text(plan: &Plan, thaw: &str, format: Format) -> String {
+    match format {
+        Format::Name => format!("backup/{}", plan.run),
+        Format::Json | Format::Yaml => {
+            format!("{{\"name\": \"{}\", \"namespace\": \"{}\", \"held\": true}}", plan.run, plan.namespace)
+        }
+        Format::Table | Format::Wide => {
+            format!("backup {}: all are held, for {} s at most\nrelease with: {thaw}", plan.run, plan.budget.as_secs())
+        }
+    }
+}
+
 /// Verifies the backup that was just taken.
 async fn verified(
     cluster: &Cluster,
@@ -147,6 +174,9 @@ async fn verified(
 
 /// Restores that are not over, of what is to be copied.
 async fn being_restored(cluster: &Cluster, plan: &Plan) -> Result<Vec<Refusal>, Error> {
+    if plan.claims.is_empty() {
+        return Ok(Vec::new());
+    }
     let claims = plan.claims.iter().map(|c| (c.namespace.as_str(), c.name.as_str())).collect();
     let runs = restoring(cluster, &plan.namespace, &claims).await?;
     let refusal = |run: String| {
@@ -263,7 +293,8 @@ pub(super) fn run_id(now: Timestamp) -> String {
 
 /// What was asked for in this namespace, or what is wrong with it.
 pub(super) fn request(namespace: &str, args: &QuiesceSnapshot) -> Result<Request, Error> {
-    let budget = args.quiesce_budget.unwrap_or(if args.cold { COLD_BUDGET } else { BUDGET });
+    let detached = args.detach.then(|| args.releases.drain() + DETACHED_BUDGET);
+    let budget = args.quiesce_budget.or(detached).unwrap_or(if args.cold { COLD_BUDGET } else { BUDGET });
     let backend = backend(args)?;
     if budget < Duration::from_secs(1) {
         return Err(Error::usage("--quiesce-budget must be at least 1s"));
@@ -279,8 +310,9 @@ pub(super) fn request(namespace: &str, args: &QuiesceSnapshot) -> Result<Request
         databases: args.releases.databases.clone(),
         guard_image: args.releases.guard_image.clone(),
         backend,
+        detached: args.detach,
         budget,
-        budget_chosen: args.quiesce_budget.is_some(),
+        budget_chosen: args.quiesce_budget.is_some() || args.detach,
         cold: args.cold,
         force_owner: args.force_owner,
         attempts: args.attempts,
@@ -295,6 +327,7 @@ pub(super) fn request(namespace: &str, args: &QuiesceSnapshot) -> Result<Request
 fn backend(args: &QuiesceSnapshot) -> Result<Backend, Error> {
     let chosen = match args.backend {
         By::Csi => Backend::Csi,
+        By::Window if args.detach && args.hold.is_none() => Backend::Window { hold: Duration::ZERO },
         By::Window => Backend::Window { hold: args.hold.unwrap_or(HOLD) },
         By::Command => Backend::Command { argv: args.command.clone() },
     };
@@ -307,6 +340,13 @@ fn backend(args: &QuiesceSnapshot) -> Result<Backend, Error> {
             return misplaced("a command behind --", "command");
         }
         Backend::Csi | Backend::Command { .. } if args.hold.is_some() => return misplaced("--hold", "window"),
+        Backend::Csi | Backend::Command { .. } if args.detach => return misplaced("--detach", "window"),
+        Backend::Window { .. } if args.detach && args.hold.is_some() => {
+            return Err(Error::usage(
+                "--hold does not go with --detach: that ends with `thaw`, or with --quiesce-budget",
+            ));
+        }
+        Backend::Window { .. } if args.detach => {}
         Backend::Window { hold } if *hold < Duration::from_secs(1) => {
             return Err(Error::usage("--hold must be at least 1s: point-in-time recovery is not finer"));
         }

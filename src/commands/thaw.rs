@@ -1,5 +1,9 @@
 //! `thaw`: releases what a dead run may have left held and brings it to its end, from any machine.
 
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
 use super::finish::{self, Ended};
 use crate::cli::Thaw;
 use crate::cluster::client::Cluster;
@@ -7,12 +11,15 @@ use crate::cluster::discovery::namespace_refusal;
 use crate::error::{Error, ExitCode};
 use crate::executor::restore::RestoreJournal;
 use crate::executor::signals::Signals;
-use crate::journal::{Kind, Stored};
+use crate::journal::{Kind, Stored, release};
 use crate::lease::Take;
 use crate::output::progress::Progress;
 use crate::output::{self, Format};
 use crate::record::item::{BackupList, Item};
 use crate::runs::BackupJournal;
+
+/// How long the leader of a detached run may take to release and compare.
+const ANSWERED: Duration = Duration::from_secs(10);
 
 /// Finishes one run, or all unfinished ones. 0 when nothing is held, whatever the runs' outcomes.
 pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error> {
@@ -47,10 +54,18 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
             continue;
         }
         progress.say(&format!("{} in {}: finishing", header.run, header.namespace));
+        let detached = is_detached(header);
+        // Named by nobody, it is not over for anybody who copies.
+        if detached && args.run.is_some() {
+            release(cluster, header, &signals, &progress).await;
+        }
         match finish::finish(cluster, header, take, &signals, &progress).await {
             Ok(Ended { item, held }) => {
                 if held {
                     code = ExitCode::Held;
+                } else if detached && !is_sound(&item) {
+                    // Who copied meanwhile must not take his copy for what it is not.
+                    code = code.worse(ExitCode::Failed);
                 }
                 items.push(item);
             }
@@ -94,6 +109,41 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
         }
     }
     Ok(code)
+}
+
+/// Whether it is held until it is asked to be released.
+fn is_detached(stored: &Stored) -> bool {
+    stored.kind == Some(Kind::Backup) && BackupJournal::read(stored).is_ok_and(|found| found.plan.detached)
+}
+
+/// Whether all were held throughout.
+fn is_sound(item: &Item) -> bool {
+    matches!(item, Item::Backup(backup) if backup.status.outcome == "ApplicationConsistent")
+}
+
+/// Asks the process that leads a detached run to release, and waits for it. If there is none any more, or it does not
+/// answer, the run is finished as any other.
+async fn release(cluster: &Cluster, header: &Stored, signals: &Signals, progress: &Progress) {
+    let (namespace, run) = (&header.namespace, &header.run);
+    let open = async || match crate::runs::stored(cluster, namespace, run).await {
+        Ok(stored) => BackupJournal::read(&stored).map_or(true, |found| found.is_open()),
+        Err(_) => true,
+    };
+    if !open().await {
+        return;
+    }
+    if let Err(why) = release::ask(cluster, namespace, run).await {
+        progress.say(&format!("the process that leads run {run} could not be told: {why}"));
+        return;
+    }
+    let end = Instant::now() + ANSWERED;
+    while Instant::now() < end && !signals.came() && open().await {
+        progress.step("waiting until it is released");
+        sleep(Duration::from_millis(200)).await;
+    }
+    if let Err(why) = release::forget(cluster, namespace, run).await {
+        progress.say(&format!("the word to release run {run} is left, and harms nothing: {why}"));
+    }
 }
 
 /// Whether a run that is not finished may hold something. One that cannot be read may.

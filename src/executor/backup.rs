@@ -55,6 +55,8 @@ pub struct Backup<'a> {
     pub wait: Option<Duration>,
     /// Makes the plan anew; absent when an unfinished run is only brought to its end.
     pub replan: Option<Replan<'a>>,
+    /// Told once all is held in a detached run.
+    pub when_held: Option<Box<dyn Fn() + Send + Sync + 'a>>,
     announcer: Announcer,
     manifests: Manifests,
     removal: Duration,
@@ -108,6 +110,7 @@ impl<'a> Backup<'a> {
             progress,
             wait,
             replan: None,
+            when_held: None,
             manifests,
             removal: REMOVAL,
             state: State { planned, ..State::default() },

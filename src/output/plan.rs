@@ -36,6 +36,7 @@ pub fn plan(plan: &Plan, pods: &[PodState], now: Timestamp) -> String {
         plain(plan.budget),
         match &plan.backend {
             Backend::Csi => format!("cuts are estimated to take {}", plain(plan.estimate)),
+            Backend::Window { .. } if plan.detached => "held until `thaw`, nothing is copied".into(),
             Backend::Window { hold } => format!("held for {}, nothing is copied", plain(*hold)),
             Backend::Command { argv } => format!("held while this runs: {}", argv.join(" ")),
         },
@@ -239,6 +240,7 @@ mod tests {
             databases: Vec::new(),
             backend: crate::plan::Backend::Csi,
             guard_image: None,
+            detached: false,
             stopped: Vec::new(),
             workloads: Vec::new(),
             budget: Duration::from_secs(30),

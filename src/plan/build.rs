@@ -96,9 +96,11 @@ pub fn plan(
         databases: databases.clone(),
         backend: request.backend.clone(),
         guard_image: request.guard_image.clone().filter(|_| fronted),
+        detached: request.detached,
         stopped: Vec::new(),
         budget,
-        attempts: request.attempts,
+        // Whoever copies meanwhile copies once: another window is no use to him.
+        attempts: if request.detached { 1 } else { request.attempts },
         pods_must_match: request.pods_must_match,
         cut_error_patience: request.cut_error_patience,
         estimate,

@@ -84,6 +84,7 @@ pub fn plan_cold(
         databases: Vec::new(),
         backend: super::Backend::Csi,
         guard_image: None,
+        detached: false,
         stopped,
         unheld: Vec::new(),
         unheld_claims: unheld_claims.into_iter().collect(),

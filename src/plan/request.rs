@@ -73,6 +73,8 @@ pub struct Request {
     pub drain: Duration,
     /// The image of the pod that unpauses at the budget: this program is its entrypoint.
     pub guard_image: Option<String>,
+    /// It is held until `thaw` asks for the release.
+    pub detached: bool,
     /// Databases behind the releases that the user named.
     pub databases: Vec<Database>,
     /// By what is copied.
@@ -145,6 +147,7 @@ impl Request {
             releases,
             tls: Encryption::default(),
             drain: DRAIN,
+            detached: false,
             guard_image: None,
             databases: Vec::new(),
             backend: Backend::Csi,

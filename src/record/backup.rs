@@ -136,6 +136,9 @@ pub struct TargetStatus {
     pub pod: String,
     /// The container.
     pub container: String,
+    /// The release that it is a pod of, if it is of one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub release: String,
     /// The adapter.
     pub adapter: String,
     /// The engine's version.

@@ -7,6 +7,7 @@ use crate::clock;
 use crate::cluster::client::Cluster;
 use crate::lease::{self, DURATION};
 use crate::output::age::age;
+use crate::plan::leased;
 use crate::record::item::Item;
 
 /// What must be said of runs that nobody leads any more, one line each. Without an answer nothing is claimed.
@@ -20,14 +21,14 @@ pub async fn abandoned(cluster: &Cluster, items: &[Item]) -> Vec<String> {
 }
 
 async fn of(cluster: &Cluster, item: &Item, now: Timestamp) -> Option<String> {
-    let (namespace, pod) = match item {
-        Item::Backup(backup) => backup.status.targets.first().map(|t| (t.namespace.as_str(), t.pod.as_str()))?,
-        Item::Restore(restore) => {
-            restore.status.pods.before.first().map(|p| (p.namespace.as_str(), p.name.as_str()))?
+    let (namespace, leased) = match item {
+        Item::Backup(backup) => {
+            backup.status.targets.first().map(|t| (t.namespace.as_str(), leased(&t.pod, &t.release)))?
         }
+        Item::Restore(restore) => restore.status.pods.before.first().map(|p| (p.namespace.as_str(), p.name.clone()))?,
     };
     let run = &item.metadata().name;
-    let heard = match lease::last_heard(cluster, namespace, pod).await.ok()? {
+    let heard = match lease::last_heard(cluster, namespace, &leased).await.ok()? {
         Some((holder, heard)) if holder == *run => heard,
         _ => None,
     };

@@ -285,3 +285,32 @@ fn the_users_own_command_runs_in_the_window_and_is_ended_after_it() {
     assert_eq!(record["status"]["command"]["killed"], true);
     release.are_paused(false);
 }
+
+#[test]
+fn a_detached_window_is_held_until_thaw_says_how_it_was() {
+    let (scene, release, acks) = scene("scalar-detached", &[]);
+    let detached = ["--detach", "-o", "name"];
+    let start = |more: &[&str]| {
+        let named = [&detached[..], more].concat();
+        let held =
+            scene.plugin(&["quiesce-snapshot", "--release", "shop", "--backend", "window"]).args(named).run().done();
+        held.stdout.trim().to_owned()
+    };
+    let run = start(&[]);
+    release.are_paused(true);
+    let record = scene.plugin(&["thaw", &run, "-o", "json"]).run().done().json();
+    quiet(&record, 3, &acks);
+    release.are_paused(false);
+
+    // At its budget it is released by itself, and whoever copied until then is told.
+    let from = now();
+    let run = start(&["--quiesce-budget", "4s", "--max-pause-wait-time", "1s"]);
+    acks.serves_after(from + 1_000_000_000, seconds(4 + 5));
+    until("the end of the run", seconds(30), || {
+        let record = scene.plugin(&["describe", &run, "-o", "json"]).run().done().json();
+        let outcome = text(&record, "/status/outcome").to_owned();
+        if outcome == "Failed" { Ok(()) } else { Err(outcome) }
+    });
+    scene.plugin(&["thaw", &run]).run().exits(1);
+    release.are_paused(false);
+}

@@ -39,7 +39,8 @@ impl Backup<'_> {
         let skew = told - ours;
         // It says whole seconds only, perhaps, and was asked over the network.
         let unknown = half.as_secs_f64() + if answer.out.contains('.') { 0.0 } else { 1.0 };
-        if skew.abs() - unknown > hold.as_secs_f64() / 2.0 {
+        // How long a detached run is held is not known yet.
+        if !self.plan.detached && skew.abs() - unknown > hold.as_secs_f64() / 2.0 {
             return Err(format!(
                 "its clock is {skew:.1} s off the API server's, and a window of {hold:?} is found again only if that is less \
                  than half of it: correct the clocks, or ask for more with --hold"
@@ -60,6 +61,12 @@ impl Backup<'_> {
 
     async fn window_is_wrong(&self, log: &Log<Run>, hold: Duration) -> Option<String> {
         let window = record(&self.plan, &log.entries, Vec::new(), Vec::new()).ok().and_then(|r| r.status.window)?;
+        let hold = if self.plan.detached { Duration::from_secs_f64(window.seconds) } else { hold };
+        if let Some(skew) = window.database_skew_seconds.filter(|skew| skew.abs() - 1.0 > hold.as_secs_f64() / 2.0) {
+            return Some(format!(
+                "the clock of a database is {skew:.1} s off the API server's, more than half of the window"
+            ));
+        }
         if window.seconds < hold.as_secs_f64() {
             return Some(format!("all were held at once for {:.3} s only, not for {hold:?}", window.seconds));
         }

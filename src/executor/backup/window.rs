@@ -10,6 +10,7 @@ use super::{Backup, failed};
 use crate::backend::{Seen, command, window};
 use crate::exec::{Channels, run_script};
 use crate::executor::{Log, Told};
+use crate::journal::release;
 use crate::plan::Backend;
 use crate::protocol::backup::{Event, Run};
 use crate::quiescer::{Act, Answer, Script};
@@ -18,6 +19,8 @@ use crate::record::entry::Detail;
 /// How often held sessions are looked at while the storage cuts.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How often it is looked whether a detached run is to be released.
+const ASKED: Duration = Duration::from_millis(300);
 /// How long preparing may take: opening sessions, a first checkpoint or sync. Nothing is held in it.
 const PREPARE: Duration = Duration::from_secs(120);
 
@@ -170,6 +173,7 @@ impl Backup<'_> {
     pub(super) async fn cut(&self, log: &mut Log<Run>, claims: &[usize]) {
         let doing = match &self.plan.backend {
             Backend::Csi => format!("cutting {} claim{}", claims.len(), if claims.len() == 1 { "" } else { "s" }),
+            Backend::Window { .. } if self.plan.detached => "until thaw".to_owned(),
             Backend::Window { hold } => format!("for {hold:?}"),
             Backend::Command { argv } => format!("running {}", argv.first().map_or("", String::as_str)),
         };
@@ -218,10 +222,24 @@ impl Backup<'_> {
     ) {
         match &self.plan.backend {
             Backend::Csi => self.csi().cut(token, claims, self.deadline(), seen).await,
+            Backend::Window { .. } if self.plan.detached => {
+                self.until_asked().await;
+                window::cut(Duration::ZERO, seen).await;
+            }
             Backend::Window { hold } => window::cut(*hold, seen).await,
             Backend::Command { argv } => {
                 let _ = tell.send(self.run_command(argv).await);
             }
+        }
+    }
+
+    /// Until somebody asks for the release. The budget ends it otherwise.
+    async fn until_asked(&self) {
+        if let Some(said) = &self.when_held {
+            said();
+        }
+        while !release::asked(self.cluster, &self.plan.namespace, &self.plan.run).await {
+            sleep(ASKED).await;
         }
     }
 

@@ -92,6 +92,7 @@ impl<'a> Attempt<'a> {
             namespace: of.namespace.clone(),
             pod: of.pod.clone(),
             container: of.container.clone(),
+            release: of.release.clone(),
             adapter: of.adapter.clone(),
             version: of.probe.version.clone(),
             stops_commits: of.probe.stops_commits,
