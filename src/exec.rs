@@ -80,11 +80,12 @@ pub async fn run(cluster: &Cluster, at: &Place, argv: &[String], within: Duratio
     Answer { out, err, end }
 }
 
-/// Does an act that needs nothing open: a command, or a call over a connection of its own.
+/// Does an act that needs nothing open: a command, a call over a connection of its own, or waiting.
 pub async fn once(cluster: &Cluster, at: &Place, act: &Act) -> Answer {
     match act {
         Act::Exec { argv, within } => run(cluster, at, argv, *within).await,
         Act::Call { method, message, within } => call::call(cluster, at, &mut None, method, message, *within).await,
+        Act::Wait(time) => waited(*time).await,
         _ => unanswered(End::Refused("it needs an open session".to_owned())),
     }
 }
@@ -93,8 +94,14 @@ pub async fn once(cluster: &Cluster, at: &Place, act: &Act) -> Answer {
 pub async fn directly(ip: &str, endpoint: &Endpoint, act: &Act) -> Answer {
     match act {
         Act::Call { method, message, within } => call::directly(ip, endpoint, method, message, *within).await,
+        Act::Wait(time) => waited(*time).await,
         _ => unanswered(End::Refused("only calls go to an address".to_owned())),
     }
+}
+
+async fn waited(time: Duration) -> Answer {
+    tokio::time::sleep(time).await;
+    Answer::default()
 }
 
 /// An answer without any output.

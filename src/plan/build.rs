@@ -218,4 +218,6 @@ fn too_long(
 }
 
 #[cfg(test)]
+mod releases;
+#[cfg(test)]
 mod tests;

@@ -170,3 +170,13 @@ pub(super) fn full(dirs: &[&str]) -> Result<Probe, Vec<Reason>> {
 pub(super) fn light(dirs: &[&str]) -> Result<Probe, Vec<Reason>> {
     full(dirs).map(|probe| Probe { stops_commits: false, ..probe })
 }
+
+/// A plan of nothing.
+pub(super) fn empty_plan() -> super::Plan {
+    serde_json::from_value(json!({
+        "run": "r", "created": "2026-11-22T00:00:00Z", "namespace": "demo", "request": "", "selections": [], "targets": [],
+        "claims": [], "unheld": [], "workloads": [], "budget": 30000, "attempts": 1, "cutErrorPatience": 5000,
+        "estimate": 0, "contents": {"read": true, "change": true}, "notes": []
+    }))
+    .unwrap()
+}

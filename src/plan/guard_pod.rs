@@ -120,3 +120,46 @@ pub fn guard_pod(plan: &Plan, image: &str, token: &Token, watched: &[Watched]) -
         status: None,
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::plan::Backend;
+    use crate::plan::release::Tls;
+
+    #[test]
+    fn it_says_what_it_watches_and_acts_after_the_budget() {
+        let endpoint = Endpoint { port: 60053, tls: Some(Tls { ca: "PEM".into(), authority: None }) };
+        let target = |pod: &str, endpoint: Option<Endpoint>| -> Target {
+            serde_json::from_value(serde_json::json!({
+                "namespace": "scalar", "pod": pod, "podUid": "u", "container": "c", "adapter": "scalar",
+                "probe": serde_json::to_value(Probe::default()).unwrap(), "wave": 0, "claims": [], "endpoint": endpoint
+            }))
+            .unwrap()
+        };
+        let mut plan = super::super::fixture::empty_plan();
+        plan.budget = Duration::from_secs(20);
+        plan.backend = Backend::Window { hold: Duration::from_secs(1) };
+        plan.targets =
+            vec![target("postgres-0", None), target("a", Some(endpoint.clone())), target("b", Some(endpoint.clone()))];
+        let watched = vec![Watched {
+            path: "scalar/a/c".into(),
+            ip: "10.0.0.1".into(),
+            endpoint,
+            adapter: "scalar".into(),
+            probe: Probe::default(),
+        }];
+        let pod = guard_pod(&plan, "image:1", &Token { run: "r".into(), attempt: 2 }, &watched);
+        assert_eq!(pod.metadata.name.as_deref(), Some("consistent-backup-r-2-guard"));
+        assert_eq!((namespace(&plan), watches(&pod)), (Some("scalar"), vec!["scalar/a".into(), "scalar/b".into()]));
+        let spec = pod.spec.unwrap();
+        let container = &spec.containers[0];
+        assert_eq!(container.args, Some(["guard", "--after", "23000ms"].map(str::to_owned).into()));
+        let told = container.env.as_ref().unwrap()[0].value.as_deref().unwrap();
+        assert_eq!(serde_json::from_str::<Vec<Watched>>(told).unwrap(), watched);
+        // It needs nothing of the API server, so it gets nothing.
+        assert_eq!(spec.automount_service_account_token, Some(false));
+        assert!(spec.active_deadline_seconds.unwrap() > 23 + 600);
+    }
+}

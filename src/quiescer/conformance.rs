@@ -191,7 +191,10 @@ fn every_call_is_limited() {
     for (q, p) in called {
         let acts = [conversation(q, &p), q.release(&p, &token()), vec![q.probe()]].concat();
         for act in acts {
-            let Act::Call { within, .. } = act else { panic!("{}: {act:?}", q.name()) };
+            let within = match act {
+                Act::Call { within, .. } | Act::Wait(within) => within,
+                act => panic!("{}: {act:?}", q.name()),
+            };
             assert!(within <= LEFT + Duration::from_secs(5), "{}", q.name());
         }
     }

@@ -38,6 +38,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// How much longer than the server's own limit a pause is waited for.
 const LATE: Duration = Duration::from_secs(3);
 
+/// Between two looks at one that was released without its own connection.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// gRPC's numbers.
 const FAILED_PRECONDITION: i32 = 9;
 const UNIMPLEMENTED: i32 = 12;
@@ -257,15 +260,22 @@ impl Quiescer for Scalar {
         thawed(held, released, why)
     }
 
+    /// A pause whose answer never came may be on its way still, and closes the gate whoever has gone: so it is looked at
+    /// twice.
     fn release(&self, probe: &Probe, token: &Token) -> Script {
-        self.thaw(probe, token)
+        let mut script = self.thaw(probe, token);
+        script.push(Act::Wait(AGAIN));
+        script.push(if is_checked(probe) { check() } else { unpause() });
+        script
     }
 
     fn read_release(&self, answers: &[Answer]) -> Released {
         let last = answers.last();
         let gone = match answers {
-            [sent] => done(Some(sent)),
-            [_, sent, after] => done(Some(sent)) && paused(Some(after)) == Some(false),
+            [sent, waited, again] => done(Some(sent)) && waited.out.is_empty() && done(Some(again)),
+            [_, sent, after, _, again] => {
+                done(Some(sent)) && paused(Some(after)) == Some(false) && paused(Some(again)) == Some(false)
+            }
             _ => false,
         };
         if gone || reason(last) == reasons::GATE_OPEN {

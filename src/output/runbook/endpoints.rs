@@ -10,10 +10,7 @@ pub(super) fn part(page: &mut Page, database: &Database, restoring: &Restoring<'
         // The same tables, and the same nodes.
         DatabaseKind::Dynamo | DatabaseKind::Cassandra => return,
         DatabaseKind::Cosmos => "$ENDPOINT".to_owned(),
-        DatabaseKind::Jdbc => match jdbc::host(&database.endpoint) {
-            Some(host) => database.endpoint.replacen(host, "$HOST", 1),
-            None => "JDBC-URL-WITH-$HOST".to_owned(),
-        },
+        DatabaseKind::Jdbc => jdbc::elsewhere(&database.endpoint).unwrap_or_else(|| "JDBC-URL-WITH-$HOST".to_owned()),
     };
     let key = match database.storage.as_str() {
         "" => "scalar.db.contact_points".to_owned(),

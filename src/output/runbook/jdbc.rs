@@ -120,6 +120,11 @@ pub(super) fn host(url: &str) -> Option<&str> {
     (!host.is_empty() && !host.contains(['$', '['])).then_some(host)
 }
 
+/// The same URL with the host in `$HOST`. A host may be a part of the engine's own name.
+pub(super) fn elsewhere(url: &str) -> Option<String> {
+    Some(url.replacen(&format!("//{}", host(url)?), "//$HOST", 1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,5 +147,7 @@ mod tests {
         assert_eq!(of("jdbc:mysql://mysql.demo.svc:3306/"), Service::Other);
         assert_eq!(host("jdbc:mysql://${env:HOST}:3306/"), None);
         assert_eq!(host("jdbc:sqlite:/x.db"), None);
+        let moved = Some("jdbc:postgresql://$HOST:5432/app".to_owned());
+        assert_eq!(elsewhere("jdbc:postgresql://postgres:5432/app"), moved);
     }
 }

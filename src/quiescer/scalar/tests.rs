@@ -118,12 +118,25 @@ fn it_was_held_if_it_was_paused_when_it_was_released() {
 fn released_is_what_says_that_it_is_not_paused() {
     let (yes, no, ok) = (is_paused(true), is_paused(false), message(&[]));
     let open = status(FAILED_PRECONDITION, "GATE_OPEN");
-    for gone in [vec![yes.clone(), ok.clone(), no.clone()], vec![no, open], vec![ok.clone()]] {
+    let waited = Answer::default();
+    for gone in [
+        vec![yes.clone(), ok.clone(), no.clone(), waited.clone(), no.clone()],
+        vec![no.clone(), open],
+        vec![ok.clone(), waited.clone(), ok.clone()],
+    ] {
         assert_eq!(Scalar.read_release(&gone), Released::Gone, "{gone:?}");
     }
-    for held in
-        [vec![yes.clone(), ok.clone(), yes.clone()], vec![yes.clone(), ok], vec![yes, lost()], vec![lost()], vec![]]
-    {
+    for held in [
+        // One that came late.
+        vec![yes.clone(), ok.clone(), no.clone(), waited, yes.clone()],
+        vec![yes.clone(), ok.clone(), no],
+        vec![yes.clone(), ok.clone(), yes.clone()],
+        vec![yes.clone(), ok.clone()],
+        vec![ok],
+        vec![yes, lost()],
+        vec![lost()],
+        vec![],
+    ] {
         assert_ne!(Scalar.read_release(&held), Released::Gone, "{held:?}");
     }
 }
