@@ -100,6 +100,18 @@ pub fn changed(text: &str, changes: &[Change]) -> Result<Changed, Vec<Refusal>> 
     if refusals.is_empty() { Ok(Changed { text: made, old }) } else { Err(refusals) }
 }
 
+/// The text without the last definition of a key, which [`changed`] appended; one that somebody wrote otherwise since stays.
+pub fn removed(text: &str, key: &str) -> String {
+    let mut made = text.to_owned();
+    let Some(last) = properties::definitions(text).into_iter().rev().find(|d| d.key == key) else { return made };
+    let start = text[..last.at.start].rfind('\n').map_or(0, |end| end + 1);
+    if text[start..last.at.start] == format!("{key}=") {
+        let end = text[last.at.end..].find('\n').map_or(text.len(), |end| last.at.end + end + 1);
+        made.replace_range(start..end, "");
+    }
+    made
+}
+
 /// `=` where the definition is a bare key, to which a value cannot be set otherwise.
 fn separator(text: &str, value: usize, key: &str) -> &'static str {
     if text[..value].ends_with(key) { "=" } else { "" }
@@ -200,6 +212,19 @@ mod tests {
         let there = changed(text, &[change("a", "new")]).unwrap();
         let back = changed(&there.text, &[change("a", there.old[0].1.as_deref().unwrap())]).unwrap();
         assert_eq!(back.text, text);
+    }
+
+    #[test]
+    fn what_was_appended_can_be_removed() {
+        for text in ["", "x=1\n", "x=1", "x=1\r\ny=2\r\n", "x=1\\\n"] {
+            for value in ["", "new", " a\\"] {
+                let back = removed(&set(text, "a", value), "a");
+                assert_eq!(properties::effective(&back), properties::effective(text), "{text:?} {value:?}");
+                assert!(!text.ends_with('\n') || text.ends_with("\\\n") || back == text, "{back:?}");
+            }
+        }
+        assert_eq!(removed("a : 1\na = 2\n", "a"), "a : 1\na = 2\n", "somebody else's");
+        assert_eq!(removed("b=1\n", "a"), "b=1\n");
     }
 
     #[test]
