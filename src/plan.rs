@@ -187,9 +187,17 @@ impl Target {
     }
 }
 
+/// Whether a Lease of this name of what it is taken on is a release's.
+pub fn is_release(leased: &str) -> bool {
+    leased.starts_with(RELEASE)
+}
+
+/// What the names begin with under which releases are leased. A pod may be called so too: then more is refused.
+const RELEASE: &str = "release-";
+
 /// What a Lease is taken on of a pod, which is of this release or, with an empty name, of none.
 pub fn leased(pod: &str, release: &str) -> String {
-    if release.is_empty() { pod.to_owned() } else { format!("release-{release}") }
+    if release.is_empty() { pod.to_owned() } else { format!("{RELEASE}{release}") }
 }
 
 /// One claim that is cut.

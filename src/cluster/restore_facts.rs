@@ -20,9 +20,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::admission;
 use super::client::{Cluster, explain, is_forbidden, is_not_found};
+use super::properties;
 use super::snapshots::VolumeSnapshot;
 use crate::exec::{self, Place};
-use crate::plan::restore::access::{Access, aliases, anew, cold, copies, in_place, verify};
+use crate::plan::restore::access::{Access, aliases, anew, cold, copies, edits, fronts, in_place, verify};
+use crate::plan::restore::edits::asked_of;
 use crate::plan::restore::facts::{Facts, Found, WorkloadNow};
 use crate::plan::restore::{Place as Where, RestorePlan, Source, needs_alias, pod_of, protected};
 use crate::plan::{self, Probed, Target};
@@ -52,10 +54,15 @@ pub enum Wanted<'a> {
 /// Everything that the planner judges by; what could not be read is marked so, and is the planner's to judge.
 pub async fn collect(cluster: &Cluster, source: &Source, wanted: Wanted<'_>, now: Timestamp) -> Facts {
     let plan = &source.plan;
-    let namespaces: BTreeSet<String> = plan.claims.iter().map(|c| c.namespace.clone()).collect();
+    let mut namespaces: BTreeSet<String> = plan.claims.iter().map(|c| c.namespace.clone()).collect();
+    if matches!(wanted, Wanted::InPlace) {
+        // A release may be elsewhere than its databases.
+        namespaces.extend(plan.workloads.iter().map(|w| w.namespace.clone()));
+    }
     let kinds: BTreeSet<String> = plan.workloads.iter().map(|w| w.kind.clone()).collect();
     let mut facts = Facts { now, typed: cluster.typed.clone(), ..Facts::default() };
     let needed = match wanted {
+        Wanted::InPlace if plan.claims.is_empty() => fronts(&namespaces),
         Wanted::InPlace => in_place(&namespaces, &kinds),
         Wanted::Copies(place) => copies(&targets(source, place)),
         Wanted::Anew(place) => anew(&targets(source, place), &kinds),
@@ -129,6 +136,22 @@ pub async fn collect(cluster: &Cluster, source: &Source, wanted: Wanted<'_>, now
     facts
 }
 
+/// The properties of the releases of which something is to be set, and whether that may be done.
+pub async fn collect_properties(cluster: &Cluster, source: &Source, asked: &[String], facts: &mut Facts) {
+    let releases = asked_of(&source.plan, asked);
+    let of = releases.iter().filter_map(|r| Some((*r, r.properties.as_ref()?)));
+    facts.denied.extend(denied(cluster, edits(of.clone().map(|(r, of)| (&r.namespace, of)))).await);
+    for (release, of) in of {
+        let found = match timeout(ASK, properties::read(cluster, &release.namespace, of)).await {
+            Ok(Ok(Some(now))) => Found::Yes(Box::new(now)),
+            Ok(Ok(None)) => Found::No,
+            Ok(Err(why)) => Found::Unknown(why),
+            Err(_) => Found::Unknown("the API server did not answer".into()),
+        };
+        facts.properties.insert(release.path(), found);
+    }
+}
+
 /// The namespaces in which copies are made.
 fn targets(source: &Source, place: &Where) -> BTreeSet<String> {
     source.plan.claims.iter().map(|claim| place.namespace_of(claim).to_owned()).collect()
@@ -136,12 +159,15 @@ fn targets(source: &Source, place: &Where) -> BTreeSet<String> {
 
 /// What is judged by before a restore is taken back; unfinished runs are not among it.
 pub async fn collect_undo(cluster: &Cluster, plan: &RestorePlan, now: Timestamp) -> Facts {
-    let namespaces: BTreeSet<String> = plan.claims.iter().map(|c| c.namespace.clone()).collect();
+    let claims = plan.claims.iter().map(|c| c.namespace.clone());
+    let namespaces: BTreeSet<String> = claims.chain(plan.workloads.iter().map(|w| w.namespace.clone())).collect();
     let kinds: BTreeSet<String> = plan.workloads.iter().map(|w| w.kind.clone()).collect();
     let claims = plan.claims.iter().map(|c| (c.namespace.clone(), c.name.clone())).collect();
     let volumes = plan.old_volumes().map(|v| v.name.clone()).collect();
     let workloads = plan.workloads.iter().map(|of| [&of.namespace, &of.kind, &of.name]);
-    let denied = denied(cluster, in_place(&namespaces, &kinds)).await;
+    let mut needed = if plan.claims.is_empty() { fronts(&namespaces) } else { in_place(&namespaces, &kinds) };
+    needed.extend(edits(plan.edits.iter().map(|edit| (&edit.namespace, &edit.properties))));
+    let denied = denied(cluster, needed).await;
     Facts {
         now,
         typed: cluster.typed.clone(),
@@ -360,13 +386,17 @@ async fn probe(cluster: &Cluster, target: &Target, pod: Option<&Pod>) -> Probed 
 mod tests {
     use super::*;
     use crate::cluster::access::roles;
+    use crate::plan::release::Properties;
 
     #[test]
     fn the_printed_roles_allow_all_that_a_restore_does() {
         let kinds = ["StatefulSet", "Deployment", "ReplicaSet", "Pod"].map(str::to_owned).into();
         let docs: Vec<serde_json::Value> =
             roles(true, None).split("---\n").map(|doc| serde_saphyr::from_str(doc).unwrap()).collect();
-        for access in in_place(&BTreeSet::from(["demo".to_owned()]), &kinds) {
+        let demo = BTreeSet::from(["demo".to_owned()]);
+        let map = Properties { kind: "ConfigMap".into(), name: "p".into(), key: "k".into() };
+        let of_release = fronts(&demo).into_iter().chain(edits(demo.iter().map(|namespace| (namespace, &map))));
+        for access in in_place(&demo, &kinds).into_iter().chain(of_release) {
             let doc = &docs[usize::from(access.namespace.is_none())];
             let allowed = doc["rules"].as_array().unwrap().iter().any(|rule| {
                 let has = |field: &str, value: &str| rule[field].as_array().unwrap().iter().any(|v| v == value);

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::cluster::anew_facts::workloads;
 use crate::cluster::client::Cluster;
 use crate::cluster::discovery::reselect;
-use crate::cluster::restore_facts::{Wanted as Facts, collect, denied};
+use crate::cluster::restore_facts::{Wanted as Facts, collect, collect_properties, denied};
 use crate::cluster::templates::templates;
 use crate::error::{Error, ExitCode, Refusal};
 use crate::executor::restore::{Restore, make_aliases, overlapping, remove_aliases, source, stopped, thaw_command};
@@ -20,11 +20,11 @@ use crate::lease::{Leases, Take, Waiting};
 use crate::manifests::Manifests;
 use crate::output::progress::Progress;
 use crate::output::{self, Format, restores};
-use crate::plan::Object;
 use crate::plan::restore::access::helper;
 use crate::plan::restore::anew::are_gone;
 use crate::plan::restore::only::Only;
 use crate::plan::restore::{Force, Place, RESTORED_BY, Request, RestorePlan, Source, Workload, plan_in_place};
+use crate::plan::{Object, is_release};
 use crate::pods::PodState;
 use crate::protocol::Abort;
 use crate::protocol::restore::{Outcome, Run};
@@ -58,18 +58,27 @@ async fn restore(
     let clock = Clock::measure(cluster).await?;
     let source = only.of(&source(cluster, backup).await?).map_err(Error::refusals)?;
     let archive = args.archive.wanted();
+    let databases = source.of_databases();
     let place = Place { namespace: args.to_namespace.as_deref(), suffix: args.suffix.as_ref(), manifests: None };
     if args.claims_only {
-        return anew::claims(cluster, args, &source, &place, &clock, &progress).await;
+        return anew::claims(cluster, args, &databases, &place, &clock, &progress).await;
     }
     let elsewhere = place.namespace.is_some() || place.suffix.is_some();
-    if elsewhere || are_gone(&source, &workloads(cluster, &source.plan.workloads).await) {
+    let has_copies = !databases.plan.claims.is_empty();
+    if elsewhere || has_copies && are_gone(&databases, &workloads(cluster, &databases.plan.workloads).await) {
+        if !args.set_property.is_empty() {
+            let why = "the workload is gone, and properties are only set by a restore in place";
+            let refusal = Refusal::new("--set-property", why);
+            return Err(Error::refusals(vec![
+                refusal.hint("bring it back without, then install the release with them"),
+            ]));
+        }
         if archive.is_some() {
             let why = "the workload is gone, and only a restore in place goes on from an archive";
             let refusal = Refusal::new("--restore-command", why);
             return Err(Error::refusals(vec![refusal.hint("bring it back without, then restore it in place")]));
         }
-        return anew::workloads(cluster, args, &source, place, &clock, &progress).await;
+        return anew::workloads(cluster, args, &databases, place, &clock, &progress).await;
     }
     in_place(cluster, (args, archive), &source, clock, &progress).await
 }
@@ -77,12 +86,16 @@ async fn restore(
 /// The plan, or every reason why not.
 async fn planned(cluster: &Cluster, source: &Source, asked: &Request, now: Timestamp) -> Result<RestorePlan, Error> {
     let mut facts = collect(cluster, source, Facts::InPlace, now).await;
+    collect_properties(cluster, source, &asked.properties, &mut facts).await;
     if asked.archive.is_some() {
         let namespaces = source.plan.targets.iter().map(|t| t.namespace.clone()).collect();
         facts.denied.extend(denied(cluster, helper(&namespaces)).await);
         facts.templates = templates(cluster, &source.plan, &Manifests::default()).await;
     }
-    let claims = source.plan.claims.iter().map(|c| (c.namespace.as_str(), c.name.as_str())).collect();
+    let leased = source.plan.targets.iter().map(|t| (t.namespace.clone(), t.leased()));
+    let leased: Vec<_> = leased.filter(|(_, name)| is_release(name)).collect();
+    let claims = source.plan.claims.iter().map(|c| (c.namespace.as_str(), c.name.as_str()));
+    let claims = claims.chain(leased.iter().map(|(n, name)| (n.as_str(), name.as_str()))).collect();
     facts.unfinished = overlapping(cluster, &source.plan.namespace, &source.plan.run, &claims).await?;
     plan_in_place(source, &facts, asked).map_err(Error::refusals)
 }
@@ -95,7 +108,14 @@ async fn in_place(
     progress: &Progress,
 ) -> Result<ExitCode, Error> {
     let force = Force { owner: args.force_owner, version: args.force_version };
-    let asked = Request { run: run_id(clock.now()), mark: RESTORED_BY, wait: args.wait, force, archive };
+    let asked = Request {
+        run: run_id(clock.now()),
+        mark: RESTORED_BY,
+        wait: args.wait,
+        force,
+        archive,
+        properties: args.set_property.clone(),
+    };
     let plan = planned(cluster, source, &asked, clock.now()).await?;
     let pods = pods(cluster, &plan).await?;
     let text = restores::plan(&plan, &pods, clock.now());
@@ -212,6 +232,7 @@ fn is_as_shown(plan: &RestorePlan, shown: &RestorePlan) -> bool {
     plan.workloads.len() == shown.workloads.len()
         && plan.workloads.iter().zip(&shown.workloads).all(same)
         && plan.claims == shown.claims
+        && plan.edits == shown.edits
 }
 
 async fn pods(cluster: &Cluster, plan: &RestorePlan) -> Result<Vec<PodState>, Error> {

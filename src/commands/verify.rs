@@ -114,7 +114,8 @@ pub(super) struct Planned {
 
 /// The plan, or every reason why not.
 pub(super) async fn planned(cluster: &Cluster, asked: &Asked<'_>, clock: &Clock) -> Result<Planned, Error> {
-    let source = source(cluster, asked.run).await?;
+    // Of what has no data of its own there is no copy to start.
+    let source = source(cluster, asked.run).await?.of_databases();
     let wrong = |why: String| vec![Refusal::new(format!("backup/{}", asked.run), why)];
     let suffix = verify::suffix(&source.plan.run).map_err(wrong).map_err(Error::refusals)?;
     let place = restore::Place { namespace: asked.namespace, suffix: Some(&suffix), ..restore::Place::default() };
@@ -168,6 +169,7 @@ fn queries(plan: &Plan, typed: &[String]) -> Result<Vec<Query>, Vec<Refusal>> {
 
 /// What can be known before a backup is taken of why it could not be verified: rights, start programs, questions.
 pub(super) async fn obstacles(cluster: &Cluster, plan: &Plan, typed: &[String]) -> Vec<Refusal> {
+    let plan = &plan.of_databases();
     let mut refusals = queries(plan, typed).err().unwrap_or_default();
     let namespaces = verify::namespaces(plan.targets.iter());
     let needed = restore::access::verify(&namespaces.into_iter().collect(), None, &plan.namespace);

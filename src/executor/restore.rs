@@ -15,12 +15,13 @@ use super::{Fold, Hands, Log, Stop};
 use crate::cluster::client::Cluster;
 use crate::lease::Leases;
 use crate::output::progress::Progress;
-use crate::plan::restore::{RestorePlan, Volume};
+use crate::plan::restore::{RestorePlan, Volume, Workload};
 use crate::platform::workload;
 use crate::pods::PodState;
 use crate::protocol::restore::{Event, Outcome, Run, Step};
 use crate::protocol::{Abort, IllegalEvent};
 use crate::record::entry::Detail;
+use open::Way as Edits;
 
 mod anew;
 mod archive;
@@ -28,6 +29,7 @@ mod claims;
 mod compare;
 mod copies;
 mod discard;
+mod open;
 mod recover;
 mod restored;
 mod secure;
@@ -134,13 +136,15 @@ impl<'a> Restore<'a> {
         let volumes: BTreeSet<String> = self.plan.old_volumes().map(|v| v.name.clone()).collect();
         let until = Instant::now() + grace + beyond;
         self.no_helper(until).await?;
+        self.stop_fronts(until).await?;
+        let databases: Vec<Workload> = self.plan.databases().cloned().collect();
         let say = |text: &str| self.progress.step(text);
-        workload::stop(self.cluster, &self.plan.workloads, &claims, &volumes, until, &|| self.leases.lost(), say).await
+        workload::stop(self.cluster, &databases, &claims, &volumes, until, &|| self.leases.lost(), say).await
     }
 
-    /// Scales up and waits until all pods are ready.
+    /// Scales up the databases and waits until all their pods are ready.
     async fn start(&self) -> Result<(), Broken> {
-        let wanted: Vec<_> = self.plan.workloads.iter().map(|w| (w, w.start, w.start)).collect();
+        let wanted: Vec<_> = self.plan.databases().map(|w| (w, w.start, w.start)).collect();
         let until = self.deadline.unwrap_or_else(Instant::now);
         workload::start(self.cluster, &wanted, until, &|| self.leases.lost(), |text| self.progress.step(text))
             .await
@@ -148,10 +152,19 @@ impl<'a> Restore<'a> {
     }
 
     /// Scales to what it was, and waits until as many pods are ready as were before the stop.
-    async fn start_again(&self) -> Result<(), String> {
-        let wanted: Vec<_> = self.plan.workloads.iter().map(|w| (w, w.replicas, w.ready.min(w.replicas))).collect();
+    ///
+    /// What stands in front of the databases follows, with the properties that it had.
+    async fn start_again(&self, opened: bool) -> Result<(), String> {
+        let as_before = |w| -> (&Workload, i32, i32) { (w, w.replicas, w.ready.min(w.replicas)) };
         let until = Instant::now() + self.plan.wait.max(BACK);
-        workload::start(self.cluster, &wanted, until, &|| self.leases.lost(), |text| self.progress.step(text)).await
+        let databases: Vec<_> = self.plan.databases().map(as_before).collect();
+        workload::start(self.cluster, &databases, until, &|| self.leases.lost(), |text| self.progress.step(text))
+            .await?;
+        if opened {
+            self.edit_all(Edits::PutBack, until).await?;
+        }
+        let fronts: Vec<_> = self.plan.fronts().map(as_before).collect();
+        workload::start(self.cluster, &fronts, until, &|| self.leases.lost(), |text| self.progress.step(text)).await
     }
 
     async fn replace(&self, log: &mut Log<Run>, claims: &[usize]) {
@@ -224,7 +237,7 @@ impl Fold for Run {
 impl Hands<Run> for Restore<'_> {
     fn intending(&mut self, step: &Step) {
         // A process that takes over starts anew: what the dead one waited is not known.
-        if matches!(step, Step::Start | Step::Recover(_) | Step::Compare) && self.deadline.is_none() {
+        if matches!(step, Step::Start | Step::Recover(_) | Step::Open | Step::Compare) && self.deadline.is_none() {
             self.deadline = Some(Instant::now() + self.plan.wait);
         }
     }
@@ -235,7 +248,9 @@ impl Hands<Run> for Restore<'_> {
         }
         match step {
             Step::Secure => {
-                self.progress.step("securing the old volumes: reclaim policy Retain");
+                if !self.plan.claims.is_empty() {
+                    self.progress.step("securing the old volumes: reclaim policy Retain");
+                }
                 let undoing = log.run.is_undoing();
                 if undoing && let Err(why) = self.keep_all(log, Instant::now() + KEEPING).await {
                     log.abort(Abort::Step, why);
@@ -244,7 +259,9 @@ impl Hands<Run> for Restore<'_> {
                 self.forward(log, Event::Secured, self.secure(!undoing)).await;
             }
             Step::ReadBack => {
-                self.progress.step("reading back that nothing can delete the old volumes");
+                if !self.plan.claims.is_empty() {
+                    self.progress.step("reading back that nothing can delete the old volumes");
+                }
                 let run = log.run.clone();
                 self.forward(log, Event::ReadBack, self.read_back(&run)).await;
             }
@@ -259,10 +276,16 @@ impl Hands<Run> for Restore<'_> {
                 self.forward(log, Event::Prepared, self.prepare()).await;
             }
             Step::Start => {
-                self.progress.step("starting on the restored volumes");
+                if !self.plan.claims.is_empty() {
+                    self.progress.step("starting on the restored volumes");
+                }
                 self.forward(log, Event::Started, self.start()).await;
             }
             Step::Recover(targets) => self.recover(log, &targets).await,
+            Step::Open => {
+                self.progress.step("starting what stands in front of the databases");
+                self.forward(log, Event::Opened, self.open()).await;
+            }
             Step::Compare => self.compare(log).await,
             Step::BackStop => {
                 self.progress.step("going back: stopping");
@@ -274,8 +297,12 @@ impl Hands<Run> for Restore<'_> {
             }
             Step::BackClaims(claims) => self.claims_back(log, &claims).await,
             Step::BackStart => {
-                self.progress.step("starting on the old volumes");
-                let result = self.start_again().await;
+                self.progress.step(if self.plan.claims.is_empty() {
+                    "starting again"
+                } else {
+                    "starting on the old volumes"
+                });
+                let result = self.start_again(log.run.may_have_opened()).await;
                 self.show_pods_after(log).await;
                 Self::back(log, Event::BackStarted, result);
             }

@@ -33,6 +33,15 @@ pub fn plan(plan: &RestorePlan, pods: &[PodState], now: Timestamp) -> String {
         table.row([w.path(), w.namespace.clone(), w.replicas.to_string(), w.start.to_string()]);
     }
     let _ = writeln!(text, "{}\n", table.to_string().trim_end());
+    let mut table = Table::new(["SET", "NAMESPACE", "IN", "TO"]);
+    for edit in &plan.edits {
+        for value in &edit.values {
+            table.row([value.key.clone(), edit.namespace.clone(), edit.path(), value.new.clone()]);
+        }
+    }
+    if !plan.edits.is_empty() {
+        let _ = writeln!(text, "{}\n", table.to_string().trim_end());
+    }
     let mut table = Table::new(["REPLACE", "NAMESPACE", "SIZE", "SNAPSHOT", "OLD-VOLUME", "RECLAIM"]);
     for c in &plan.claims {
         let old = c.old_volume();
@@ -45,7 +54,9 @@ pub fn plan(plan: &RestorePlan, pods: &[PodState], now: Timestamp) -> String {
             old.map(|v| retained(&v.reclaim_policy)).unwrap_or_default(),
         ]);
     }
-    let _ = writeln!(text, "{}\n", table.to_string().trim_end());
+    if !plan.claims.is_empty() {
+        let _ = writeln!(text, "{}\n", table.to_string().trim_end());
+    }
     let _ = writeln!(text, "{}", pod_table(pods, now).trim_end());
     if let Some(of) = &plan.archive {
         text.push_str(&recovery(plan, of));
@@ -91,6 +102,9 @@ fn retained(policy: &str) -> String {
 /// What is asked before anything is stopped.
 pub fn question(plan: &RestorePlan, discard_old: bool, now: Timestamp) -> String {
     let names: Vec<String> = plan.workloads.iter().map(Workload::path).collect();
+    if plan.claims.is_empty() {
+        return format!("stop {}, set its properties and start it again?", names.join(", "));
+    }
     let volumes: Vec<&str> = plan.old_volumes().map(|v| v.name.as_str()).collect();
     let afterwards = if discard_old && !volumes.is_empty() {
         format!(", and these are deleted when it has succeeded: {}; this cannot be undone", volumes.join(", "))
@@ -121,7 +135,19 @@ pub fn undo(plan: &UndoPlan) -> String {
     for c in &plan.claims {
         table.row([c.claim.clone(), c.namespace.clone(), c.old_volume.clone().unwrap_or_default()]);
     }
-    let _ = write!(text, "{}", table.to_string().trim_end());
+    if !plan.claims.is_empty() {
+        let _ = write!(text, "{}", table.to_string().trim_end());
+    }
+    let mut table = Table::new(["SET-BACK", "NAMESPACE", "IN", "TO"]);
+    for edit in &plan.properties {
+        for value in &edit.values {
+            let old = value.old.clone().unwrap_or_default();
+            table.row([value.key.clone(), edit.namespace.clone(), edit.path(), old]);
+        }
+    }
+    if !plan.properties.is_empty() {
+        let _ = write!(text, "\n\n{}", table.to_string().trim_end());
+    }
     for w in plan.workloads.iter().filter(|w| w.replicas == 0) {
         let _ = write!(
             text,
@@ -215,7 +241,9 @@ pub fn result(restore: &Restore, typed: &Typed, now: Timestamp) -> String {
             if c.empty { EMPTY.to_owned() } else { c.volume_snapshot.clone() },
         ]);
     }
-    let _ = writeln!(text, "{}\n", table.to_string().trim_end());
+    if !status.claims.is_empty() {
+        let _ = writeln!(text, "{}\n", table.to_string().trim_end());
+    }
     for (when, pods) in [("before the stop", &status.pods.before), ("after the start", &status.pods.after)] {
         if !pods.is_empty() {
             let _ = writeln!(text, "pods {when}:\n{}\n", pod_table(pods, now).trim_end());

@@ -39,6 +39,7 @@ pub fn plan_cold(
     refusals.extend(unselected(facts, now));
     let asked = restore::Request {
         archive: None,
+        properties: Vec::new(),
         run: run.into(),
         mark: restore::RESTARTED_BY,
         wait: request.budget,

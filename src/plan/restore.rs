@@ -20,10 +20,12 @@ pub mod bare;
 mod claims;
 mod copies;
 mod copy;
+pub mod edits;
 pub mod engine;
 pub mod facts;
 #[cfg(test)]
 pub(crate) mod fixture;
+mod fronts;
 mod helper;
 mod in_place;
 pub mod only;
@@ -45,6 +47,7 @@ pub use alias::Alias;
 pub use archive::FromArchive;
 pub use copies::{Copies, CopyOf, Place, Suffix, is_copy, plan_copies};
 pub use copy::{MODE_CHANGE, needs_alias};
+pub use edits::Edit;
 pub(super) use in_place::denied;
 pub use in_place::{Force, Request, plan_in_place};
 pub use source::Source;
@@ -76,6 +79,9 @@ pub struct RestorePlan {
     pub selections: Vec<Selection>,
     /// What is stopped and started.
     pub workloads: Vec<Workload>,
+    /// What is set in the properties of releases while they are down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edits: Vec<Edit>,
     /// What is replaced.
     pub claims: Vec<Claim>,
     /// What claims are made from whose VolumeSnapshot is gone.
@@ -144,6 +150,9 @@ pub struct Workload {
     /// What manages it, `KIND.GROUP/NAME`, where the user forced the restore all the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// Whether it stands in front of the databases: stopped before them, and started when they serve.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub front: bool,
 }
 
 /// `persistentVolumeClaimRetentionPolicy`.
@@ -239,6 +248,16 @@ impl RestorePlan {
     /// The pods that are leased, by namespace and name.
     pub fn leased(&self) -> Vec<(String, String)> {
         self.pods.iter().filter_map(|p| p.split_once('/')).map(|(n, p)| (n.to_owned(), p.to_owned())).collect()
+    }
+
+    /// The workloads with the databases.
+    pub fn databases(&self) -> impl Iterator<Item = &Workload> {
+        self.workloads.iter().filter(|of| !of.front)
+    }
+
+    /// Those in front of them.
+    pub fn fronts(&self) -> impl Iterator<Item = &Workload> {
+        self.workloads.iter().filter(|of| of.front)
     }
 
     /// The old volumes, which nothing may lose.

@@ -68,7 +68,7 @@ static TURN: LazyLock<Arc<Mutex<()>>> = LazyLock::new(Arc::default);
 
 /// Does this write to its end, also if nobody waits for it any more: the stop of an attempt that was broken off must not
 /// take effect after the start that follows it.
-async fn to_its_end<T: Send + 'static>(write: impl Future<Output = T> + Send + 'static) -> Result<T, String> {
+pub async fn to_its_end<T: Send + 'static>(write: impl Future<Output = T> + Send + 'static) -> Result<T, String> {
     let turn = TURN.clone().lock_owned().await;
     let done = tokio::spawn(async move {
         let done = write.await;
@@ -76,6 +76,11 @@ async fn to_its_end<T: Send + 'static>(write: impl Future<Output = T> + Send + '
         done
     });
     done.await.map_err(|e| format!("a request ended without an answer: {e}"))
+}
+
+/// Waits until no such write is on its way: what is read then is not changed by it any more.
+pub async fn settled() {
+    drop(TURN.lock().await);
 }
 
 /// Whether the run is still this process' own; why it may not be, if so. Asked right before every write: a process that
@@ -238,6 +243,10 @@ async fn user(cluster: &Cluster, namespace: &str, claims: &BTreeSet<String>) -> 
 }
 
 async fn attached(cluster: &Cluster, volumes: &BTreeSet<String>) -> Result<Option<String>, String> {
+    // Who restores no volume need not be allowed to list what is attached.
+    if volumes.is_empty() {
+        return Ok(None);
+    }
     let api: Api<VolumeAttachment> = Api::all(cluster.api.clone());
     let listed = api.list(&ListParams::default()).await;
     let listed = listed.map_err(|e| format!("volumeattachments could not be listed: {}", explain(&e)))?;
@@ -275,7 +284,7 @@ async fn start_round(
     ours: Ours<'_>,
 ) -> Result<Option<String>, String> {
     // What a stop that was broken off still does comes first.
-    drop(TURN.lock().await);
+    settled().await;
     let mut missing = None;
     for (of, replicas, _) in wanted {
         if of.kind == POD {
@@ -346,6 +355,7 @@ mod tests {
             grace: Duration::ZERO,
             pod: None,
             owner: None,
+            front: false,
         }
     }
 

@@ -1,7 +1,7 @@
 //! A restore in place as a fold over its events, with the same loop as a backup.
 //!
-//! Forward: secure, read back, stop, replace, prepare where that is asked for, start, recover, compare, restate. Whatever
-//! fails before the comparison leads back to the old volumes ([`Event::Aborted`]); nothing interrupts the way back. So does
+//! Forward: secure, read back, stop, replace, prepare where that is asked for, start, recover, open where applications
+//! stand in front of the databases, compare, restate. Whatever fails before the comparison leads back to the old volumes ([`Event::Aborted`]); nothing interrupts the way back. So does
 //! the user, also long after it succeeded ([`Event::UndoIntended`]): then all is secured again first, and whatever fails
 //! before the stop leaves the workload as it is.
 //!
@@ -11,6 +11,7 @@
 //!   cluster does by itself can delete it.
 //! * So does what was written to restored volumes, once the workload was started on them.
 //! * The durable journal says at every moment whatever is not as it was.
+//! * What stands in front of the databases is started when they serve, and with the properties of the data that they hold.
 //! * No claim is replaced under a running workload, and none is started on a mixture of old and new volumes.
 //! * Restored volumes are prepared before a workload ever ran on them, or not at all; what prepares them is gone before
 //!   anything is started or exchanged.
@@ -40,6 +41,8 @@ pub struct Shape {
     pub targets: usize,
     /// Whether the restored volumes are changed before the workload is started on them.
     pub prepares: bool,
+    /// Whether applications in front of the databases are started once these have recovered.
+    pub opens: bool,
 }
 
 /// How far it went forward. Ordered.
@@ -55,6 +58,8 @@ enum Stage {
     Prepared,
     Starting,
     Started,
+    Opening,
+    Opened,
 }
 
 /// How far it went back. Ordered.
@@ -97,6 +102,7 @@ pub struct Run {
     claims: Vec<ClaimPhase>,
     recovered: Vec<bool>,
     prepares: bool,
+    opens: bool,
     /// Fixed at a comparison that found the pods the same.
     restored: bool,
     /// Broken off: from here it goes back, and never forward again, unless it was to be undone and nothing was stopped.
@@ -117,6 +123,7 @@ impl Run {
             claims: vec![ClaimPhase::Old; shape.claims],
             recovered: vec![false; shape.targets],
             prepares: shape.prepares,
+            opens: shape.opens,
             restored: false,
             failed: false,
             abort: None,
@@ -148,6 +155,7 @@ impl Run {
                 untouched.map(Event::ReplaceIntended).collect()
             }
             Step::Start => when(self.stage < Stage::Starting, Event::StartIntended),
+            Step::Open => when(self.stage < Stage::Opening, Event::OpenIntended),
             // Without it a later process could take the last forward step of the journal for the present one.
             Step::BackStop | Step::BackClaims(_) => when(self.back < Back::Begun, Event::BackIntended),
             Step::BackStart => when(self.back < Back::Starting, Event::BackStartIntended),
@@ -190,7 +198,8 @@ impl Run {
 
     /// Whether the workload may be down, as far as these events tell: from the intent until it was seen started.
     pub fn may_be_down(&self) -> bool {
-        let forward = self.stage == Stage::Started && self.back == Back::No;
+        let up = if self.opens { Stage::Opened } else { Stage::Started };
+        let forward = self.stage == up && self.back == Back::No;
         self.stage >= Stage::Stopping && !forward && self.back != Back::Started
     }
 
@@ -219,6 +228,12 @@ impl Run {
     /// Whether the workload may have written to the restored volumes: they stay after the way back, too.
     pub fn may_have_started(&self) -> bool {
         self.stage >= Stage::Starting
+    }
+
+    /// Whether what stands in front of the databases may have been started, and its properties set: these are put back on
+    /// the way back.
+    pub fn may_have_opened(&self) -> bool {
+        self.stage >= Stage::Opening
     }
 
     /// Whether the workload stays on what was restored, whatever happens: a signal stops the program, not the restore.
@@ -271,8 +286,14 @@ impl Run {
             Stage::Prepared | Stage::Starting => Step::Start,
             Stage::Started => {
                 let left: Vec<T> = (0..self.recovered.len()).filter(|&t| !self.recovered[t]).collect();
-                if left.is_empty() { Step::Compare } else { Step::Recover(left) }
+                match (left.is_empty(), self.opens) {
+                    (false, _) => Step::Recover(left),
+                    (true, true) => Step::Open,
+                    (true, false) => Step::Compare,
+                }
             }
+            Stage::Opening => Step::Open,
+            Stage::Opened => Step::Compare,
         }
     }
 
@@ -307,7 +328,7 @@ impl Run {
     }
 
     fn has_recovered(&self) -> bool {
-        self.stage == Stage::Started && self.recovered.iter().all(|recovered| *recovered)
+        self.stage >= Stage::Started && self.recovered.iter().all(|recovered| *recovered)
     }
 
     fn claims_where(&self, wanted: impl Fn(ClaimPhase) -> bool) -> Vec<C> {

@@ -144,7 +144,12 @@ pub struct RecoveryStatus {
 
 /// What the fold has to know of a plan.
 pub fn shape(plan: &RestorePlan) -> Shape {
-    Shape { claims: plan.claims.len(), targets: plan.targets.len(), prepares: plan.archive.is_some() }
+    Shape {
+        claims: plan.claims.len(),
+        targets: plan.targets.len(),
+        prepares: plan.archive.is_some(),
+        opens: plan.workloads.iter().any(|w| w.front),
+    }
 }
 
 /// The run that these entries tell, or the first entry that is impossible.

@@ -136,6 +136,7 @@ async fn made(cluster: &Cluster, new: &New, run: &str) -> Result<Workload, Strin
         grace: Duration::ZERO,
         pod: None,
         owner: None,
+        front: false,
     };
     if new.kind != "Pod" {
         let now = workload::read(cluster, &new.kind, &new.namespace, &new.name).await?;

@@ -10,6 +10,7 @@ use crate::cluster::restore_facts::collect_undo;
 use crate::error::{Error, ExitCode};
 use crate::journal::{Kind, Stored, parts};
 use crate::manifests::Manifests;
+use crate::plan::is_release;
 use crate::plan::restore::undo::refusals;
 use crate::plan::restore::{RestorePlan, Source};
 use crate::protocol::backup::Event;
@@ -77,7 +78,9 @@ fn proof(entries: &[Entry<Event>], c: usize) -> Option<crate::backend::Proof> {
 /// Every reason why a restore that had succeeded cannot be taken back now.
 pub async fn undoable(cluster: &Cluster, plan: &RestorePlan, now: Timestamp) -> Result<(), Error> {
     let mut facts = collect_undo(cluster, plan, now).await;
-    let claims = plan.claims.iter().map(|c| (c.namespace.as_str(), c.name.as_str())).collect();
+    let leased: Vec<_> = plan.leased().into_iter().filter(|(_, name)| is_release(name)).collect();
+    let claims = plan.claims.iter().map(|c| (c.namespace.as_str(), c.name.as_str()));
+    let claims = claims.chain(leased.iter().map(|(n, name)| (n.as_str(), name.as_str()))).collect();
     facts.unfinished = overlapping(cluster, &plan.namespace, &plan.run, &claims).await?;
     let refusals = refusals(plan, &facts);
     if refusals.is_empty() { Ok(()) } else { Err(Error::refusals(refusals)) }
@@ -102,7 +105,7 @@ pub async fn restoring(
     Ok(restores.map(|stored| stored.run).collect())
 }
 
-/// Unfinished runs, other than `run`, about these claims, by namespace and name. One that cannot be read is about
+/// Unfinished runs, other than `run`, about these claims, or releases as they are leased, by namespace and name. One that cannot be read is about
 /// everything.
 pub async fn overlapping(
     cluster: &Cluster,
@@ -115,12 +118,17 @@ pub async fn overlapping(
     for stored in open_about(cluster, namespace, claims).await? {
         let same = match stored.kind {
             // Also one that only has policies to put back: it would do so to volumes that are kept by then.
-            Some(Kind::Restore) => RestoreJournal::read(&stored)
-                .map_or(true, |r| r.plan.claims.iter().any(|c| shares(&c.namespace, &c.name))),
+            Some(Kind::Restore) => RestoreJournal::read(&stored).map_or(true, |r| {
+                r.plan.claims.iter().any(|c| shares(&c.namespace, &c.name))
+                    || r.plan.leased().iter().any(|(n, name)| is_release(name) && shares(n, name))
+            }),
             // A failed backup whose snapshots are not removed yet holds nothing.
             Some(Kind::Backup) => BackupJournal::read(&stored).map_or(true, |b| {
                 let done = b.run.is_finished() && b.run.may_be_held().is_empty();
-                !done && b.plan.claims.iter().any(|c| shares(&c.namespace, &c.name))
+                let mut releases = b.plan.targets.iter().filter(|t| !t.release.is_empty());
+                !done
+                    && (b.plan.claims.iter().any(|c| shares(&c.namespace, &c.name))
+                        || releases.any(|t| shares(&t.namespace, &t.leased())))
             }),
             None => false,
         };

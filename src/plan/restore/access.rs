@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Refusal;
+use crate::plan::release::Properties;
 
 /// One verb on one resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,6 +40,18 @@ pub const WORKLOADS: &[(&str, Row)] = &[
     ("ReplicaSet", ("apps", "replicasets", &["get", "patch"])),
     ("Pod", ("", "pods", &["create", "delete"])),
 ];
+
+/// What stopping and starting releases does in their namespaces where no claim is restored.
+pub const FRONTS: &[Row] = &[
+    ("", "configmaps", &["create", "get", "list", "patch"]),
+    ("", "pods", &["get", "list"]),
+    ("apps", "deployments", &["get", "patch"]),
+    ("coordination.k8s.io", "leases", &["create", "delete", "get", "patch"]),
+];
+
+/// What setting properties does to the objects that hold them, by their kind.
+pub const PROPERTIES: &[(&str, Row)] =
+    &[("ConfigMap", ("", "configmaps", &["get", "patch"])), ("Secret", ("", "secrets", &["get", "patch"]))];
 
 /// What it does to objects without a namespace.
 pub const IN_PLACE_CLUSTER: &[Row] = &[
@@ -131,6 +144,21 @@ pub fn in_place(namespaces: &BTreeSet<String>, kinds: &BTreeSet<String>) -> Vec<
     all
 }
 
+/// Everything that stopping and starting releases in these namespaces will do where no claim is restored.
+pub fn fronts(namespaces: &BTreeSet<String>) -> Vec<Access> {
+    let rows: Vec<&Row> = FRONTS.iter().collect();
+    namespaces.iter().flat_map(|n| expand(&rows, Some(n))).collect()
+}
+
+/// Everything that setting properties in these objects, each with its namespace, will do.
+pub fn edits<'a>(of: impl Iterator<Item = (&'a String, &'a Properties)>) -> Vec<Access> {
+    let one = |(namespace, of): (&String, &Properties)| {
+        let rows: Vec<&Row> = PROPERTIES.iter().filter(|(kind, _)| *kind == of.kind).map(|(_, row)| row).collect();
+        expand(&rows, Some(namespace))
+    };
+    of.flat_map(one).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
 /// What a cold backup does beside what any backup does.
 pub fn cold(namespaces: &BTreeSet<String>, kinds: &BTreeSet<String>) -> Vec<Access> {
     let kinds: Vec<&Row> = WORKLOADS.iter().filter(|(kind, _)| kinds.contains(*kind)).map(|(_, row)| row).collect();
@@ -173,8 +201,13 @@ pub fn refusals(denied: &[Access]) -> Vec<Refusal> {
     let refusal = |((resource, namespace), verbs): ((String, Option<String>), BTreeSet<&str>)| {
         let verbs = verbs.into_iter().collect::<Vec<_>>().join(", ");
         let wherever = namespace.map_or_else(|| "in the cluster".to_owned(), |n| format!("in namespace {n}"));
-        Refusal::new(resource, format!("you may not {verbs} {wherever}"))
-            .hint("`kubectl consistent-backup rbac` prints the roles that are needed")
+        // Whoever may read Secrets at all may read every one: that is not asked for on the quiet.
+        let hint = if resource == "secrets" {
+            "`rbac` does not ask for Secrets: allow it for this one by hand, or edit its properties there by hand"
+        } else {
+            "`kubectl consistent-backup rbac` prints the roles that are needed"
+        };
+        Refusal::new(resource, format!("you may not {verbs} {wherever}")).hint(hint)
     };
     by_resource.into_iter().map(refusal).collect()
 }

@@ -48,8 +48,9 @@ pub(super) fn plan(
 ) -> Option<FromArchive> {
     let wanted = asked.archive.as_ref()?;
     let plan = &source.plan;
-    if plan.targets.len() != 1 {
-        let all: Vec<String> = plan.targets.iter().map(Target::path).collect();
+    let databases: Vec<&Target> = plan.targets.iter().filter(|target| !target.probe.keeps_nothing).collect();
+    if databases.len() != 1 {
+        let all: Vec<String> = databases.iter().map(|target| target.path()).collect();
         let what = if all.is_empty() { "no database".to_owned() } else { all.join(", ") };
         let of = Refusal::new(FLAG, format!("it is for one database, and backup {} has {what}", plan.run));
         refusals.push(of.hint("name the one with --only TYPE/NAME"));
@@ -63,7 +64,8 @@ pub(super) fn plan(
             .hint(format!("restore without {FLAG}, or take the replicas away before the backup")),
         );
     }
-    let made = plan.targets.iter().enumerate().filter_map(|(t, target)| {
+    let of_databases = plan.targets.iter().enumerate().filter(|(_, target)| !target.probe.keeps_nothing);
+    let made = of_databases.filter_map(|(t, target)| {
         let of = one(t, target, source, facts, (asked, wanted), refusals)?;
         let index = restored.iter().position(|r| !r.replica && r.target.path() == target.path())?;
         Some(FromArchive { target: index, ..of })
@@ -74,7 +76,7 @@ pub(super) fn plan(
     notes.push(format!(
         "{}: it goes on from its archive ({}), and ends on a new timeline. What stands only in the WAL that was not archived \
          when it stops stays on the old volumes. The command stands in the record: it must hold no secret",
-        plan.targets[0].path(),
+        databases[0].path(),
         of.wanted.target
     ));
     Some(of)

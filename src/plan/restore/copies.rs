@@ -125,7 +125,7 @@ impl Suffix {
 pub fn plan_copies(source: &Source, facts: &Facts, place: &Place) -> Result<Copies, Vec<Refusal>> {
     let mut refusals = Vec::new();
     let mut notes = Vec::new();
-    source.check(&facts.typed, &mut refusals, &mut notes);
+    source.check(&facts.typed, false, &mut refusals, &mut notes);
     denied(facts, &mut refusals);
     let mut needs: BTreeMap<String, Need> = BTreeMap::new();
     let claims = (0..source.plan.claims.len())

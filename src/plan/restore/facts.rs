@@ -67,6 +67,8 @@ pub struct Facts {
     pub probes: Vec<Probed>,
     /// How the backup's targets are started now, in their order; only asked for where one is to go on from its archive.
     pub templates: Vec<Found<Template>>,
+    /// The properties of the releases of which something is set, by `NAMESPACE/RELEASE`.
+    pub properties: BTreeMap<String, Found<super::edits::Now>>,
     /// The volumes that a VolumeAttachment names; only asked for where a cold backup is planned.
     pub attached: BTreeSet<String>,
     /// The namespaces' quotas.

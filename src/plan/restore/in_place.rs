@@ -10,7 +10,9 @@ use super::copy::{Wanted, check};
 use super::facts::{Facts, Found, claims_of, has_ended};
 use super::quota::Need;
 use super::source::Source;
-use super::{Alias, Claim, Old, RestorePlan, Volume, actors, archive, engine, protected, quota, replicas, workloads};
+use super::{
+    Alias, Claim, Old, RestorePlan, Volume, actors, archive, edits, engine, protected, quota, replicas, workloads,
+};
 use crate::error::Refusal;
 use crate::plan::{Plan, Replica};
 use crate::quiescer::by_name;
@@ -29,6 +31,8 @@ pub struct Request {
     pub force: Force,
     /// A recovery from archived log that is to follow.
     pub archive: Option<recovery::Wanted>,
+    /// What is set in the properties of releases, as the user typed it.
+    pub properties: Vec<String>,
 }
 
 /// What the user takes upon himself.
@@ -44,7 +48,7 @@ pub struct Force {
 pub fn plan_in_place(source: &Source, facts: &Facts, asked: &Request) -> Result<RestorePlan, Vec<Refusal>> {
     let mut refusals = Vec::new();
     let mut notes = Vec::new();
-    source.check(&facts.typed, &mut refusals, &mut notes);
+    source.check(&facts.typed, !asked.properties.is_empty(), &mut refusals, &mut notes);
     denied(facts, &mut refusals);
     unfinished(facts, &source.plan.namespace, &mut refusals);
     let stopped = workloads::workloads(&source.plan, facts, asked, &mut refusals, &mut notes);
@@ -72,6 +76,7 @@ pub fn plan_in_place(source: &Source, facts: &Facts, asked: &Request) -> Result<
     remarks(source, &mut notes);
     let targets = workloads::targets(&source.plan, &stopped, facts);
     let archive = archive::plan(source, facts, asked, &targets, &mut refusals, &mut notes);
+    let edits = edits::plan(&source.plan, &asked.properties, &stopped, facts, &mut refusals, &mut notes);
     if !refusals.is_empty() {
         return Err(refusals);
     }
@@ -84,6 +89,7 @@ pub fn plan_in_place(source: &Source, facts: &Facts, asked: &Request) -> Result<
         pods: pods(source, facts).into_iter().collect(),
         targets,
         workloads: stopped,
+        edits,
         claims,
         any_version: asked.force.version,
         aliases,
@@ -119,7 +125,7 @@ pub(super) fn unfinished(facts: &Facts, namespace: &str, refusals: &mut Vec<Refu
 fn pods(source: &Source, facts: &Facts) -> BTreeSet<String> {
     let plan = &source.plan;
     let claims = replaced(plan);
-    let mut pods: BTreeSet<String> = plan.targets.iter().map(|t| format!("{}/{}", t.namespace, t.pod)).collect();
+    let mut pods: BTreeSet<String> = plan.targets.iter().map(|t| format!("{}/{}", t.namespace, t.leased())).collect();
     pods.extend(plan.claims.iter().flat_map(|c| c.pods.iter().map(|pod| format!("{}/{pod}", c.namespace))));
     for pod in facts.pods.iter().filter(|pod| !has_ended(pod)) {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();

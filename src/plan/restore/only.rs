@@ -33,7 +33,7 @@ impl Only {
             return Err(torn);
         }
         let mut part = part(source, &wanted);
-        let left: Vec<String> = plan.targets.iter().filter(|t| !holds(t, &wanted)).map(Target::path).collect();
+        let left: Vec<String> = plan.targets.iter().filter(|t| !stays(t, &wanted)).map(Target::path).collect();
         if !part.plan.targets.is_empty() && !left.is_empty() {
             part.notes.push(format!(
                 "only a part of backup {} is restored: it does not share its instant with {}, which stays as it is now",
@@ -71,6 +71,15 @@ impl Only {
                         format!("is a read replica of {}, and was not copied", replica.of),
                     )
                     .hint("restore its primary: the replica is made anew with it"),
+                );
+            }
+            if claims.is_empty() && of.iter().any(|w| plan.is_front(w)) {
+                refusals.push(
+                    Refusal::new(
+                        object.to_string(),
+                        "is a release in front of the databases, and has no data of its own",
+                    )
+                    .hint("name a database: the release is stopped for it, and started again"),
                 );
             }
             wanted.extend(claims);
@@ -133,13 +142,18 @@ fn holds(target: &Target, wanted: &BTreeSet<usize>) -> bool {
     !target.claims.is_empty() && target.claims.iter().all(|c| wanted.contains(c))
 }
 
+/// Whether it is restored with these claims, or stands in front of what is.
+fn stays(target: &Target, wanted: &BTreeSet<usize>) -> bool {
+    target.probe.keeps_nothing || holds(target, wanted)
+}
+
 fn part(source: &Source, wanted: &BTreeSet<usize>) -> Source {
     let plan = &source.plan;
     let renumbered = |c: &usize| wanted.iter().position(|w| w == c);
     let targets = plan
         .targets
         .iter()
-        .filter(|t| holds(t, wanted))
+        .filter(|t| stays(t, wanted))
         .map(|t| Target { claims: t.claims.iter().filter_map(renumbered).collect(), ..t.clone() });
     let claims: Vec<Claim> = wanted.iter().map(|&c| plan.claims[c].clone()).collect();
     let used = |w: &&Workload| claims.iter().any(|claim| uses(w, claim));
@@ -149,7 +163,8 @@ fn part(source: &Source, wanted: &BTreeSet<usize>) -> Source {
     let replicas: Vec<Replica> = plan.replicas.iter().filter(follows).cloned().collect();
     let replicated =
         |w: &&Workload| replicas.iter().any(|r| r.target.namespace == w.namespace && w.owns(&r.target.pod));
-    let workloads: Vec<Workload> = plan.workloads.iter().filter(|w| used(w) || replicated(w)).cloned().collect();
+    let workloads: Vec<Workload> =
+        plan.workloads.iter().filter(|w| used(w) || replicated(w) || plan.is_front(w)).cloned().collect();
     let selections = workloads.iter().map(|w| Selection {
         namespace: w.namespace.clone(),
         object: path(w),
@@ -160,11 +175,11 @@ fn part(source: &Source, wanted: &BTreeSet<usize>) -> Source {
     Source {
         proofs: wanted.iter().map(|&c| source.proofs.get(c).cloned().flatten()).collect(),
         points: {
-            let of = plan.targets.iter().zip(&source.points).filter(|(t, _)| holds(t, wanted));
+            let of = plan.targets.iter().zip(&source.points).filter(|(t, _)| stays(t, wanted));
             of.map(|(_, point)| point.clone()).collect()
         },
         ends: {
-            let of = plan.targets.iter().zip(&source.ends).filter(|(t, _)| holds(t, wanted));
+            let of = plan.targets.iter().zip(&source.ends).filter(|(t, _)| stays(t, wanted));
             of.map(|(_, end)| *end).collect()
         },
         pods: source.pods.iter().filter(|p| is_ours(&p.namespace, &p.name)).cloned().collect(),

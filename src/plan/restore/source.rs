@@ -38,7 +38,8 @@ impl Source {
     }
 
     /// Why nothing can be restored from it at all. A crash-consistent one can: with a remark.
-    pub(super) fn check(&self, typed: &Typed, refusals: &mut Vec<Refusal>, notes: &mut Vec<String>) {
+    /// `sets`: something is to be done that needs no copy.
+    pub(super) fn check(&self, typed: &Typed, sets: bool, refusals: &mut Vec<Refusal>, notes: &mut Vec<String>) {
         notes.extend(self.notes.iter().cloned());
         let run = &self.plan.run;
         let refusal = match self.outcome.as_str() {
@@ -60,11 +61,17 @@ impl Source {
             other => Some(Refusal::new(format!("backup/{run}"), format!("its outcome is {other}: there is no backup"))),
         };
         refusals.extend(refusal);
-        if self.plan.claims.is_empty() {
-            refusals.push(
-                Refusal::new(format!("backup/{run}"), "it copied no claim")
-                    .hint("a window is for point-in-time recovery by the database's own means"),
-            );
+        if self.plan.claims.is_empty() && (!sets || self.plan.releases.is_empty()) {
+            let runbook = typed.command("describe", run, &self.plan.namespace);
+            let hint = if self.plan.releases.is_empty() {
+                "a window is for point-in-time recovery by the database's own means".to_owned()
+            } else {
+                format!(
+                    "`{runbook} -o runbook` prints how its databases are restored; the releases are brought to them with \
+                     --set-property KEY=VALUE"
+                )
+            };
+            refusals.push(Refusal::new(format!("backup/{run}"), "it copied no claim").hint(hint));
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::plan::restore::access::Access;
 use crate::quiescer::{Probe, Reason};
 
 mod archive;
+mod fronts;
 mod workloads;
 
 fn from<T: serde::de::DeserializeOwned>(value: Value) -> T {
@@ -148,6 +149,7 @@ pub(super) fn request() -> Request {
         wait: Duration::from_secs(600),
         force: Force::default(),
         archive: None,
+        properties: Vec::new(),
     }
 }
 

@@ -8,7 +8,7 @@ use super::bare::restored_by;
 use super::facts::{Facts, Found, WorkloadNow, claims_of, has_ended, owner_of};
 use super::in_place::{denied, unfinished};
 use super::protected::by_ended;
-use super::{Claim, RESTORED_BY, RestorePlan, Volume, Workload};
+use super::{Claim, Edit, RESTORED_BY, RestorePlan, Volume, Workload};
 use crate::error::Refusal;
 
 /// What taking a restore back does, as it is printed.
@@ -25,6 +25,9 @@ pub struct UndoPlan {
     pub workloads: Vec<Stop>,
     /// What is bound to its old volume again.
     pub claims: Vec<BackTo>,
+    /// What is set to its old values again in the properties of releases.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub properties: Vec<Edit>,
 }
 
 /// A workload that is stopped.
@@ -73,6 +76,7 @@ impl UndoPlan {
             backup: plan.backup.run.clone(),
             workloads: plan.workloads.iter().map(stop).collect(),
             claims: plan.claims.iter().map(back).collect(),
+            properties: plan.edits.clone(),
         }
     }
 }

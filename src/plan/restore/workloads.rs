@@ -21,10 +21,33 @@ pub(super) fn workloads(
     refusals: &mut Vec<Refusal>,
     notes: &mut Vec<String>,
 ) -> Vec<Workload> {
-    if plan.workloads.is_empty() {
+    let gone = |of: &&crate::plan::Workload| {
+        plan.is_front(of)
+            && facts.workloads.get(&format!("{}/{}/{}", of.namespace, of.kind, of.name)) == Some(&Found::No)
+    };
+    let (gone, there): (Vec<_>, Vec<_>) = plan.workloads.iter().partition(gone);
+    notes.extend(gone.into_iter().map(|of| {
+        format!(
+            "deployment/{} is gone: nothing is started in front of the databases for it; install its release again when they \
+             are restored",
+            of.name
+        )
+    }));
+    if there.is_empty() {
         refusals.push(Refusal::new(format!("backup/{}", plan.run), "it names no workload to stop").hint(BESIDE));
     }
-    stoppable(&plan.workloads, facts, asked, refusals, notes)
+    let there: Vec<crate::plan::Workload> = there.into_iter().cloned().collect();
+    let mut all = stoppable(&there, facts, asked, refusals, notes);
+    for stopped in &mut all {
+        stopped.front = there.iter().any(|of| plan.is_front(of) && is(stopped, of));
+    }
+    // As they are stopped.
+    all.sort_by_key(|of| !of.front);
+    all
+}
+
+fn is(stopped: &Workload, of: &crate::plan::Workload) -> bool {
+    (&stopped.namespace, &stopped.kind, &stopped.name) == (&of.namespace, &of.kind, &of.name)
 }
 
 /// These workloads as they are stopped and started; every reason why one cannot be is added to `refusals`.
@@ -94,6 +117,7 @@ fn workload(
         grace: now.grace,
         pod,
         owner: now.owner.clone(),
+        front: false,
     })
 }
 
@@ -321,7 +345,7 @@ pub(super) fn targets(plan: &Plan, workloads: &[Workload], facts: &Facts) -> Vec
         .map(|target| (target, false))
         .chain(replicas)
         // A cold backup copies databases of unknown kinds too: nobody can be asked whether they have recovered.
-        .filter(|(target, _)| target.adapter != NO_ADAPTER)
+        .filter(|(target, _)| target.adapter != NO_ADAPTER && !target.probe.keeps_nothing)
         .filter_map(|(target, replica)| {
             let of = &known[workload_of(target, &known)?];
             let workload = workloads

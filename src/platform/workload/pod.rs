@@ -86,6 +86,7 @@ mod tests {
             grace: Duration::ZERO,
             pod: Some(Box::new(pod("", "r1"))),
             owner: None,
+            front: false,
         };
         assert!(is_ours(&pod("old", "r0"), &of), "from before, made by an earlier restore");
         assert!(is_ours(&pod("new", "r1"), &of), "made by this one");

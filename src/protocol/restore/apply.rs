@@ -41,6 +41,8 @@ impl Run {
                 when(matches!(&due, Step::Recover(left) if left.contains(&t)))?;
                 self.recovered[t] = true;
             }
+            Event::OpenIntended => self.go(due == Step::Open, Stage::Started, Stage::Opening)?,
+            Event::Opened => self.go(due == Step::Open, Stage::Opening, Stage::Opened)?,
             Event::Compared { same } => {
                 when(due == Step::Compare)?;
                 self.restored = same;

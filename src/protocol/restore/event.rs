@@ -32,6 +32,11 @@ pub enum Event {
     Started,
     /// The database recovered and is what the backup says.
     Recovered(T),
+    /// Durable before its effect: the applications in front of the databases may have other properties, and write to the
+    /// restored volumes.
+    OpenIntended,
+    /// Their properties are set, and their pods are ready.
+    Opened,
     /// The pods were compared with those before the stop. Fixes the outcome if they are the same.
     Compared {
         /// Whether they are as they were, as far as a restart lets them be.
@@ -87,17 +92,20 @@ pub enum Step {
     Secure,
     /// Read all that back; it fails if anything is not so.
     ReadBack,
-    /// Scale to 0; wait until no pod and no `VolumeAttachment` is left, nor anything of `Prepare`.
+    /// Scale to 0, what stands in front of the databases first; wait until no pod and no `VolumeAttachment` is left, nor anything of `Prepare`.
     Stop,
     /// Delete each old claim, wait until it is gone, create the new one of the same name.
     Replace(Vec<C>),
     /// Change what has to be changed on the restored volumes before the workload is started. Done again it changes nothing,
     /// and it refuses volumes on which the workload ran already.
     Prepare,
-    /// Scale up; wait until the pods are ready.
+    /// Scale up the databases; wait until the pods are ready.
     Start,
     /// Check that these databases recovered, and what they hold.
     Recover(Vec<T>),
+    /// Set the properties of the applications in front of the databases, scale them up, wait until the pods are ready. One
+    /// that somebody started before its properties were set is stopped for that.
+    Open,
     /// Compare the pods with those before the stop.
     Compare,
     /// Scale to 0 again; wait as in `Stop`.
@@ -105,7 +113,8 @@ pub enum Step {
     /// Delete each new claim if there is one, wait until it is gone, bind the old volume to a claim of the same name. If
     /// the workload may have written to it, its volume is told to stay first.
     BackClaims(Vec<C>),
-    /// Scale up; wait until the pods are ready.
+    /// Scale up and wait until the pods are ready: the databases; then, with the properties that they had, the applications
+    /// in front of them.
     BackStart,
     /// Put back the workload's retention policy, and, if the old volumes are in use, their reclaim policies.
     Restate,

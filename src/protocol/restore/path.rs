@@ -2,7 +2,7 @@
 
 use super::*;
 
-const SHAPE: Shape = Shape { claims: 2, targets: 1, prepares: false };
+const SHAPE: Shape = Shape { claims: 2, targets: 1, prepares: false, opens: false };
 
 fn happily(step: &Step) -> Vec<Event> {
     match step.clone() {
@@ -13,6 +13,7 @@ fn happily(step: &Step) -> Vec<Event> {
         Step::Prepare => vec![Event::Prepared],
         Step::Start => vec![Event::Started],
         Step::Recover(ts) => ts.into_iter().map(Event::Recovered).collect(),
+        Step::Open => vec![Event::Opened],
         Step::Compare => vec![Event::Compared { same: true }],
         Step::BackStop => vec![Event::BackStopped],
         Step::BackClaims(cs) => cs.into_iter().map(Event::ClaimBack).collect(),
@@ -133,6 +134,30 @@ fn what_was_restored_is_prepared_once_and_never_after_the_start() {
     let mut without = Run::new(&SHAPE);
     until(&mut without, &Step::Start);
     assert!(without.apply(&Event::Prepared).is_err(), "there was nothing to prepare");
+}
+
+#[test]
+fn what_stands_in_front_is_opened_when_the_databases_have_recovered() {
+    let shape = Shape { opens: true, ..SHAPE };
+    let mut run = Run::new(&shape);
+    until(&mut run, &Step::Recover(vec![0]));
+    assert!(run.may_be_down(), "the application is");
+    assert!(run.apply(&Event::OpenIntended).is_err(), "nothing has recovered");
+    apply(&mut run, &[Event::Recovered(0)]);
+    assert_eq!((run.next(), run.may_have_opened()), (Step::Open, false));
+    assert_eq!(run.recovery(), [Event::TakenOver], "every database had recovered");
+    go(&mut run);
+    assert_eq!((run.next(), run.may_have_opened(), run.may_be_down()), (Step::Compare, true, false));
+    let mut back = run.clone();
+    apply(&mut back, &[Event::Aborted(Abort::Step)]);
+    assert_eq!(rest(&mut back)[..3], [Step::BackStop, Step::BackClaims(vec![0, 1]), Step::BackStart]);
+    assert_eq!(rest(&mut run)[..2], [Step::Compare, Step::Restate]);
+    let mut without = Run::new(&SHAPE);
+    until(&mut without, &Step::Compare);
+    assert!(without.apply(&Event::OpenIntended).is_err(), "nothing stands in front");
+    let mut alone = Run::new(&Shape { claims: 0, targets: 0, prepares: false, opens: true });
+    let steps = [Step::Secure, Step::ReadBack, Step::Stop, Step::Start, Step::Open, Step::Compare];
+    assert_eq!(rest(&mut alone)[..6], steps);
 }
 
 #[test]

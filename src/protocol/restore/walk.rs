@@ -32,9 +32,12 @@ struct Setup {
     knows_retention: bool,
     /// Whether the restored volumes are changed before the start.
     prepares: bool,
+    /// Whether an application stands in front of the databases, of which a property is set.
+    opens: bool,
 }
 
-const TWO_CLAIMS: Setup = Setup { claims: 2, targets: 1, deaths: 1, knows_retention: true, prepares: false };
+const TWO_CLAIMS: Setup =
+    Setup { claims: 2, targets: 1, deaths: 1, knows_retention: true, prepares: false, opens: false };
 
 struct Walk {
     rules: Rules,
@@ -43,9 +46,10 @@ struct Walk {
 
 impl Walk {
     fn run(setup: Setup, rules: Rules) -> Result<Walked, String> {
-        let shape = Shape { claims: setup.claims, targets: setup.targets, prepares: setup.prepares };
+        let Setup { claims, targets, prepares, opens, .. } = setup;
+        let shape = Shape { claims, targets, prepares, opens };
         let limits = Limits { deaths: setup.deaths, lag: true };
-        let world = World::new(setup.claims, setup.knows_retention, setup.prepares);
+        let world = World::new(setup.claims, setup.knows_retention, setup.prepares, setup.opens);
         let walk = Walk { rules, limits };
         search::walk(State::new(Run::new(&shape), world), |state| walk.moves(state))
     }
@@ -123,8 +127,11 @@ fn journal_names_all(state: &State) -> Result<(), String> {
     if (0..world.claims.len()).any(|c| world.claims[c] != Volume::Old && !replaced(c)) {
         return Err("a claim is not the old one and no journal says so".into());
     }
-    if !world.running && !journal.may_be_down() {
+    if (!world.running || world.is_front_down()) && !journal.may_be_down() {
         return Err("the workload is down and no journal says so".into());
+    }
+    if world.is_set && !journal.may_have_opened() {
+        return Err("a property was set and no journal says so".into());
     }
     let over = journal.is_finished() && !journal.has_leftovers();
     let of_restored = over && !journal.failed && !world.is_restated(true);
@@ -144,7 +151,9 @@ fn truthful(state: &State) -> Result<(), String> {
         return Err("finished, and something is left to do".into());
     };
     let (run, world) = (&state.run, &state.world);
-    let runs_on = |volume| world.running && world.claims.iter().all(|claim| *claim == volume);
+    let runs_on = |volume| {
+        world.running && world.claims.iter().all(|claim| *claim == volume) && world.serves(volume == Volume::New)
+    };
     let restated = world.is_restated(outcome == Outcome::Restored) || run.has_leftovers();
     let said = match outcome {
         Outcome::Restored => runs_on(Volume::New) && !world.differs && restated,
@@ -184,4 +193,17 @@ fn volumes_that_are_prepared() {
 #[test]
 fn two_databases_on_a_claim_each() {
     holds(Setup { targets: 2, deaths: 2, ..TWO_CLAIMS }, 10_000);
+}
+
+#[test]
+fn an_application_in_front_of_the_databases() {
+    let setup = Setup { opens: true, ..TWO_CLAIMS };
+    holds(setup, 5_000);
+    holds(Setup { claims: 1, deaths: 2, ..setup }, 5_000);
+}
+
+/// Its databases were restored elsewhere: only a property is set.
+#[test]
+fn an_application_alone() {
+    holds(Setup { claims: 0, targets: 0, deaths: 2, opens: true, ..TWO_CLAIMS }, 1_000);
 }

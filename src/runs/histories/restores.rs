@@ -39,6 +39,7 @@ fn answer(step: &Step, choice: u8) -> Vec<Event> {
         Step::Start => vec![Event::Started],
         Step::Replace(cs) => cs.into_iter().map(Event::Replaced).collect(),
         Step::Recover(ts) => ts.into_iter().map(Event::Recovered).collect(),
+        Step::Open => vec![Event::Opened],
         Step::Compare => vec![Event::Compared { same: !choice.is_multiple_of(4) }],
         Step::BackStop => vec![Event::BackStopped],
         Step::BackClaims(cs) => cs.into_iter().map(Event::ClaimBack).collect(),

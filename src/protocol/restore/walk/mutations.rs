@@ -315,3 +315,32 @@ fn intents_wait_for_no_write() {
     let dies_twice = Setup { claims: 1, deaths: 2, ..TWO_CLAIMS };
     breaks(dies_twice, lazy(|event| *event != Event::UndoIntended), silent);
 }
+
+#[test]
+fn the_application_is_open_as_soon_as_it_is_intended() {
+    let setup = Setup { opens: true, ..TWO_CLAIMS };
+    let apply = |run: &mut Run, event: &Event| {
+        run.apply(event)?;
+        if *event == Event::OpenIntended {
+            run.stage = Stage::Opened;
+        }
+        Ok(())
+    };
+    breaks(setup, Rules { apply, ..AS_WRITTEN }, "down and no journal says so");
+}
+
+#[test]
+fn the_application_is_forgotten() {
+    let setup = Setup { opens: true, ..TWO_CLAIMS };
+    let next = |run: &Run| match run.next() {
+        Step::Open => Step::Compare,
+        step => step,
+    };
+    let apply = |run: &mut Run, event: &Event| {
+        if matches!(event, Event::Compared { .. }) && run.stage == Stage::Started {
+            run.stage = Stage::Opened;
+        }
+        run.apply(event)
+    };
+    breaks(setup, Rules { next, apply, ..AS_WRITTEN }, "down and no journal says so");
+}

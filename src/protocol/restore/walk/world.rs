@@ -45,12 +45,24 @@ pub(super) struct World {
     pub(super) helper: bool,
     /// Whether anything ran on the restored volumes that are there now.
     ran: bool,
+    /// What stands in front of the databases, if anything does.
+    front: Front,
+    /// Whether its property is the one that is asked for.
+    pub(super) is_set: bool,
+}
+
+/// The application in front of the databases. It reads its properties when it starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Front {
+    None,
+    Down,
+    Up { is_set: bool },
 }
 
 type Effect = process::Effect<Run, World>;
 
 impl World {
-    pub(super) fn new(claims: usize, knows_retention: bool, prepares: bool) -> Self {
+    pub(super) fn new(claims: usize, knows_retention: bool, prepares: bool, opens: bool) -> Self {
         Self {
             claims: vec![Volume::Old; claims],
             data: vec![true; claims],
@@ -68,7 +80,18 @@ impl World {
             prepared: false,
             helper: false,
             ran: false,
+            front: if opens { Front::Up { is_set: false } } else { Front::None },
+            is_set: false,
         }
+    }
+
+    pub(super) fn is_front_down(&self) -> bool {
+        self.front == Front::Down
+    }
+
+    /// Whether the application runs with the property as it should be.
+    pub(super) fn serves(&self, is_set: bool) -> bool {
+        self.front == Front::None || self.front == Front::Up { is_set } && self.is_set == is_set
     }
 
     /// The old data is there, and stays there if everybody goes away now.
@@ -99,7 +122,10 @@ impl World {
     }
 
     pub(super) fn runs_on_old_by_us(&self) -> bool {
-        self.running && !self.by_user && self.claims.iter().all(|claim| *claim == Volume::Old)
+        self.running
+            && !self.by_user
+            && !self.claims.is_empty()
+            && self.claims.iter().all(|claim| *claim == Volume::Old)
     }
 
     /// What happens by itself: a workload that is down loses its claims; while nobody leads, somebody may start it, or undo
@@ -121,6 +147,11 @@ impl World {
             (world.running, world.by_user) = (true, true);
             world.ran |= self.claims.contains(&Volume::New);
             moves.push((("somebody starts it", 0), world));
+        }
+        if !led && self.is_front_down() {
+            let mut world = self.clone();
+            world.front = Front::Up { is_set: self.is_set };
+            moves.push((("somebody starts the application", 0), world));
         }
         if self.helper && !self.prepared && !self.ran {
             let mut world = self.clone();
@@ -147,6 +178,7 @@ impl World {
                 let recovered = |&t| self.heard("recovered", Event::Recovered(t));
                 ts.iter().map(recovered).collect()
             }
+            Step::Open => vec![self.open("open", true, Event::Opened)?],
             Step::Compare => [true, false].map(|same| self.heard("compare", Event::Compared { same })).into(),
             Step::BackStop => {
                 let mut told = self.clone();
@@ -165,6 +197,10 @@ impl World {
             }
             Step::BackStart => {
                 let started = self.start("back: start", Volume::Old, Event::BackStarted)?;
+                let started = match started.2 {
+                    Some(event) => self.open("back: open", false, event)?,
+                    None => started,
+                };
                 vec![started, self.heard("give up", Event::GivenUp)]
             }
             Step::Restate => {
@@ -219,12 +255,41 @@ impl World {
             world.helper = false;
             return (("stop: remove the helper", 0), world, None);
         }
+        if matches!(self.front, Front::Up { .. }) {
+            return self.stop_front();
+        }
         if !self.running {
             return self.heard(name, stopped);
         }
         let mut world = self.clone();
         (world.running, world.was_stopped) = (false, true);
         ((name, 1), world, None)
+    }
+
+    fn stop_front(&self) -> Effect {
+        let mut world = self.clone();
+        (world.front, world.was_stopped) = (Front::Down, true);
+        (("stop the application", 0), world, None)
+    }
+
+    /// The property first: what runs already has read the other one, and is stopped for that.
+    fn open(&self, name: &'static str, wanted: bool, opened: Event) -> Result<Effect, String> {
+        if !self.running {
+            return Err("the application is started before its databases".into());
+        }
+        let mut world = self.clone();
+        Ok(match self.front {
+            Front::Up { .. } if self.is_set != wanted => self.stop_front(),
+            Front::Down if self.is_set != wanted => {
+                world.is_set = wanted;
+                (("set the property", 0), world, None)
+            }
+            Front::Down => {
+                world.front = Front::Up { is_set: self.is_set };
+                ((name, 1), world, None)
+            }
+            Front::None | Front::Up { .. } => self.heard(name, opened),
+        })
     }
 
     fn start(&self, name: &'static str, on: Volume, started: Event) -> Result<Effect, String> {
