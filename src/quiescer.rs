@@ -58,6 +58,11 @@ pub trait Quiescer: Sync {
     /// What is done before the hold so that the flush inside it is short (a first checkpoint, a first sync).
     fn prepare(&self, probe: &Probe, token: &Token) -> Script;
 
+    /// Whether it may be held now, from the answers to `prepare`.
+    fn read_prepare(&self, _probe: &Probe, _answers: &[Answer]) -> Result<(), Reason> {
+        Ok(())
+    }
+
     /// Holds the database. Sets its own server-side deadline (`left`) before the lock.
     fn hold(&self, probe: &Probe, token: &Token, left: Duration) -> Script;
 

@@ -7,7 +7,7 @@ use super::quiesce_snapshot::{end_guard, give_back, leased, thaw_command, waitin
 use crate::clock::Clock;
 use crate::cluster::client::Cluster;
 use crate::error::{Error, ExitCode};
-use crate::executor::backup::Backup;
+use crate::executor::backup::{Backup, guards};
 use crate::executor::restore;
 use crate::executor::signals::Signals;
 use crate::executor::{Log, Stop, execute};
@@ -58,6 +58,10 @@ async fn finish_backup(
 ) -> Result<bool, Error> {
     let found = BackupJournal::read(stored)?;
     if !found.is_open() {
+        // Its guard may be left where the cluster did not answer at its end.
+        if let Err(why) = guards::end(cluster, &found.plan).await {
+            progress.say(&format!("the guard of run {} is not seen gone: {why}", stored.run));
+        }
         return Ok(false);
     }
     let held: Vec<String> = found.run.may_be_held().into_iter().map(|t| found.plan.targets[t].path()).collect();

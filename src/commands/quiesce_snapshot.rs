@@ -17,7 +17,7 @@ use crate::journal::{self, Kind, New};
 use crate::lease::{Leases, Take, Waiting};
 use crate::output::progress::Progress;
 use crate::output::{self, Format};
-use crate::plan::{Backend, Plan, Request};
+use crate::plan::{Backend, Plan, Request, guard_pod};
 use crate::preflight;
 use crate::protocol::backup::{Outcome, Run};
 use crate::record::backup::shape;
@@ -110,6 +110,10 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
     }));
     let ended = Box::pin(execute(&mut log, &mut hands)).await;
     let interrupted = hands.signals.came();
+    // Also where another process leads the run now: it knows nothing of this one's command.
+    if let Some(ran) = hands.end_command().await {
+        progress.say(&ran.told());
+    }
     let _ = log.written().await;
     end_guard(&hands, &log, &progress).await;
     hands.announce_end(&log, ended.as_ref().ok().copied()).await;
@@ -143,9 +147,16 @@ fn held_text(plan: &Plan, thaw: &str, format: Format) -> String {
             format!("{{\"name\": \"{}\", \"namespace\": \"{}\", \"held\": true}}", plan.run, plan.namespace)
         }
         Format::Table | Format::Wide => {
-            format!("backup {}: all are held, for {} s at most\nrelease with: {thaw}", plan.run, plan.budget.as_secs())
+            let end = if only_thaw(plan) { ", unless the process that leads the run dies" } else { "" };
+            let budget = plan.budget.as_secs();
+            format!("backup {}: all are held, for {budget} s at most{end}\nrelease with: {thaw}", plan.run)
         }
     }
+}
+
+/// Whether something is held that has no limit of its own, and no guard.
+fn only_thaw(plan: &Plan) -> bool {
+    plan.guard_image.is_none() && !guard_pod::unlimited(plan).is_empty()
 }
 
 /// Verifies the backup that was just taken.
@@ -220,6 +231,8 @@ async fn report(
         Err((Stop::Unwritable(why), true)) => {
             let until = if plan.is_cold() {
                 "workloads may be stopped".to_owned()
+            } else if only_thaw(plan) {
+                "nothing releases a pause by itself".to_owned()
             } else {
                 format!("what may be held releases itself within {} s", plan.budget.as_secs())
             };
@@ -387,7 +400,7 @@ pub(super) async fn end_guard(hands: &Backup<'_>, log: &Log<Run>, progress: &Pro
     if !log.run.may_be_held().is_empty() || log.taken_over() {
         return;
     }
-    if let Err(why) = hands.end_guard().await {
+    if let Err(why) = hands.end_guards().await {
         progress.say(&format!(
             "the guard is not seen gone ({why}): until it has ended by itself, other runs of these pods are refused"
         ));

@@ -21,6 +21,9 @@ use crate::runs::BackupJournal;
 /// How long the leader of a detached run may take to release and compare.
 const ANSWERED: Duration = Duration::from_secs(10);
 
+/// How long it may take to compare then: readiness that the hold took is waited for, and a guard's end.
+const COMPARED: Duration = Duration::from_secs(150);
+
 /// Finishes one run, or all unfinished ones. 0 when nothing is held, whatever the runs' outcomes.
 pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error> {
     let progress = Progress::new();
@@ -59,7 +62,10 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
         if detached && args.run.is_some() {
             release(cluster, header, &signals, &progress).await;
         }
-        match finish::finish(cluster, header, take, &signals, &progress).await {
+        // Once more: what it holds may be released by now.
+        let again =
+            if detached { crate::runs::stored(cluster, &header.namespace, &header.run).await.ok() } else { None };
+        match finish::finish(cluster, again.as_ref().unwrap_or(header), take, &signals, &progress).await {
             Ok(Ended { item, held }) => {
                 if held {
                     code = ExitCode::Held;
@@ -125,20 +131,26 @@ fn is_sound(item: &Item) -> bool {
 /// answer, the run is finished as any other.
 async fn release(cluster: &Cluster, header: &Stored, signals: &Signals, progress: &Progress) {
     let (namespace, run) = (&header.namespace, &header.run);
-    let open = async || match crate::runs::stored(cluster, namespace, run).await {
-        Ok(stored) => BackupJournal::read(&stored).map_or(true, |found| found.is_open()),
-        Err(_) => true,
+    // Whether it is over, and whether something may be held.
+    let state = async || match crate::runs::stored(cluster, namespace, run).await.map(|s| BackupJournal::read(&s)) {
+        Ok(Ok(found)) => (!found.is_open(), !found.run.may_be_held().is_empty()),
+        _ => (false, true),
     };
-    if !open().await {
+    if state().await.0 {
         return;
     }
     if let Err(why) = release::ask(cluster, namespace, run).await {
         progress.say(&format!("the process that leads run {run} could not be told: {why}"));
         return;
     }
-    let end = Instant::now() + ANSWERED;
-    while Instant::now() < end && !signals.came() && open().await {
-        progress.step("waiting until it is released");
+    let asked = Instant::now();
+    while !signals.came() {
+        let (over, held) = state().await;
+        let patience = if held { ANSWERED } else { COMPARED };
+        if over || asked.elapsed() > patience {
+            break;
+        }
+        progress.step(if held { "waiting until it is released" } else { "released; waiting for the comparison" });
         sleep(Duration::from_millis(200)).await;
     }
     if let Err(why) = release::forget(cluster, namespace, run).await {

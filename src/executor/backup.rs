@@ -19,7 +19,7 @@ use crate::exec::{Channels, Place};
 use crate::lease::Leases;
 use crate::manifests::Manifests;
 use crate::output::progress::Progress;
-use crate::plan::{Plan, Target};
+use crate::plan::{Plan, Target, guard_pod};
 use crate::pods::{PodState, words};
 use crate::preflight::Planned;
 use crate::protocol::backup::{Event, Outcome, Run, Step};
@@ -31,7 +31,7 @@ mod after;
 mod archive;
 mod begin;
 mod cold;
-mod guard_pod;
+pub mod guards;
 mod release;
 mod times;
 mod window;
@@ -205,6 +205,7 @@ impl<'a> Backup<'a> {
                 format!("the quiesce budget of {} s was spent", self.plan.budget.as_secs_f64()),
             ),
             why = self.leases.until_lost() => (Abort::Step, why),
+            why = self.guard_lost() => (Abort::Step, why),
         };
         (reason, Detail::text(text))
     }
@@ -313,7 +314,9 @@ impl Hands<Run> for Backup<'_> {
                     } else if full.is_empty() {
                         "no commit is held up".to_owned()
                     } else {
-                        format!("commits are held up, for {budget} s at most, in {}", full.join(", "))
+                        let net = guard_pod::unlimited(&self.plan).is_empty() || self.plan.guard_image.is_some();
+                        let or = if net { String::new() } else { format!(" or until {}", self.thaw_command()) };
+                        format!("commits are held up, for {budget} s at most{or}, in {}", full.join(", "))
                     };
                     self.announcer.say(Said::Quiesced, &format!("by backup {run}: {held}"));
                 }

@@ -60,6 +60,15 @@ pub fn plan(
     if refusals.is_empty() && planned.is_empty() && request.backend == Backend::Csi {
         refusals.push(Refusal::new(request.text(), "there is nothing to back up: no selected pod has a claim"));
     }
+    if request.backend != Backend::Csi {
+        refusals.extend(uses.unheld.iter().map(|pod| {
+            Refusal::new(
+                format!("pod/{pod}"),
+                format!("is annotated not to be held, and --backend {} needs all held", request.backend.name()),
+            )
+            .hint("select without it, or remove the annotation")
+        }));
+    }
     if refusals.is_empty() && held.is_empty() && request.backend != Backend::Csi {
         refusals.push(Refusal::new(request.text(), "there is nothing to hold: no selected pod has a known database"));
     }

@@ -6,7 +6,7 @@ use super::facts::{annotation, name, namespace, object};
 use super::{Endpoint, Facts};
 use crate::error::Refusal;
 use crate::pods::running_containers;
-use crate::quiescer::Quiescer;
+use crate::quiescer::{Quiescer, scalar};
 
 /// The pod annotation that names the adapter; with `.CONTAINER` behind it, that of one container.
 pub const ADAPTER: &str = "consistent-backup/adapter";
@@ -60,6 +60,8 @@ pub fn detect(facts: &Facts, quiescers: &[&'static dyn Quiescer]) -> Detection {
                 }
                 Ok(Judgement::Database(adapter)) => {
                     found += 1;
+                    // A sidecar has no admin port.
+                    let release = facts.release_of(pod).filter(|_| adapter == scalar::NAME);
                     detection.targets.push(Detected {
                         namespace: namespace(pod).into(),
                         pod: name(pod).into(),
@@ -67,8 +69,8 @@ pub fn detect(facts: &Facts, quiescers: &[&'static dyn Quiescer]) -> Detection {
                         container: container.name.clone(),
                         adapter,
                         running: is_running(pod, &container.name),
-                        release: facts.release_of(pod).map(|(release, _)| release.name.clone()).unwrap_or_default(),
-                        endpoint: facts.release_of(pod).map(|(_, endpoint)| endpoint.clone()),
+                        release: release.map(|(release, _)| release.name.clone()).unwrap_or_default(),
+                        endpoint: release.map(|(_, endpoint)| endpoint.clone()),
                     });
                 }
                 Err(refusal) => {

@@ -1,6 +1,6 @@
 //! The pod that unpauses when the budget is over, whatever became of the run: a pause has no time limit of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{
@@ -24,7 +24,7 @@ pub const WATCHED: &str = "CONSISTENT_BACKUP_WATCHED";
 /// Where it listens once it is armed: the kubelet looks there.
 pub const ARMED: u16 = 8086;
 /// How much later than the budget it acts: by then the run itself has tried.
-pub const LATE: Duration = Duration::from_secs(3);
+pub const LATE: Duration = Duration::from_secs(2);
 /// How long it goes on trying.
 pub const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -34,6 +34,8 @@ pub const PATIENCE: Duration = Duration::from_secs(600);
 pub struct Watched {
     /// `NAMESPACE/POD/CONTAINER`.
     pub path: String,
+    /// The namespace.
+    pub namespace: String,
     /// The pod's address.
     pub ip: String,
     /// Its admin port.
@@ -55,17 +57,17 @@ pub fn unlimited(plan: &Plan) -> Vec<&Target> {
     plan.targets.iter().filter(|t| t.endpoint.is_some()).collect()
 }
 
-/// Where the guard runs: beside the first pods that it watches.
-pub fn namespace(plan: &Plan) -> Option<&str> {
-    unlimited(plan).first().map(|t| t.namespace.as_str())
+/// Where guards run: one beside the pods that it watches, so that who looks there for another's guard finds it.
+pub fn namespaces(plan: &Plan) -> BTreeSet<&str> {
+    unlimited(plan).into_iter().map(|t| t.namespace.as_str()).collect()
 }
 
-/// The guard of an attempt. Its image's entrypoint is this program.
-pub fn guard_pod(plan: &Plan, image: &str, token: &Token, watched: &[Watched]) -> Pod {
+/// The guard of an attempt in a namespace. Its image's entrypoint is this program.
+pub fn guard_pod(plan: &Plan, image: &str, token: &Token, namespace: &str, watched: &[Watched]) -> Pod {
     let text = |text: &str| Some(text.to_owned());
     let after = plan.budget + LATE;
-    let pods: Vec<String> =
-        unlimited(plan).iter().map(|target| format!("{}/{}", target.namespace, target.pod)).collect();
+    let own = unlimited(plan).into_iter().filter(|target| target.namespace == namespace);
+    let pods: Vec<String> = own.map(|target| format!("{}/{}", target.namespace, target.pod)).collect();
     let labels = BTreeMap::from([
         (MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned()),
         (RUN.to_owned(), token.run.clone()),
@@ -96,7 +98,7 @@ pub fn guard_pod(plan: &Plan, image: &str, token: &Token, watched: &[Watched]) -
     Pod {
         metadata: ObjectMeta {
             name: Some(format!("consistent-backup-{}-{}-guard", token.run, token.attempt)),
-            namespace: namespace(plan).map(str::to_owned),
+            namespace: text(namespace),
             labels: Some(labels),
             annotations: Some(BTreeMap::from([(WATCHES.to_owned(), pods.join(","))])),
             ..ObjectMeta::default()
@@ -145,17 +147,19 @@ mod tests {
             vec![target("postgres-0", None), target("a", Some(endpoint.clone())), target("b", Some(endpoint.clone()))];
         let watched = vec![Watched {
             path: "scalar/a/c".into(),
+            namespace: "scalar".into(),
             ip: "10.0.0.1".into(),
             endpoint,
             adapter: "scalar".into(),
             probe: Probe::default(),
         }];
-        let pod = guard_pod(&plan, "image:1", &Token { run: "r".into(), attempt: 2 }, &watched);
+        let pod = guard_pod(&plan, "image:1", &Token { run: "r".into(), attempt: 2 }, "scalar", &watched);
         assert_eq!(pod.metadata.name.as_deref(), Some("consistent-backup-r-2-guard"));
-        assert_eq!((namespace(&plan), watches(&pod)), (Some("scalar"), vec!["scalar/a".into(), "scalar/b".into()]));
+        assert_eq!(namespaces(&plan), BTreeSet::from(["scalar"]));
+        assert_eq!(watches(&pod), ["scalar/a", "scalar/b"]);
         let spec = pod.spec.unwrap();
         let container = &spec.containers[0];
-        assert_eq!(container.args, Some(["guard", "--after", "23000ms"].map(str::to_owned).into()));
+        assert_eq!(container.args, Some(["guard", "--after", "22000ms"].map(str::to_owned).into()));
         let told = container.env.as_ref().unwrap()[0].value.as_deref().unwrap();
         assert_eq!(serde_json::from_str::<Vec<Watched>>(told).unwrap(), watched);
         // It needs nothing of the API server, so it gets nothing.

@@ -24,6 +24,8 @@ mod tests;
 /// ScalarDB Server, ScalarDB Cluster, ScalarDL Ledger and ScalarDL Auditor.
 pub struct Scalar;
 
+/// The adapter's name.
+pub const NAME: &str = "scalar";
 /// The setting with how long a server may wait for outstanding requests, in milliseconds.
 pub const DRAIN: &str = "maxPauseWaitMillis";
 /// The setting that says whether the server tells if it is paused.
@@ -38,8 +40,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// How much longer than the server's own limit a pause is waited for.
 const LATE: Duration = Duration::from_secs(3);
 
-/// Between two looks at one that was released without its own connection.
-const AGAIN: Duration = Duration::from_secs(1);
+/// How long a call may be on its way whose connection is gone.
+const ARRIVAL: Duration = Duration::from_secs(1);
 
 /// gRPC's numbers.
 const FAILED_PRECONDITION: i32 = 9;
@@ -139,7 +141,7 @@ fn not_paused(probe: &Probe, answer: Option<&Answer>) -> Reason {
 
 impl Quiescer for Scalar {
     fn name(&self) -> &'static str {
-        "scalar"
+        NAME
     }
 
     /// The charts give the container the chart's name; a pod of one container needs none.
@@ -191,6 +193,15 @@ impl Quiescer for Scalar {
     /// Makes the connection: through the API server that takes a tenth of a second.
     fn prepare(&self, probe: &Probe, _: &Token) -> Script {
         if is_checked(probe) { vec![check()] } else { Vec::new() }
+    }
+
+    /// Since it was asked first somebody else may have paused it: that pause would be ended with ours.
+    fn read_prepare(&self, probe: &Probe, answers: &[Answer]) -> Result<(), Reason> {
+        if is_checked(probe) && paused(answers.first()) != Some(false) {
+            let why = "it is not known to serve any more: somebody else may have paused it";
+            return Err(Reason::new(why).hint("wait until that pause ends"));
+        }
+        Ok(())
     }
 
     fn hold(&self, probe: &Probe, _: &Token, left: Duration) -> Script {
@@ -260,22 +271,17 @@ impl Quiescer for Scalar {
         thawed(held, released, why)
     }
 
-    /// A pause whose answer never came may be on its way still, and closes the gate whoever has gone: so it is looked at
-    /// twice.
+    /// A pause whose answer never came may be on its way still, and would close the gate after its release: so it is given
+    /// time to arrive.
     fn release(&self, probe: &Probe, token: &Token) -> Script {
-        let mut script = self.thaw(probe, token);
-        script.push(Act::Wait(AGAIN));
-        script.push(if is_checked(probe) { check() } else { unpause() });
-        script
+        [vec![Act::Wait(ARRIVAL)], self.thaw(probe, token)].concat()
     }
 
     fn read_release(&self, answers: &[Answer]) -> Released {
         let last = answers.last();
         let gone = match answers {
-            [sent, waited, again] => done(Some(sent)) && waited.out.is_empty() && done(Some(again)),
-            [_, sent, after, _, again] => {
-                done(Some(sent)) && paused(Some(after)) == Some(false) && paused(Some(again)) == Some(false)
-            }
+            [_, sent] => done(Some(sent)),
+            [_, _, sent, after] => done(Some(sent)) && paused(Some(after)) == Some(false),
             _ => false,
         };
         if gone || reason(last) == reasons::GATE_OPEN {

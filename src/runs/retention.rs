@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::plan::Backend;
 use crate::record::backup::Backup;
 
 /// What is kept: what any of the rules keeps.
@@ -43,9 +44,18 @@ pub fn judge(backups: &[&Backup], keep: &Keep) -> Vec<Verdict> {
     verdicts.into_iter().map(|(_, verdict)| verdict).collect()
 }
 
-/// The claims that it is of.
+/// The claims that it is of; where it copied none, what was held.
 fn group(backup: &Backup) -> Vec<String> {
-    let mut claims: Vec<String> = backup.status.claims.iter().map(|c| format!("{}/{}", c.namespace, c.claim)).collect();
+    let status = &backup.status;
+    if status.claims.is_empty() {
+        let releases = status.releases.iter().map(|release| format!("release {}", release.path()));
+        let targets = status.targets.iter().filter(|target| target.release.is_empty());
+        let targets = targets.map(|t| format!("target {}/{}/{}", t.namespace, t.pod, t.container));
+        let mut held: Vec<String> = releases.chain(targets).collect();
+        held.sort();
+        return held;
+    }
+    let mut claims: Vec<String> = status.claims.iter().map(|c| format!("{}/{}", c.namespace, c.claim)).collect();
     claims.sort();
     claims
 }
@@ -97,7 +107,8 @@ fn made(backup: &Backup) -> Timestamp {
 fn is_whole(backup: &Backup) -> bool {
     let status = &backup.status;
     matches!(status.outcome.as_str(), "ApplicationConsistent" | "CrashConsistent")
-        && !status.claims.is_empty()
+        // What copied nothing is all there is.
+        && (status.backend != Backend::Csi || !status.claims.is_empty())
         && status.claims.iter().all(|claim| claim.ready && claim.seen)
         && !is_bad(backup)
 }
@@ -137,6 +148,32 @@ mod tests {
         .unwrap();
         backup.status.claims.iter_mut().for_each(|claim| claim.seen = ready && run != "lost");
         backup
+    }
+
+    /// A window of this release.
+    fn window(run: &str, hour: u32, release: &str, outcome: &str) -> Backup {
+        let mut window = backup(run, hour, outcome, &[], true);
+        window.status.backend = Backend::Window { hold: std::time::Duration::from_secs(10) };
+        window.status.releases = serde_json::from_value(json!([{
+            "namespace": "demo", "name": release, "product": "Ledger", "chart": "", "appVersion": "", "deployment": "",
+            "service": "", "properties": null
+        }]))
+        .unwrap();
+        window
+    }
+
+    #[test]
+    fn windows_are_judged_by_what_was_held() {
+        let consistent = "ApplicationConsistent";
+        let runs = [
+            window("a1", 1, "a", consistent),
+            window("a2", 2, "a", "Failed"),
+            window("b1", 2, "b", consistent),
+            window("a3", 3, "a", consistent),
+        ];
+        let rules = Keep { last: Some(1), within: None };
+        let kept: Vec<String> = judge(&runs.each_ref(), &rules).into_iter().filter(|v| v.keep).map(|v| v.run).collect();
+        assert_eq!(kept, ["b1", "a3"]);
     }
 
     fn whole(run: &str, hour: u32) -> Backup {

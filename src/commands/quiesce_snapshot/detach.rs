@@ -1,5 +1,6 @@
 //! `--detach`: another process of this program leads the run, in a session of its own, and this one ends once all is held.
 
+use std::ffi::OsString;
 use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -25,8 +26,7 @@ pub(super) async fn start() -> Result<ExitCode, Error> {
     let failed = |what: &str| Error::failed(what.to_owned());
     let program = std::env::current_exe().map_err(|e| failed("this program cannot be found again").cause(e))?;
     let mut child = Command::new(program)
-        .args(std::env::args_os().skip(1))
-        .arg(LEADER)
+        .args(arguments())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -69,6 +69,15 @@ pub(super) async fn start() -> Result<ExitCode, Error> {
         output::to_stdout(line.trim_end());
     }
     Ok(ExitCode::of(status.code()))
+}
+
+/// This program's own arguments with the word that makes it the leader, right behind the subcommand: nothing of another
+/// program's may stand before it.
+fn arguments() -> Vec<OsString> {
+    let mut all: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let at = all.iter().position(|word| word == "quiesce-snapshot").map_or(all.len(), |at| at + 1);
+    all.insert(at, LEADER.into());
+    all
 }
 
 /// The next of a signal, or never.

@@ -6,7 +6,7 @@ use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use super::{Backup, failed};
-use crate::backend::Discard;
+use crate::backend::{Discard, Ran};
 use crate::executor::{Log, Stop};
 use crate::journal;
 use crate::labels::{MANIFESTS, OUTCOME, RECORD, RECOVERY_POINT, WINDOW};
@@ -82,11 +82,7 @@ impl Backup<'_> {
     pub(super) async fn discard(&self, log: &mut Log<Run>, claims: &[usize]) {
         if self.plan.claims.is_empty() {
             // The databases are released by now, and only now it is ended.
-            let running = self.state.command.lock().await.take();
-            let command = match running {
-                Some(running) => Some(running.kill().await),
-                None => None,
-            };
+            let command = self.end_command().await;
             for &c in claims {
                 log.happened(Event::Discarded(c), Detail { command: command.clone(), ..Detail::default() });
             }
@@ -102,11 +98,17 @@ impl Backup<'_> {
         }
     }
 
+    /// Ends the user's own command, if it still runs.
+    pub async fn end_command(&self) -> Option<Ran> {
+        let running = self.state.command.lock().await.take()?;
+        Some(running.kill().await)
+    }
+
     /// Makes the copies outlive their namespace.
     pub(super) async fn keep(&self, log: &mut Log<Run>, claims: &[usize]) {
         // Settling may take hours, and in them a guard that is left would end somebody else's pause. What is not seen gone
         // now is ended once more at the end of the run.
-        let _ = self.end_guard().await;
+        let _ = self.end_guards().await;
         if self.plan.claims.is_empty() {
             for &c in claims {
                 log.happened(Event::Kept(c), Detail::default());

@@ -27,7 +27,7 @@ impl Backup<'_> {
     pub(super) async fn begin(&mut self, log: &mut Log<Run>, attempt: u8) {
         if attempt > 1 {
             // The last attempt's guard would end this one's pause.
-            if let Err(why) = self.end_guard().await {
+            if let Err(why) = self.end_guards().await {
                 log.abort(Abort::Step, format!("the guard is not seen gone: {why}"));
                 return;
             }

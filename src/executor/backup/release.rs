@@ -93,6 +93,11 @@ impl Backup<'_> {
                 detail: Detail::text(format!("{}: it was not held", self.target(t).path())),
             });
         }
+        // A hold that was never answered may be on its way still: not before its connection is gone is it looked for.
+        let unanswered = self.target(t).endpoint.is_some() && !at_hold.first().is_some_and(Answer::ok);
+        if unanswered {
+            self.state.sessions[t].channels.lock().await.take();
+        }
         let (lost, mut last) = match self.thaw_by_session(t, token).await {
             Ok(outcome) => return Ok(outcome),
             // Seen lost is known, however it is released then; everything else is not.

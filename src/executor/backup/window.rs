@@ -41,12 +41,12 @@ impl Backup<'_> {
         if log.run.aborted().is_some() || last.is_empty() {
             return;
         }
-        let started = tokio::select! {
-            started = self.start_guard(&token) => started,
-            () = self.signals.first() => Err("interrupted".to_owned()),
-        };
-        match started {
+        match self.start_guards(&token).await {
             Ok(guarded) => self.state.guarded = guarded,
+            Err(_) if self.signals.came() => {
+                log.abort(crate::protocol::Abort::Signal, "interrupted");
+                return;
+            }
             Err(why) => {
                 let (event, detail) = failed(why);
                 log.happened(event, detail);
@@ -96,6 +96,7 @@ impl Backup<'_> {
         }
         let answers = run_script(&mut channels, self.cluster, &self.place(t), &script, Instant::now() + PREPARE).await;
         complete(&script, &answers)?;
+        quiescer.read_prepare(&target.probe, &answers).map_err(reason)?;
         *self.state.sessions[t].channels.lock().await = Some(channels);
         Ok(())
     }

@@ -120,24 +120,30 @@ fn released_is_what_says_that_it_is_not_paused() {
     let open = status(FAILED_PRECONDITION, "GATE_OPEN");
     let waited = Answer::default();
     for gone in [
-        vec![yes.clone(), ok.clone(), no.clone(), waited.clone(), no.clone()],
-        vec![no.clone(), open],
-        vec![ok.clone(), waited.clone(), ok.clone()],
+        vec![waited.clone(), yes.clone(), ok.clone(), no.clone()],
+        vec![waited.clone(), no.clone(), open],
+        vec![waited.clone(), ok.clone()],
     ] {
         assert_eq!(Scalar.read_release(&gone), Released::Gone, "{gone:?}");
     }
     for held in [
-        // One that came late.
-        vec![yes.clone(), ok.clone(), no.clone(), waited, yes.clone()],
-        vec![yes.clone(), ok.clone(), no],
-        vec![yes.clone(), ok.clone(), yes.clone()],
-        vec![yes.clone(), ok.clone()],
-        vec![ok],
-        vec![yes, lost()],
-        vec![lost()],
+        vec![waited.clone(), yes.clone(), ok.clone(), yes.clone()],
+        vec![waited.clone(), yes.clone(), ok.clone()],
+        vec![waited.clone(), yes, lost()],
+        vec![waited.clone(), lost()],
+        vec![waited],
         vec![],
     ] {
         assert_ne!(Scalar.read_release(&held), Released::Gone, "{held:?}");
+    }
+}
+
+#[test]
+fn one_that_somebody_else_has_paused_meanwhile_is_not_paused_again() {
+    assert!(Scalar.read_prepare(&probe(), &[is_paused(false)]).is_ok());
+    assert!(Scalar.read_prepare(&mute(), &[]).is_ok());
+    for answers in [vec![is_paused(true)], vec![lost()], vec![]] {
+        assert!(Scalar.read_prepare(&probe(), &answers).is_err(), "{answers:?}");
     }
 }
 
