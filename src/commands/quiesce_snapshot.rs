@@ -13,7 +13,7 @@ use crate::executor::backup::Backup;
 use crate::executor::restore::restoring;
 use crate::executor::signals::Signals;
 use crate::executor::{Log, Stop, execute};
-use crate::journal::{self, Kind, New};
+use crate::journal::{self, Kind, New, release};
 use crate::lease::{Leases, Take, Waiting};
 use crate::output::progress::Progress;
 use crate::output::{self, Format};
@@ -110,6 +110,10 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
     }));
     let ended = Box::pin(execute(&mut log, &mut hands)).await;
     let interrupted = hands.signals.came();
+    if plan.detached {
+        // Who asked for the release may be gone before he could take his word back. It harms nothing where it is left.
+        let _ = release::forget(cluster, &plan.namespace, &plan.run).await;
+    }
     // Also where another process leads the run now: it knows nothing of this one's command.
     if let Some(ran) = hands.end_command().await {
         progress.say(&ran.told());

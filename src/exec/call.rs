@@ -139,7 +139,7 @@ impl Connection {
                 Answer { out, end: End::Exited(0), ..Answer::default() }
             }
             Ok(Err(status)) => refused(&status),
-            Err(_) => unanswered(End::Unknown(format!("no answer in {within:?}"))),
+            Err(_) => unanswered(End::Unknown(format!("no answer in {:.1} s", within.as_secs_f64()))),
         }
     }
 }
