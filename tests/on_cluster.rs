@@ -41,6 +41,8 @@ mod restore;
 mod restore_blows;
 #[path = "on_cluster/scalar.rs"]
 mod scalar;
+#[path = "on_cluster/scalar_faults.rs"]
+mod scalar_faults;
 #[path = "on_cluster/scalar_restore.rs"]
 mod scalar_restore;
 #[path = "on_cluster/standin.rs"]

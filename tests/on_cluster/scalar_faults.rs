@@ -1,0 +1,74 @@
+//! Servers that answer wrongly or not at all, releases that are found by their pods, and clocks that are off.
+
+use crate::support::acks::now;
+use crate::support::database::{Database, Kind};
+use crate::support::plugin::{list, outcome_is, text};
+use crate::support::scalar::{Product, Release};
+use crate::support::scene::Scene;
+use crate::support::wait::seconds;
+
+const WINDOW: &[&str] = &["quiesce-snapshot", "--backend", "window", "--hold", "1s", "-o", "json"];
+/// So that a call that is never answered is not waited for long.
+const SHORT: &[&str] = &["--release", "shop", "--max-pause-wait-time", "2s"];
+
+#[test]
+fn a_pause_that_is_not_answered_is_released_and_a_server_without_checkpaused_is_told() {
+    let scene = Scene::new("scalar-faults", &[Database::new(Kind::Postgres).idle()]);
+    let release = Release::new(&scene.kubectl, Product::ScalarDbCluster, "shop", &[]);
+    let acks = release.busy();
+    let pod = release.pods()[1].clone();
+    for fault in ["pause=error:1", "pause=lost:1", "pause=hang:1"] {
+        release.switch(&pod, &[fault]);
+        let ended = scene.plugin(WINDOW).args(SHORT).run().exits(1);
+        let record = ended.json();
+        outcome_is(&record, "Failed");
+        assert!(text(&record, "/status/reason").contains(&pod), "{fault}: {record:#}");
+        assert_eq!(list(&record, "/status/mayBeHeld").len(), 0, "{fault}: {record:#}");
+        release.are_paused(false);
+        acks.serves_after(now(), seconds(10));
+    }
+    // Nobody else's pause is ended: it is refused before anything is touched.
+    release.scalar_admin("pause", &[]).done();
+    let refused = scene.plugin(WINDOW).args(SHORT).run().exits(5);
+    refused.says(&["is paused already, by somebody else"]);
+    release.are_paused(true);
+    release.scalar_admin("unpause", &[]).done();
+
+    release.switch_all(&["check=unimplemented"]);
+    let ended = scene.plugin(WINDOW).args(SHORT).run().done();
+    let ended = ended.says(&["it cannot be asked whether it is paused (no CheckPaused)"]);
+    outcome_is(&ended.json(), "ApplicationConsistent");
+    release.switch_all(&["check=ok"]);
+
+    // Found by the pods that are selected; the proxy in front is only watched.
+    let selected = ["-l", "app.kubernetes.io/instance=shop"];
+    let record = scene.plugin(WINDOW).args(selected).run().done().json();
+    assert_eq!(list(&record, "/status/targets").len(), 3, "{record:#}");
+    assert_eq!(list(&record, "/status/releases").len(), 1, "{record:#}");
+
+    // An hour off, the clock of the user's machine plays no part.
+    let record = scene.plugin(WINDOW).args(SHORT).clock_ahead("+3600s").run().done().json();
+    let skew = record["status"]["window"]["clientSkewSeconds"].as_f64().unwrap();
+    assert!((skew - 3600.0).abs() < 2.0, "{record:#}");
+    let start: jiff::Timestamp = text(&record, "/status/window/start").parse().unwrap();
+    assert!((now() - start.as_nanosecond()).abs() < 60_000_000_000, "{record:#}");
+    release.are_paused(false);
+}
+
+#[test]
+fn a_database_whose_clock_is_off_has_no_window() {
+    let scene = Scene::new("scalar-clock", &[Database::new(Kind::Postgres)]);
+    let window = || scene.plugin(WINDOW).args(["statefulset/postgres"]).run();
+    let record = window().done().json();
+    let skew = record["status"]["window"]["databaseSkewSeconds"].as_f64().unwrap();
+    assert!(skew.abs() < 0.5, "one clock, but a skew of {skew} s");
+    let fast =
+        "printf '#!/bin/sh\\nexec /bin/date -d +1hour \"$@\"\\n' >/usr/local/bin/date && chmod 755 /usr/local/bin/date";
+    scene.kubectl.exec(&Kind::Postgres.pod(), &["sh", "-c", fast]).done();
+    let ended = window().exits(1);
+    let record = ended.json();
+    outcome_is(&record, "Failed");
+    let reason = text(&record, "/status/reason");
+    assert!(reason.contains("its clock is 3600") && reason.contains("off the API server's"), "{reason}");
+    scene.all_serve(seconds(10));
+}
