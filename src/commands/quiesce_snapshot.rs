@@ -50,17 +50,7 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
     let id = run_id(clock.now());
     let planned = Box::pin(preflight::planned(cluster, &request, &id, clock.now())).await?;
     let plan = planned.plan.clone();
-    let being_restored = being_restored(cluster, &plan).await?;
-    if !being_restored.is_empty() {
-        return Err(Error::refusals(being_restored));
-    }
-    if args.verify {
-        // Whatever can be known of it is said now, not when the backup is made.
-        let why_not = verify::obstacles(cluster, &plan, &args.query).await;
-        if !why_not.is_empty() {
-            return Err(Error::refusals(why_not));
-        }
-    }
+    refuse(cluster, &args, &plan).await?;
     let text = output::plan::plan(&plan, &planned.pods, clock.now());
     if args.dry_run {
         progress.done();
@@ -141,6 +131,22 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
         }
         _ => code,
     })
+}
+
+/// Refuses what stands in the way of the plan beside the plan itself.
+async fn refuse(cluster: &Cluster, args: &QuiesceSnapshot, plan: &Plan) -> Result<(), Error> {
+    let being_restored = being_restored(cluster, plan).await?;
+    if !being_restored.is_empty() {
+        return Err(Error::refusals(being_restored));
+    }
+    if args.verify {
+        // Whatever can be known of it is said now, not when the backup is made.
+        let why_not = verify::obstacles(cluster, plan, &args.query).await;
+        if !why_not.is_empty() {
+            return Err(Error::refusals(why_not));
+        }
+    }
+    Ok(())
 }
 
 /// What `--detach` prints once all is held.
