@@ -45,6 +45,8 @@ mod scalar;
 mod scalar_faults;
 #[path = "on_cluster/scalar_restore.rs"]
 mod scalar_restore;
+#[path = "on_cluster/scalar_struck.rs"]
+mod scalar_struck;
 #[path = "on_cluster/standin.rs"]
 mod standin;
 #[path = "on_cluster/sweep.rs"]

@@ -53,7 +53,7 @@ mod reasons {
     pub(super) const TIMED_OUT: &str = "TIMED_OUT";
     /// The same, but another pause keeps it closed.
     pub(super) const TIMED_OUT_STILL_PAUSED: &str = "TIMED_OUT_STILL_PAUSED";
-    /// It was not paused.
+    /// It was not paused; or somebody else ended the pause while it waited.
     pub(super) const GATE_OPEN: &str = "GATE_OPEN";
     /// Another pause is at work.
     pub(super) const PAUSE_IN_PROGRESS: &str = "PAUSE_IN_PROGRESS";
@@ -132,6 +132,8 @@ fn not_paused(probe: &Probe, answer: Option<&Answer>) -> Reason {
         }
         (reasons::PAUSE_IN_PROGRESS, _) => Reason::new("somebody else is pausing it now: that pause is left as it is")
             .hint("try again when it is over"),
+        (reasons::GATE_OPEN, _) => Reason::new("somebody else ended the pause while it waited, and it serves again")
+            .hint("find out who unpauses it, and try again"),
         (reasons::TIMED_OUT, _) | ("", Some(End::Exited(FAILED_PRECONDITION))) => {
             Reason::new(format!("{outstanding}, and it serves again")).hint(longer)
         }
@@ -233,8 +235,9 @@ impl Quiescer for Scalar {
 
     /// The server itself said that no pause of ours is there, or that the one that is there is not ours.
     fn holds_nothing(&self, at_hold: &[Answer]) -> bool {
-        let said = [reasons::TIMED_OUT, reasons::TIMED_OUT_STILL_PAUSED, reasons::PAUSE_IN_PROGRESS];
-        said.contains(&reason(at_hold.first()))
+        let nothing =
+            [reasons::TIMED_OUT, reasons::TIMED_OUT_STILL_PAUSED, reasons::PAUSE_IN_PROGRESS, reasons::GATE_OPEN];
+        nothing.contains(&reason(at_hold.first()))
     }
 
     /// Nothing: what it acknowledged is with the databases, and those are flushed by their own adapters.

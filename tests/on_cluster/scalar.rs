@@ -231,6 +231,15 @@ fn a_pause_whose_program_dies_is_ended_by_its_guard_or_by_thaw() {
     scene.plugin(&["thaw", &run]).run().done();
     assert_eq!(guards(&scene), Vec::<String>::new());
 
+    // A pause whose guard is gone has no net, and is ended.
+    let running =
+        plugin(&scene, &["shop"], &["--hold", "30s", "--attempts", "1", "--guard-image", guard::image()]).start();
+    running.until_says(IN_THE_WINDOW, seconds(60));
+    scene.kubectl.ok(&["delete", "pods", "-l", "consistent-backup/part=guard", "--wait=false"]);
+    let record = running.end(seconds(60)).exits(1).json();
+    assert!(text(&record, "/status/reason").contains("guard pod in namespace"), "{record:#}");
+    release.are_paused(false);
+
     // The guard of a run that is over is gone: a longer pause after it is not ended by it.
     window(&scene, &["shop"], &guarded).done();
     assert_eq!(guards(&scene), Vec::<String>::new());

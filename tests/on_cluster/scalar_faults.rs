@@ -1,11 +1,13 @@
 //! Servers that answer wrongly or not at all, releases that are found by their pods, and clocks that are off.
 
+use serde_json::Value;
+
 use crate::support::acks::now;
 use crate::support::database::{Database, Kind};
 use crate::support::plugin::{list, outcome_is, text};
 use crate::support::scalar::{Product, Release};
 use crate::support::scene::Scene;
-use crate::support::wait::seconds;
+use crate::support::wait::{seconds, until};
 
 const WINDOW: &[&str] = &["quiesce-snapshot", "--backend", "window", "--hold", "1s", "-o", "json"];
 /// So that a call that is never answered is not waited for long.
@@ -53,6 +55,65 @@ fn a_pause_that_is_not_answered_is_released_and_a_server_without_checkpaused_is_
     let start: jiff::Timestamp = text(&record, "/status/window/start").parse().unwrap();
     assert!((now() - start.as_nanosecond()).abs() < 60_000_000_000, "{record:#}");
     release.are_paused(false);
+}
+
+/// The entry of the journal after which a single pod is prepared, and its pause not yet intended: attempt, prepared.
+const PREPARED: u32 = 2;
+
+/// Somebody else's pauses are left as they are, and told apart, as far as ScalarDL tells them.
+#[test]
+fn a_ledger_that_somebody_else_pauses_too_is_left_to_them() {
+    let scene = Scene::new("scalar-others", &[Database::new(Kind::Postgres).idle()]);
+    let release = Release::new(&scene.kubectl, Product::Ledger, "books", &[]);
+    scene.kubectl.ok(&["scale", &release.deployment(), "--replicas=1"]);
+    release.wait_ready();
+    let _acks = release.busy();
+    let pod = release.pods()[0].clone();
+    let window = |limit: &str| scene.plugin(WINDOW).args(["--release", "books", "--max-pause-wait-time", limit]);
+    let state = |what: &str, wanted: &dyn Fn(&Value) -> bool| {
+        until(what, seconds(30), || match release.state(&pod) {
+            state if wanted(&state) => Ok(()),
+            state => Err(state),
+        });
+    };
+    let closed = || state("a closed gate", &|state| state["paused"] == true);
+    // Right before its pause, with a request that just came and takes long.
+    let about_to_pause = |limit: &str| {
+        release.switch(&pod, &["drain=0s"]);
+        state("no slow request", &|state| state["outstanding"] == 0);
+        let mut running = window(limit).stops_at(PREPARED).start();
+        assert!(running.until_stopped(seconds(60)));
+        release.switch(&pod, &["drain=15s"]);
+        state("a slow request", &|state| state["outstanding"].as_u64().unwrap() > 0);
+        running
+    };
+
+    // Its gate is opened while our pause waits.
+    let running = about_to_pause("30s");
+    running.signal("CONT");
+    closed();
+    release.scalar_admin("unpause", &[]).done();
+    running.end(seconds(60)).exits(1).says(&[&pod, "somebody else ended the pause while it waited"]);
+
+    // It is closed by somebody else after we saw it open, and does not drain.
+    let running = about_to_pause("1s");
+    release.scalar_admin("pause", &["-n"]).done();
+    running.signal("CONT");
+    running.end(seconds(60)).exits(1).says(&[&pod, "somebody else's pause keeps it closed"]);
+    release.are_paused(true);
+    release.scalar_admin("unpause", &[]).done();
+
+    // Somebody else's pause is at work.
+    let running = about_to_pause("1s");
+    std::thread::scope(|scope| {
+        let theirs = scope.spawn(|| release.scalar_admin("pause", &["-m", "60000"]));
+        closed();
+        running.signal("CONT");
+        running.end(seconds(60)).exits(1).says(&[&pod, "somebody else is pausing it now"]);
+        theirs.join().unwrap().done();
+    });
+    release.are_paused(true);
+    release.scalar_admin("unpause", &[]).done();
 }
 
 #[test]

@@ -78,6 +78,7 @@ fn refusals_are_told_apart() {
         (status(FAILED_PRECONDITION, ""), "within 7000 ms, and it serves again", false),
         (status(FAILED_PRECONDITION, "TIMED_OUT_STILL_PAUSED"), "somebody else's pause keeps it closed", true),
         (status(FAILED_PRECONDITION, "PAUSE_IN_PROGRESS"), "somebody else is pausing it now", true),
+        (status(10, "GATE_OPEN"), "somebody else ended the pause while it waited", true),
         (status(UNIMPLEMENTED, ""), "it has no such admin service", false),
         (lost(), "no answer in 5s", false),
     ] {
