@@ -67,6 +67,9 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
             if detached { crate::runs::stored(cluster, &header.namespace, &header.run).await.ok() } else { None };
         match finish::finish(cluster, again.as_ref().unwrap_or(header), take, &signals, &progress).await {
             Ok(Ended { item, held }) => {
+                if detached {
+                    forget(cluster, header, &progress).await;
+                }
                 if held {
                     code = ExitCode::Held;
                 } else if detached && !is_sound(&item) {
@@ -144,8 +147,10 @@ async fn release(cluster: &Cluster, header: &Stored, signals: &Signals, progress
         return;
     }
     let asked = Instant::now();
+    let mut over = false;
     while !signals.came() {
-        let (over, held) = state().await;
+        let held;
+        (over, held) = state().await;
         let patience = if held { ANSWERED } else { COMPARED };
         if over || asked.elapsed() > patience {
             break;
@@ -153,8 +158,15 @@ async fn release(cluster: &Cluster, header: &Stored, signals: &Signals, progress
         progress.step(if held { "waiting until it is released" } else { "released; waiting for the comparison" });
         sleep(Duration::from_millis(200)).await;
     }
-    if let Err(why) = release::forget(cluster, namespace, run).await {
-        progress.say(&format!("the word to release run {run} is left, and harms nothing: {why}"));
+    // One that lives and does not hear shall find it yet, and takes it back itself.
+    if over {
+        forget(cluster, header, progress).await;
+    }
+}
+
+async fn forget(cluster: &Cluster, header: &Stored, progress: &Progress) {
+    if let Err(why) = release::forget(cluster, &header.namespace, &header.run).await {
+        progress.say(&format!("the word to release run {} is left, and harms nothing: {why}", header.run));
     }
 }
 

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use kube::core::ObjectMeta;
+use tokio::time::timeout;
 
 use super::store::name_of;
 use crate::cluster::client::{Cluster, Persisted, explain, is_already_exists, is_not_found, persist};
@@ -14,6 +15,8 @@ use crate::labels::{MANAGED_BY, PART, RUN};
 
 /// The label's value.
 const WHAT: &str = "release";
+/// How long a look at it may take: while one hangs, another would see it.
+const LOOK: Duration = Duration::from_secs(2);
 /// How long one request is tried.
 const WITHIN: Duration = Duration::from_secs(10);
 
@@ -50,7 +53,7 @@ pub async fn ask(cluster: &Cluster, namespace: &str, run: &str) -> Result<(), St
 
 /// Whether it was asked for. Nobody knows that of a server that does not answer, and then it was not seen.
 pub async fn asked(cluster: &Cluster, namespace: &str, run: &str) -> bool {
-    matches!(api(cluster, namespace).get_opt(&name(run)).await, Ok(Some(_)))
+    matches!(timeout(LOOK, api(cluster, namespace).get_opt(&name(run))).await, Ok(Ok(Some(_))))
 }
 
 /// Takes the word back, once there is nothing to release.
