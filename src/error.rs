@@ -47,10 +47,10 @@ pub enum ExitCode {
 }
 
 impl ExitCode {
-    /// That of another process of this program; a signal's, or one that it does not have, is a failure.
-    pub fn of(code: Option<i32>) -> Self {
-        let all = [Self::Done, Self::Usage, Self::Lesser, Self::Held, Self::Refused, Self::Interrupted];
-        all.into_iter().find(|known| code == Some(*known as i32)).unwrap_or(Self::Failed)
+    /// That of another process of this program; nothing where it did not come to its end.
+    pub fn of(code: Option<i32>) -> Option<Self> {
+        let all = [Self::Done, Self::Failed, Self::Usage, Self::Lesser, Self::Held, Self::Refused, Self::Interrupted];
+        all.into_iter().find(|known| code == Some(*known as i32))
     }
 
     /// The one of two that says more of what somebody must do: something held before a failure before a refusal.
@@ -162,6 +162,15 @@ impl std::error::Error for Error {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_another_process_is_its_own_word_or_none() {
+        for code in [0, 1, 2, 3, 4, 5, 130] {
+            assert_eq!(ExitCode::of(Some(code)).map(|code| code as i32), Some(code));
+        }
+        // Killed, or by a panic: it has not said how it left things.
+        assert_eq!((ExitCode::of(None), ExitCode::of(Some(101))), (None, None));
+    }
 
     #[test]
     fn of_several_ends_the_worst_is_told() {

@@ -68,7 +68,10 @@ pub(super) async fn start() -> Result<ExitCode, Error> {
     if !line.trim().is_empty() {
         output::to_stdout(line.trim_end());
     }
-    Ok(ExitCode::of(status.code()))
+    ExitCode::of(status.code()).ok_or_else(|| {
+        Error::held(format!("the process that would hold died ({status}): what it held may still be held"))
+            .hint("release it with: kubectl consistent-backup thaw")
+    })
 }
 
 /// This program's own arguments with the word that makes it the leader, right behind the subcommand: nothing of another
