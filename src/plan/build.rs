@@ -19,6 +19,8 @@ use crate::quiescer::scalar::DRAIN as DRAIN_SETTING;
 
 /// What a window may take beside the drain and the hold.
 const MARGIN: Duration = Duration::from_secs(10);
+/// Less than that all are never paused in.
+const PAUSING: Duration = Duration::from_secs(1);
 
 /// A plan, or all reasons why there is none. `probes` are the answers of `detection.targets`, in their order; `run` is
 /// the id that the run will have, `created` the time by the API server's clock.
@@ -51,7 +53,7 @@ pub fn plan(
     let estimate = flush
         + match &request.backend {
             Backend::Csi => estimate(copied.len(), facts.contents),
-            Backend::Window { hold } => *hold,
+            Backend::Window { hold } => *hold + PAUSING,
             // How long the user's command takes only the user knows.
             Backend::Command { .. } => Duration::ZERO,
         };
@@ -77,7 +79,7 @@ pub fn plan(
     }
 
     let loose = loose::loose(facts, &held, &uses, &planned);
-    let mut notes = notes::notes(facts, &held, &uses, &loose, &planned, request);
+    let mut notes = notes::notes(facts, &held, &uses, &loose, &planned, budget);
     notes.extend(replicas.iter().map(Replica::note));
     let mut unheld_claims: Vec<String> = loose.into_iter().map(|l| l.claim).collect();
     unheld_claims.dedup();
@@ -203,8 +205,11 @@ fn too_long(
     }
     if let Backend::Window { hold } = &request.backend {
         return Some(
-            Refusal::new(request.text(), format!("is to be held for {hold:?}, longer than it may be ({budget:?})"))
-                .hint("ask for less with --hold, or allow more with --quiesce-budget"),
+            Refusal::new(
+                request.text(),
+                format!("is to be held for {hold:?} once all are held: with that, longer than it may be ({budget:?})"),
+            )
+            .hint("ask for less with --hold, or allow more with --quiesce-budget"),
         );
     }
     let enough = (estimate.as_secs_f64() * 1.5 / 5.0).ceil() * 5.0;

@@ -79,6 +79,22 @@ pub fn detect(facts: &Facts, quiescers: &[&'static dyn Quiescer]) -> Detection {
                 }
             }
         }
+        if let Some((release, _)) = facts.release_of(pod)
+            && found == 0
+        {
+            // It would go on writing while the others are paused.
+            detection.refusals.push(
+                Refusal::new(
+                    object(pod),
+                    format!("is a pod of release {}, and none of its containers would be paused", release.path()),
+                )
+                .hint(format!(
+                    "all of a release's pods are paused, or none: remove the annotation {ADAPTER}=none, or name the server's \
+                     container with {ADAPTER}.CONTAINER={}",
+                    scalar::NAME
+                )),
+            );
+        }
         if let Some(asked) = annotation(pod, ADAPTER)
             && found == 0
             && quiescers.iter().any(|q| q.name() == asked)

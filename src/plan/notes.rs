@@ -9,7 +9,7 @@ use super::facts::name;
 use super::loose::Loose;
 use super::targets::Held;
 use super::uses::Uses;
-use super::{Claim, Facts, Request};
+use super::{Claim, Facts};
 use crate::pods::running_containers;
 
 pub(super) fn notes(
@@ -18,7 +18,7 @@ pub(super) fn notes(
     uses: &Uses,
     loose: &[Loose],
     claims: &[Claim],
-    request: &Request,
+    budget: Duration,
 ) -> Vec<String> {
     let mut notes = facts.notes.clone();
     for h in held {
@@ -37,7 +37,7 @@ pub(super) fn notes(
     notes.extend(contents(facts, claims));
     for pod in &facts.pods {
         if held.iter().any(|h| h.probe.stops_commits && h.is_of(pod)) {
-            notes.extend(kubelet(pod, request.budget));
+            notes.extend(kubelet(pod, budget));
         }
     }
     notes

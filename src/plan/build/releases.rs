@@ -81,7 +81,10 @@ fn a_window_needs_no_claim_and_no_snapshot_class() {
         request.budget_chosen = true;
         request.budget = Duration::from_secs(5);
     });
-    assert_eq!(asked.unwrap_err(), ["pod/x: is to be held for 10s, longer than it may be (5s)"]);
+    assert_eq!(
+        asked.unwrap_err(),
+        ["pod/x: is to be held for 10s once all are held: with that, longer than it may be (5s)"]
+    );
     let guarded = planned(&[server("a")], &[serving()], |request| {
         request.backend = WINDOW;
         request.guard_image = Some("image:1".into());
@@ -107,4 +110,15 @@ fn in_a_window_nobody_goes_on_committing() {
     let plan = planned(&[postgres()], &[lockable], |request| request.backend = WINDOW).unwrap();
     assert!(plan.targets[0].probe.stops_commits);
     assert!(planned(&[postgres()], &[full(&["/data"])], |request| request.backend = WINDOW).is_ok());
+}
+
+#[test]
+fn a_pod_of_a_release_that_would_not_be_paused_is_refused() {
+    let mut open = server("b");
+    open["metadata"]["annotations"] = json!({"consistent-backup/adapter": "none"});
+    let asked = planned(&[server("a"), open], &[serving()], |request| request.backend = WINDOW);
+    assert_eq!(
+        asked.unwrap_err(),
+        ["pod/b: is a pod of release demo/shop, and none of its containers would be paused"]
+    );
 }
