@@ -140,9 +140,10 @@ pub struct QuiesceSnapshot {
     /// which the workloads are stopped and cut]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub quiesce_budget: Option<Duration>,
-    /// Passes at most: repeated when pods changed or a hold was lost
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=20))]
-    pub attempts: u8,
+    /// Passes at most: repeated when pods changed or a hold was lost [default: 3; 1 with --backend command, which would run
+    /// it again]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=20))]
+    pub attempts: Option<u8>,
     /// What may not change of a pod while databases are held: `state` (uid, STATUS, restarts, container ids, readiness,
     /// node, image), or `strict` (its resourceVersion too: any write to it)
     #[arg(long, value_name = "state|strict", default_value = "state")]

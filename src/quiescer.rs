@@ -75,6 +75,17 @@ pub trait Quiescer: Sync {
         false
     }
 
+    /// What is asked again and again while it is held, where no session tells by its end that it is not any more. Safe to
+    /// repeat; changes nothing.
+    fn watch(&self, _probe: &Probe) -> Script {
+        Vec::new()
+    }
+
+    /// Why it is certain that it is not held any more, from the answers to `watch`.
+    fn read_watch(&self, _answers: &[Answer]) -> Option<String> {
+        None
+    }
+
     /// Brings every acknowledged write from caches to the device, between hold and cut.
     fn flush(&self, probe: &Probe, token: &Token) -> Script;
 

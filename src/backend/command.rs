@@ -29,12 +29,19 @@ pub struct Running {
     done: watch::Receiver<Option<Ran>>,
 }
 
-/// Starts it. `say` is told each line that it writes.
-pub fn start(argv: &[String], run: &str, say: impl Fn(&str) + Send + Sync + 'static) -> Result<Running, String> {
+/// Starts it for this run and attempt. `say` is told each line that it writes.
+pub fn start(
+    argv: &[String],
+    run: &str,
+    attempt: u8,
+    say: impl Fn(&str) + Send + Sync + 'static,
+) -> Result<Running, String> {
     let (program, arguments) = argv.split_first().ok_or("no command was given")?;
     let mut child = Command::new(program)
         .args(arguments)
         .env("CONSISTENT_BACKUP_RUN", run)
+        // What an earlier attempt's command made is no backup: who makes another must not take that one for it.
+        .env("CONSISTENT_BACKUP_ATTEMPT", attempt.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -124,15 +131,20 @@ mod tests {
     async fn exit_code_and_output_are_told() {
         let said = Arc::new(Mutex::new(Vec::new()));
         let hear = said.clone();
-        let mut running = start(&argv("echo $CONSISTENT_BACKUP_RUN; echo no >&2; exit 3"), "r1", move |line: &str| {
-            hear.lock().unwrap().push(line.to_owned());
-        })
+        let mut running = start(
+            &argv("echo $CONSISTENT_BACKUP_RUN $CONSISTENT_BACKUP_ATTEMPT; echo no >&2; exit 3"),
+            "r1",
+            2,
+            move |line: &str| {
+                hear.lock().unwrap().push(line.to_owned());
+            },
+        )
         .unwrap();
         let ran = running.ended().await;
         assert_eq!((ran.exit_code, ran.killed), (Some(3), false));
         let mut lines: Vec<&str> = ran.output.lines().collect();
         lines.sort_unstable();
-        assert_eq!(lines, ["no", "r1"]);
+        assert_eq!(lines, ["no", "r1 2"]);
         assert_eq!(said.lock().unwrap().len(), 2);
         assert!(ran.told().starts_with("the command ended with exit code 3: "));
     }
@@ -141,10 +153,11 @@ mod tests {
     async fn it_is_ended_with_all_that_it_started() {
         // The child of the command holds the pipe: only its own end closes it.
         let (tell, told) = std::sync::mpsc::channel();
-        let running = start(&argv("sleep 1000 & echo $!; trap '' TERM; wait; sleep 1000"), "r1", move |line: &str| {
-            tell.send(line.to_owned()).unwrap();
-        })
-        .unwrap();
+        let running =
+            start(&argv("sleep 1000 & echo $!; trap '' TERM; wait; sleep 1000"), "r1", 2, move |line: &str| {
+                tell.send(line.to_owned()).unwrap();
+            })
+            .unwrap();
         let child = tokio::task::spawn_blocking(move || told.recv().unwrap()).await.unwrap();
         let ran = running.kill().await;
         assert!(ran.killed && ran.exit_code.is_none(), "{ran:?}");
@@ -159,7 +172,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_be_started_is_named() {
-        let why = start(&["/no/such/tool".to_owned()], "r1", |_: &str| {}).err().unwrap();
+        let why = start(&["/no/such/tool".to_owned()], "r1", 1, |_: &str| {}).err().unwrap();
         assert!(why.contains("/no/such/tool"), "{why}");
     }
 }

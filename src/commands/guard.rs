@@ -42,9 +42,12 @@ async fn guard(after: Duration, watched: &[Watched]) -> Result<ExitCode, Error> 
         return Err(Error::failed(format!("{} cannot be reached at {}:{}", one.path, one.ip, one.endpoint.port)));
     }
     let begun = Instant::now();
-    let _armed = TcpListener::bind(("0.0.0.0", ARMED))
-        .await
-        .map_err(|e| Error::failed(format!("cannot listen on port {ARMED}")).cause(e))?;
+    // The kubelet asks at the pod's address, whichever family that is of.
+    let listening = match TcpListener::bind(("::", ARMED)).await {
+        Err(_) => TcpListener::bind(("0.0.0.0", ARMED)).await,
+        both => both,
+    };
+    let _armed = listening.map_err(|e| Error::failed(format!("cannot listen on port {ARMED}")).cause(e))?;
     output::to_stderr(&format!("armed: {} pods are unpaused in {after:?}", watched.len()));
     sleep(after.saturating_sub(begun.elapsed())).await;
     let end = Instant::now() + PATIENCE;

@@ -29,6 +29,8 @@ mod detach;
 const BUDGET: Duration = Duration::from_secs(30);
 /// How long a detached run may hold beside the time to pause: what takes a snapshot does so within a minute.
 const DETACHED_BUDGET: Duration = Duration::from_secs(60);
+/// How often a backup is tried unless asked otherwise.
+const ATTEMPTS: u8 = 3;
 /// How long a window is held unless asked otherwise (document 000: about 10 s).
 const HOLD: Duration = Duration::from_secs(10);
 /// How long workloads may be down for a cold backup unless asked otherwise: ending a database takes minutes.
@@ -219,11 +221,12 @@ async fn report(
 ) -> Result<ExitCode, Error> {
     let outcome = match ended {
         Ok(outcome) => outcome,
-        Err((Stop::TakenOver, _)) => {
-            return Err(Error::failed(format!(
-                "run {} was taken over by another process: this one did nothing more",
-                plan.run
-            )));
+        Err((Stop::TakenOver, held)) => {
+            let text = format!("run {} was taken over by another process: this one did nothing more", plan.run);
+            let describe = cluster.typed.command("describe", &plan.run, &plan.namespace);
+            // Whether that one has released what this one held is not known here.
+            let error = if held { Error::held(text) } else { Error::failed(text) };
+            return Err(error.hint(format!("how that goes on: {describe}")));
         }
         Err((Stop::Left, _)) => {
             output::to_stderr(&format!(
@@ -323,6 +326,8 @@ pub(super) fn request(namespace: &str, args: &QuiesceSnapshot) -> Result<Request
         return Err(Error::usage("--quiesce-budget must be at least 1s"));
     }
     let releases = args.releases.releases.clone();
+    // What a command has copied it copies again, under the same run.
+    let attempts = if matches!(backend, Backend::Command { .. }) { 1 } else { ATTEMPTS };
     let request = Request::with(namespace, &args.objects, args.selector.clone(), releases)?;
     Ok(Request {
         snapshot_class: args.snapshot_class.clone(),
@@ -338,7 +343,7 @@ pub(super) fn request(namespace: &str, args: &QuiesceSnapshot) -> Result<Request
         budget_chosen: args.quiesce_budget.is_some() || args.detach,
         cold: args.cold,
         force_owner: args.force_owner,
-        attempts: args.attempts,
+        attempts: args.attempts.unwrap_or(attempts),
         pods_must_match: args.pods_must_match,
         cut_error_patience: args.cut_error_patience,
         dry_run: args.dry_run,

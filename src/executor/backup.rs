@@ -1,7 +1,7 @@
 //! The hands of a backup: what each step of its fold does to the world.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
 use tokio::sync::{Mutex, mpsc};
@@ -80,13 +80,17 @@ struct State {
     command: Arc<Mutex<Option<Running>>>,
     deadline: Option<Instant>,
     /// Until when the guard leaves alone what is held.
-    guarded: Option<Instant>,
+    guarded: Option<(Instant, SystemTime)>,
+    /// Whether this process has held what is held, and so knows what it never asked for.
+    own: bool,
 }
 
 /// What is open to one target.
 #[derive(Clone, Default)]
 struct Session {
     channels: Arc<Mutex<Option<Channels>>>,
+    /// When the hold was begun.
+    asked: Arc<Mutex<Option<Instant>>>,
     /// The hold's answers: some proofs are "still the same as then".
     at_hold: Arc<Mutex<Vec<Answer>>>,
 }
@@ -285,7 +289,7 @@ impl Hands<Run> for Backup<'_> {
         if matches!(step, Step::Quiesce(_) | Step::Cut(_)) && self.state.deadline.is_none() {
             let end = Instant::now() + self.plan.budget;
             // What the guard releases is held no more, whoever thinks so.
-            self.state.deadline = Some(self.state.guarded.map_or(end, |guarded| end.min(guarded)));
+            self.state.deadline = Some(self.state.guarded.map_or(end, |(guarded, _)| end.min(guarded)));
         }
         if matches!(step, Step::Attempt(_)) {
             self.state.deadline = None;

@@ -17,7 +17,7 @@ use crate::quiescer::{Probe, Token};
 
 /// The value of label [`PART`] on it.
 pub const GUARD: &str = "guard";
-/// The annotation with the pods that it would unpause, `NAMESPACE/POD`, each with a comma.
+/// The annotation with the pods that it would unpause, `NAMESPACE/POD`, and their addresses, between commas.
 pub const WATCHES: &str = "consistent-backup/watches";
 /// The variable with what it watches, as JSON.
 pub const WATCHED: &str = "CONSISTENT_BACKUP_WATCHED";
@@ -46,7 +46,7 @@ pub struct Watched {
     pub probe: Probe,
 }
 
-/// The pods that a guard watches, as its annotation says.
+/// The pods that a guard watches and their addresses, as its annotation says.
 pub fn watches(pod: &Pod) -> Vec<String> {
     let told = pod.metadata.annotations.as_ref().and_then(|a| a.get(WATCHES));
     told.iter().flat_map(|told| told.split(',')).map(str::to_owned).collect()
@@ -67,7 +67,9 @@ pub fn guard_pod(plan: &Plan, image: &str, token: &Token, namespace: &str, watch
     let text = |text: &str| Some(text.to_owned());
     let after = plan.budget + LATE;
     let own = unlimited(plan).into_iter().filter(|target| target.namespace == namespace);
-    let pods: Vec<String> = own.map(|target| format!("{}/{}", target.namespace, target.pod)).collect();
+    let mut pods: Vec<String> = own.map(|target| format!("{}/{}", target.namespace, target.pod)).collect();
+    // It knows them by address, which another pod may have by the time that it acts.
+    pods.extend(watched.iter().map(|one| one.ip.clone()));
     let labels = BTreeMap::from([
         (MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned()),
         (RUN.to_owned(), token.run.clone()),
@@ -76,6 +78,8 @@ pub fn guard_pod(plan: &Plan, image: &str, token: &Token, namespace: &str, watch
     let container = Container {
         name: "guard".into(),
         image: text(image),
+        // The pod is deleted with its log before anybody could read that.
+        termination_message_policy: text("FallbackToLogsOnError"),
         args: Some(vec!["guard".into(), "--after".into(), format!("{}ms", after.as_millis())]),
         env: Some(vec![EnvVar {
             name: WATCHED.into(),
@@ -156,7 +160,7 @@ mod tests {
         let pod = guard_pod(&plan, "image:1", &Token { run: "r".into(), attempt: 2 }, "scalar", &watched);
         assert_eq!(pod.metadata.name.as_deref(), Some("consistent-backup-r-2-guard"));
         assert_eq!(namespaces(&plan), BTreeSet::from(["scalar"]));
-        assert_eq!(watches(&pod), ["scalar/a", "scalar/b"]);
+        assert_eq!(watches(&pod), ["scalar/a", "scalar/b", "10.0.0.1"]);
         let spec = pod.spec.unwrap();
         let container = &spec.containers[0];
         assert_eq!(container.args, Some(["guard", "--after", "22000ms"].map(str::to_owned).into()));

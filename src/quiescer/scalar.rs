@@ -168,10 +168,10 @@ impl Quiescer for Scalar {
         };
         match (paused(Some(answer)), &answer.end) {
             (Some(false), _) => Ok(probe("yes", Vec::new())),
-            (Some(true), _) => Err(vec![
-                Reason::new("it is paused already, by somebody else")
-                    .hint("wait until that pause ends, or end it with `scalar-admin -c unpause`"),
-            ]),
+            (Some(true), _) => Err(vec![Reason::new("it is paused already, by somebody else").hint(
+                "wait until that pause ends; if a run of this program left it, end it with `kubectl \
+                         consistent-backup thaw`, else with `scalar-admin -c unpause`",
+            )]),
             (None, End::Exited(UNIMPLEMENTED)) => Ok(probe(
                 "no",
                 vec![
@@ -238,6 +238,14 @@ impl Quiescer for Scalar {
         let nothing =
             [reasons::TIMED_OUT, reasons::TIMED_OUT_STILL_PAUSED, reasons::PAUSE_IN_PROGRESS, reasons::GATE_OPEN];
         nothing.contains(&reason(at_hold.first()))
+    }
+
+    fn watch(&self, probe: &Probe) -> Script {
+        if is_checked(probe) { vec![check()] } else { Vec::new() }
+    }
+
+    fn read_watch(&self, answers: &[Answer]) -> Option<String> {
+        (paused(answers.first()) == Some(false)).then(|| "somebody else ended its pause".to_owned())
     }
 
     /// Nothing: what it acknowledged is with the databases, and those are flushed by their own adapters.

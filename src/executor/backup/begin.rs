@@ -73,6 +73,7 @@ impl Backup<'_> {
         let strange = differences(&self.state.planned, &pods);
         self.state.before = pods;
         self.state.sessions = self.plan.targets.iter().map(|_| Session::default()).collect();
+        self.state.own = true;
         log.store("pods.before", &self.state.before);
         // An earlier attempt's would be taken for this one's.
         log.store("pods.after", &Vec::<PodState>::new());
@@ -85,6 +86,7 @@ impl Backup<'_> {
             log.happened(Event::Reshaped(targets(&self.plan)), Detail::default());
         }
         log.happened(Event::Attempt(attempt), detail);
+        self.tell_skew(&log.clock);
         // What is stopped on purpose changes.
         if !self.plan.is_cold() {
             let (selections, by) = (self.plan.selections.clone(), self.plan.pods_must_match);

@@ -1,7 +1,8 @@
 //! The guard pod: started right before the first pause, and seen gone before anybody else may pause.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, PostParams};
@@ -28,17 +29,18 @@ const UNSEEN: Duration = Duration::from_millis(1500);
 
 impl Backup<'_> {
     /// Starts the guards of this attempt and waits until all are armed: until when they leave the pauses alone.
-    pub(super) async fn start_guards(&self, token: &Token) -> Result<Option<Instant>, String> {
+    pub(super) async fn start_guards(&self, token: &Token) -> Result<Option<(Instant, SystemTime)>, String> {
         let Some(image) = &self.plan.guard_image else { return Ok(None) };
         let all = self.watched().await?;
-        let mut guarded: Option<Instant> = None;
-        for namespace in namespaces(&self.plan) {
+        // All at once: each counts from its own start.
+        let starts = namespaces(&self.plan).into_iter().map(|namespace| {
             let watched: Vec<Watched> = all.iter().filter(|one| one.namespace == namespace).cloned().collect();
             let pod = guard_pod(&self.plan, image, token, namespace, &watched);
-            let until = self.start_guard(&pod, namespace).await?;
-            guarded = Some(guarded.map_or(until, |others| others.min(until)));
-        }
-        Ok(guarded)
+            async move { self.start_guard(&pod, namespace).await }
+        });
+        let until = join_all(starts).await.into_iter().collect::<Result<Vec<Instant>, String>>()?;
+        let left = |at: Instant| at.saturating_duration_since(Instant::now());
+        Ok(until.into_iter().min().map(|at| (at, SystemTime::now() + left(at))))
     }
 
     async fn start_guard(&self, pod: &Pod, namespace: &str) -> Result<Instant, String> {
@@ -109,6 +111,12 @@ impl Backup<'_> {
         }
     }
 
+    /// Whether a guard may have released by now what it guards: this process may have been stopped, or its machine have
+    /// slept, for which its own clock stands still.
+    pub(super) fn may_be_released(&self) -> bool {
+        self.state.guarded.is_some_and(|(at, wall)| Instant::now() >= at || SystemTime::now() >= wall)
+    }
+
     /// Ends the run's guards.
     pub async fn end_guards(&self) -> Result<(), String> {
         end(self.cluster, &self.plan).await
@@ -168,7 +176,8 @@ fn state(pod: &Pod) -> State {
     let status = pod.status.as_ref();
     let container = status.and_then(|s| s.container_statuses.as_ref()?.first()?.state.as_ref());
     if let Some(terminated) = container.and_then(|state| state.terminated.as_ref()) {
-        return State::Ended(format!("exit code {}: see its log", terminated.exit_code));
+        let said = terminated.message.as_deref().and_then(|text| text.trim().lines().last()).unwrap_or_default();
+        return State::Ended(format!("exit code {}: {said}", terminated.exit_code));
     }
     let waiting = container.and_then(|state| state.waiting.as_ref());
     let said = waiting

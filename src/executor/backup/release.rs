@@ -16,7 +16,7 @@ use crate::executor::Log;
 use crate::plan::Target;
 use crate::pods::{PodState, running_containers};
 use crate::protocol::backup::{Event, Held, Run};
-use crate::quiescer::{Answer, Released, Token};
+use crate::quiescer::{Answer, Released, Token, by_name};
 use crate::record::entry::Detail;
 
 /// At least this many tries before a target counts as stuck.
@@ -25,6 +25,14 @@ const TRIES: u32 = 5;
 const BEYOND: Duration = Duration::from_secs(15);
 /// How long the first answer may take over the open session. A session that does not answer is left for the other way.
 const SESSION: Duration = Duration::from_secs(3);
+
+/// How long a hold that was never answered is looked for at most.
+const ARRIVAL: Duration = Duration::from_secs(60);
+/// Between two such looks.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a Lease that may be lost is asked for.
+const CONFIRM: Duration = Duration::from_secs(5);
 
 /// How a target was seen released.
 struct Outcome {
@@ -93,10 +101,21 @@ impl Backup<'_> {
                 detail: Detail::text(format!("{}: it was not held", self.target(t).path())),
             });
         }
-        // A hold that was never answered may be on its way still: not before its connection is gone is it looked for.
+        let asked = *self.state.sessions[t].asked.lock().await;
+        if self.state.own && asked.is_none() && self.target(t).endpoint.is_some() {
+            // What is paused there is somebody else's.
+            return Ok(Outcome {
+                held: Held::No,
+                detail: Detail::text(format!("{}: it was not asked", self.target(t).path())),
+            });
+        }
+        // A hold that was never answered may be on its way still: not before its connection is gone is it looked for. What
+        // a network that stood still has kept comes when it goes on, after as long again at most (TCP doubles its waits).
         let unanswered = self.target(t).endpoint.is_some() && !at_hold.first().is_some_and(Answer::ok);
+        let mut late = None;
         if unanswered {
             self.state.sessions[t].channels.lock().await.take();
+            late = asked.map(|asked| Instant::now() + asked.elapsed().min(ARRIVAL));
         }
         let (lost, mut last) = match self.thaw_by_session(t, token).await {
             Ok(outcome) => return Ok(outcome),
@@ -104,12 +123,17 @@ impl Backup<'_> {
             Err((held, why)) => (if held == Held::No { Held::No } else { Held::Unknown }, why),
         };
         let begun = Instant::now();
-        let patience = self.state.deadline.map_or(begun, |at| at.max(begun)) + BEYOND;
+        let patience = [self.state.deadline, late].into_iter().flatten().fold(begun, Instant::max) + BEYOND;
         let mut pause = Duration::from_millis(100);
         for n in 1_u32.. {
             match self.release(t, token).await {
                 // A hold whose answer never came may still be on its way in an open session: closed, and looked at again.
                 Ok(_) if self.state.sessions[t].channels.lock().await.take().is_some() => continue,
+                Ok(_) if late.is_some_and(|late| Instant::now() < late) => {
+                    self.progress.step(&format!("seeing that no pause of {} arrives late", self.target(t).path()));
+                    sleep(AGAIN).await;
+                    continue;
+                }
                 Ok(why) => {
                     let text = if last.is_empty() { why } else { format!("{last}; {why}") };
                     let path = self.target(t).path();
@@ -155,12 +179,18 @@ impl Backup<'_> {
         if !thawed.released {
             return Err((thawed.held, why));
         }
-        let mut detail = match thawed.held {
+        // A release that is answered proves nothing where another one is, too.
+        let (held, why) = if thawed.held == Held::Yes && only_by_guard(target) && self.may_be_released() {
+            (Held::Unknown, "its guard may have released it before".to_owned())
+        } else {
+            (thawed.held, why)
+        };
+        let mut detail = match held {
             Held::Yes => Detail::default(),
             _ => Detail::text(format!("{}: the hold was lost before the release: {why}", target.path())),
         };
         detail.point = Some(thawed.point);
-        Ok(Outcome { held: thawed.held, detail })
+        Ok(Outcome { held, detail })
     }
 
     /// From outside: finds the owner by token, ends it, sees that it is gone. Says how it was found.
@@ -176,6 +206,10 @@ impl Backup<'_> {
             Ok(Err(e)) if is_not_found(&e) => return Ok("the pod is gone: what was held ended with it".into()),
             // Not known: the database itself is asked.
             _ => {}
+        }
+        // A pause bears no name: who does not hold the Lease any more would end the next run's.
+        if target.endpoint.is_some() && self.leases.lost().is_some() {
+            self.leases.confirm(CONFIRM).await?;
         }
         let mut answers: Vec<Answer> = Vec::new();
         for act in quiescer.release(&target.probe, token) {
@@ -210,4 +244,10 @@ impl Backup<'_> {
         let state = statuses.filter(|s| s.name == target.container).find_map(|s| s.state.as_ref())?;
         state.terminated.is_some().then_some("the container has ended")
     }
+}
+
+/// Whether nothing but a guard ends its hold, and its server does not tell if one did.
+fn only_by_guard(target: &Target) -> bool {
+    let told = by_name(&target.adapter).is_some_and(|quiescer| !quiescer.watch(&target.probe).is_empty());
+    target.endpoint.is_some() && !told
 }

@@ -49,6 +49,20 @@ impl Backup<'_> {
         Ok(Some(skew))
     }
 
+    /// Says that this machine's clock tells other times than the window's: which of the two is off only the user sees.
+    pub(super) fn tell_skew(&self, clock: &Clock) {
+        let Backend::Window { hold } = &self.plan.backend else { return };
+        let skew = clock.skew.as_secs_f64();
+        if skew.abs() - clock.width.as_secs_f64() > hold.as_secs_f64() / 2.0 {
+            self.progress.say(&format!(
+                "the API server's clock, which tells the window's times, is {:.1} s {} this machine's: if it is the one that \
+                 is wrong, no database is restored by these times",
+                skew.abs(),
+                if skew > 0.0 { "behind" } else { "ahead of" }
+            ));
+        }
+    }
+
     /// Whether the window was as long as it was asked for, by a clock that can be gone by. Breaks the run off if not.
     pub(super) async fn check_window(&self, log: &mut Log<Run>) -> bool {
         let Backend::Window { hold } = &self.plan.backend else { return true };

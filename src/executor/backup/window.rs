@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures::future::join_all;
+use futures::future::{join_all, select_all};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -18,6 +18,9 @@ use crate::record::entry::Detail;
 
 /// How often held sessions are looked at while the storage cuts.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How often a hold is asked after that has no session.
+const ASK: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether a detached run is to be released.
 const ASKED: Duration = Duration::from_millis(300);
@@ -132,6 +135,7 @@ impl Backup<'_> {
         let (quiescer, target) = (self.quiescer(t)?, self.target(t));
         let left = deadline.saturating_duration_since(Instant::now());
         let script = quiescer.hold(&target.probe, token, left);
+        *self.state.sessions[t].asked.lock().await = Some(Instant::now());
         let answers = self.talk(t, &script, deadline).await?;
         *self.state.sessions[t].at_hold.lock().await = answers.clone();
         quiescer.read_hold(&target.probe, &answers).map_err(reason)
@@ -229,7 +233,7 @@ impl Backup<'_> {
             }
             Backend::Window { hold } => window::cut(*hold, seen).await,
             Backend::Command { argv } => {
-                let _ = tell.send(self.run_command(argv).await);
+                let _ = tell.send(self.run_command(argv, token.attempt).await);
             }
         }
     }
@@ -245,9 +249,10 @@ impl Backup<'_> {
     }
 
     /// Runs the user's own command to its end. Whoever breaks that off leaves it running until all are released.
-    async fn run_command(&self, argv: &[String]) -> Told<Event> {
+    async fn run_command(&self, argv: &[String], attempt: u8) -> Told<Event> {
         let progress = self.progress.clone();
-        let started = command::start(argv, &self.plan.run, move |line| progress.say(&format!("command: {line}")));
+        let started =
+            command::start(argv, &self.plan.run, attempt, move |line| progress.say(&format!("command: {line}")));
         let mut running = match started {
             Ok(running) => running,
             Err(why) => return (Event::CutFailed(0), Detail::text(why)),
@@ -261,9 +266,51 @@ impl Backup<'_> {
         (if done { Event::Cut(0) } else { Event::CutFailed(0) }, detail)
     }
 
-    /// Tells of the first session that ended before its release: its cuts are worth nothing, and the others need not be
-    /// held for them.
+    /// Tells of the first hold that ended before its release: its cuts are worth nothing, and the others need not be held
+    /// for them.
     async fn hold_lost(&self, tell: mpsc::UnboundedSender<Told<Event>>) {
+        tokio::select! {
+            () = self.session_lost(&tell) => {}
+            () = self.seen_open(&tell) => {}
+        }
+    }
+
+    /// A pause that somebody else ended is seen by nothing but by asking. Each over a connection of its own: the one that
+    /// releases stays free.
+    async fn seen_open(&self, tell: &mpsc::UnboundedSender<Told<Event>>) {
+        let watches = (0..self.plan.targets.len()).map(|t| Box::pin(self.until_open(t)));
+        let watches: Vec<_> = watches.collect();
+        if watches.is_empty() {
+            return std::future::pending().await;
+        }
+        let ((t, why), _, _) = select_all(watches).await;
+        let _ = tell.send((Event::HoldLost(t), Detail::text(format!("{}: {why}", self.target(t).path()))));
+    }
+
+    async fn until_open(&self, t: usize) -> (usize, String) {
+        let target = self.target(t);
+        let script = self.quiescer(t).map(|quiescer| quiescer.watch(&target.probe)).unwrap_or_default();
+        if script.is_empty() {
+            return std::future::pending().await;
+        }
+        let (mut channels, mut open) = (Channels::default(), false);
+        loop {
+            sleep(ASK).await;
+            let end = Instant::now() + ASK * 5;
+            let answers = run_script(&mut channels, self.cluster, &self.place(t), &script, end).await;
+            let Some(why) = self.quiescer(t).ok().and_then(|quiescer| quiescer.read_watch(&answers)) else {
+                open = false;
+                continue;
+            };
+            // A pod that was restarted is open too: that is told by who follows the pods, and repeats the attempt.
+            if open {
+                return (t, why);
+            }
+            open = true;
+        }
+    }
+
+    async fn session_lost(&self, tell: &mpsc::UnboundedSender<Told<Event>>) {
         loop {
             for (t, session) in self.state.sessions.iter().enumerate() {
                 let ended = session.channels.lock().await.as_ref().and_then(Channels::ended);

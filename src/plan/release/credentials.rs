@@ -39,8 +39,22 @@ pub fn are_in(value: &str) -> bool {
 /// Whether a property of this name holds a secret.
 pub fn is_named(key: &str) -> bool {
     let key = key.to_ascii_lowercase().replace('-', "_");
-    let ends =
-        ["password", "passwd", "pwd", "secret", "token", "secret_key", "cipher_key", "private_key", "private_key_pem"];
+    let ends = [
+        "password",
+        "passwd",
+        "passphrase",
+        "pwd",
+        "secret",
+        "token",
+        "secret_key",
+        "cipher_key",
+        "private_key",
+        "private_key_pem",
+        "license_key",
+        "access_key",
+        "account_key",
+        "api_key",
+    ];
     ends.iter().any(|end| key.ends_with(end))
         || ["password", "secretkey", "accesstoken"].iter().any(|end| key.replace(['_', '.'], "").ends_with(end))
 }
@@ -211,6 +225,7 @@ mod tests {
             "scalar.dl.ledger.servers.authentication.hmac.secret_key",
             "scalar.dl.ledger.proof.private_key_pem",
             "a.client-secret",
+            "scalar.db.cluster.node.licensing.license_key",
             "trustStorePassword",
         ] {
             assert!(is_named(key), "{key}");

@@ -41,7 +41,8 @@ fn refusal(guard: &Pod, run: &str, pods: &[Pod]) -> Option<Refusal> {
             metadata.name.as_deref().unwrap_or_default()
         )
     };
-    pods.iter().any(|pod| watched.contains(&path(pod))).then(|| {
+    let address = |pod: &Pod| pod.status.as_ref().and_then(|status| status.pod_ip.clone()).unwrap_or_default();
+    pods.iter().any(|pod| watched.contains(&path(pod)) || watched.contains(&address(pod))).then(|| {
         let name = guard.metadata.name.as_deref().unwrap_or_default();
         Refusal::new(format!("pod/{name}"), format!("guards pauses of run {of}, and would end this one's too")).hint(
             format!("finish that run with `kubectl consistent-backup thaw {of}`, or wait until the pod has ended"),

@@ -91,6 +91,16 @@ fn refusals_are_told_apart() {
 }
 
 #[test]
+fn it_is_asked_again_while_it_is_held_and_only_a_certain_answer_ends_that() {
+    assert!(Scalar.watch(&mute()).is_empty());
+    assert!(matches!(Scalar.watch(&probe())[..], [Act::Call { method: CHECK_PAUSED, .. }]));
+    assert!(Scalar.read_watch(&[is_paused(false)]).is_some());
+    for unknown in [vec![is_paused(true)], vec![lost()], vec![]] {
+        assert_eq!(Scalar.read_watch(&unknown), None, "{unknown:?}");
+    }
+}
+
+#[test]
 fn it_was_held_if_it_was_paused_when_it_was_released() {
     let read = |probe: &Probe, answers: &[Answer]| {
         let thawed = Scalar.read_thaw(probe, &[], answers);
