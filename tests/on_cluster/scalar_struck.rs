@@ -123,56 +123,62 @@ impl Ground {
     }
 }
 
+/// Dies after this event; whether it came so far.
+fn killed(ground: &Ground, event: u32, guarded: bool) -> bool {
+    let what = format!("killed at event {event}, {}", if guarded { "guarded" } else { "no guard" });
+    ground.survived(guarded, &what, |plugin| plugin.dies_at(event)).was_killed()
+}
+
+/// Breaks this request; whether there was one.
+fn broken(ground: &Ground, kind: &str, n: u32, guarded: bool) -> bool {
+    let what = format!("{kind}@{n}{}", if guarded { ", guarded" } else { "" });
+    let fault = format!("{kind}@{n}");
+    let ended = ground.survived(guarded, &what, |plugin| plugin.env("CONSISTENT_BACKUP_TEST_FAULT", fault));
+    let hit = ended.stderr.lines().find(|line| line.starts_with("test: "));
+    println!("  {}", hit.unwrap_or("not reached"));
+    hit.is_some()
+}
+
 #[test]
-fn killed_after_any_event_of_a_window() {
-    let ground = Ground::new("scalar-killed");
-    let killed = |event: u32, guarded: bool| {
-        let what = format!("killed at event {event}, {}", if guarded { "guarded" } else { "no guard" });
-        ground.survived(guarded, &what, |plugin| plugin.dies_at(event)).was_killed()
-    };
+fn whatever_strikes_a_window_its_pauses_are_known_and_end() {
     if times(0, 1) == 1 {
-        for guarded in [false, true] {
-            let events = (1..100).take_while(|&event| killed(event, guarded)).count();
-            println!("killed at {events} events, guarded: {guarded}");
-            assert!(events >= 12, "killed at {events} events only");
-        }
-    } else {
-        let mut random = Seeded::of_run();
-        for guarded in [false, false, true] {
-            let event = 1 + u32::try_from(random.below(12)).unwrap();
-            assert!(killed(event, guarded), "the run was over before its event {event}");
-        }
+        std::thread::scope(|scope| {
+            scope.spawn(killed_at_every_event);
+            scope.spawn(every_request_broken);
+        });
+        return;
+    }
+    let ground = Ground::new("scalar-struck");
+    let mut random = Seeded::of_run();
+    for guarded in [false, false, true] {
+        let event = 1 + u32::try_from(random.below(12)).unwrap();
+        assert!(killed(&ground, event, guarded), "the run was over before its event {event}");
+    }
+    let mut reached = 0;
+    for _ in 0..4 {
+        let kind = KINDS[usize::try_from(random.below(KINDS.len() as u64)).unwrap()];
+        reached += usize::from(broken(&ground, kind, 1 + u32::try_from(random.below(60)).unwrap(), false));
+    }
+    assert!(reached >= 1, "no request was broken");
+    ground.works();
+}
+
+fn killed_at_every_event() {
+    let ground = Ground::new("scalar-killed");
+    for guarded in [false, true] {
+        let events = (1..100).take_while(|&event| killed(&ground, event, guarded)).count();
+        println!("killed at {events} events, guarded: {guarded}");
+        assert!(events >= 12, "killed at {events} events only");
     }
     ground.works();
 }
 
-#[test]
-fn any_broken_request_of_a_window() {
+fn every_request_broken() {
     let ground = Ground::new("scalar-broken");
-    let broken = |kind: &str, n: u32, guarded: bool| {
-        let what = format!("{kind}@{n}{}", if guarded { ", guarded" } else { "" });
-        let ended =
-            ground.survived(guarded, &what, |plugin| plugin.env("CONSISTENT_BACKUP_TEST_FAULT", format!("{kind}@{n}")));
-        let hit = ended.stderr.lines().find(|line| line.starts_with("test: "));
-        println!("  {}", hit.unwrap_or("not reached"));
-        hit.is_some()
-    };
-    let mut reached = 0;
-    if times(0, 1) == 1 {
-        for (kind, from) in kinds() {
-            let requests = (from..1000).take_while(|&n| broken(&kind, n, n % 3 == 0)).count();
-            println!("{kind} from {from}: {requests} requests");
-            assert!(from > 1 || requests > 30, "only {requests} requests were broken");
-            reached += requests;
-        }
-    } else {
-        let mut random = Seeded::of_run();
-        for _ in 0..4 {
-            let kind = KINDS[usize::try_from(random.below(KINDS.len() as u64)).unwrap()];
-            reached += usize::from(broken(kind, 1 + u32::try_from(random.below(60)).unwrap(), false));
-        }
-        assert!(reached >= 1, "no request was broken");
+    for (kind, from) in kinds() {
+        let requests = (from..1000).take_while(|&n| broken(&ground, &kind, n, n % 5 == 0)).count();
+        println!("{kind} from {from}: {requests} requests");
+        assert!(from > 1 || requests > 30, "only {requests} requests were broken");
     }
     ground.works();
-    println!("{reached} windows with a broken request");
 }
