@@ -80,7 +80,7 @@ async fn restore(
         }
         return anew::workloads(cluster, args, &databases, place, &clock, &progress).await;
     }
-    in_place(cluster, (args, archive), &source, clock, &progress).await
+    in_place(cluster, (args, archive), &source.in_place(), clock, &progress).await
 }
 
 /// The plan, or every reason why not.

@@ -2,6 +2,7 @@
 //! recovered; a restore in place stops and starts them.
 
 use super::Source;
+use super::only::selections;
 use crate::plan::{Plan, Workload};
 
 impl Plan {
@@ -31,6 +32,40 @@ impl Source {
         source.points.retain(|_| *of.next().unwrap_or(&true));
         let mut of = keeps.iter();
         source.ends.retain(|_| *of.next().unwrap_or(&true));
+        source
+    }
+
+    /// What a restore in place stops and starts. Of a window, of which no claim was copied, only the releases: what else
+    /// was held in it goes back by its own means, and to stop it would restore nothing.
+    #[must_use]
+    pub fn in_place(&self) -> Self {
+        if !self.plan.claims.is_empty() || self.plan.releases.is_empty() {
+            return self.clone();
+        }
+        let mut source = self.clone();
+        let plan = &mut source.plan;
+        let (fronts, others): (Vec<Workload>, Vec<Workload>) =
+            self.plan.workloads.iter().cloned().partition(|of| self.plan.is_front(of));
+        plan.selections = selections(&fronts);
+        plan.workloads = fronts;
+        plan.targets.retain(|target| target.probe.keeps_nothing);
+        plan.replicas.clear();
+        let keeps: Vec<bool> = self.plan.targets.iter().map(|target| target.probe.keeps_nothing).collect();
+        let mut of = keeps.iter();
+        source.points.retain(|_| *of.next().unwrap_or(&false));
+        let mut of = keeps.iter();
+        source.ends.retain(|_| *of.next().unwrap_or(&false));
+        let is_its =
+            |namespace: &str, pod: &str| plan.workloads.iter().any(|w| w.namespace == namespace && w.owns(pod));
+        source.pods.retain(|pod| is_its(&pod.namespace, &pod.name));
+        if !others.is_empty() {
+            let names: Vec<String> = others.iter().map(|w| format!("{}/{}", w.kind.to_lowercase(), w.name)).collect();
+            source.notes.push(format!(
+                "backup {} copied no claim: {} stays as it is now, and is restored by its own means",
+                plan.run,
+                names.join(", ")
+            ));
+        }
         source
     }
 }

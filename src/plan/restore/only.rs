@@ -147,6 +147,17 @@ fn stays(target: &Target, wanted: &BTreeSet<usize>) -> bool {
     target.probe.keeps_nothing || holds(target, wanted)
 }
 
+/// How the pods of these workloads are selected.
+pub(super) fn selections(workloads: &[Workload]) -> Vec<Selection> {
+    let selection = |w: &Workload| Selection {
+        namespace: w.namespace.clone(),
+        object: path(w),
+        labels: (w.kind != "Pod").then(|| w.labels.clone()),
+        pod: (w.kind == "Pod").then(|| w.name.clone()),
+    };
+    workloads.iter().map(selection).collect()
+}
+
 fn part(source: &Source, wanted: &BTreeSet<usize>) -> Source {
     let plan = &source.plan;
     let renumbered = |c: &usize| wanted.iter().position(|w| w == c);
@@ -165,12 +176,6 @@ fn part(source: &Source, wanted: &BTreeSet<usize>) -> Source {
         |w: &&Workload| replicas.iter().any(|r| r.target.namespace == w.namespace && w.owns(&r.target.pod));
     let workloads: Vec<Workload> =
         plan.workloads.iter().filter(|w| used(w) || replicated(w) || plan.is_front(w)).cloned().collect();
-    let selections = workloads.iter().map(|w| Selection {
-        namespace: w.namespace.clone(),
-        object: path(w),
-        labels: (w.kind != "Pod").then(|| w.labels.clone()),
-        pod: (w.kind == "Pod").then(|| w.name.clone()),
-    });
     let is_ours = |namespace: &str, pod: &str| workloads.iter().any(|w| w.namespace == namespace && w.owns(pod));
     Source {
         proofs: wanted.iter().map(|&c| source.proofs.get(c).cloned().flatten()).collect(),
@@ -186,7 +191,7 @@ fn part(source: &Source, wanted: &BTreeSet<usize>) -> Source {
         plan: Plan {
             targets,
             replicas,
-            selections: selections.collect(),
+            selections: selections(&workloads),
             unheld_claims: {
                 let among = |path: &&String| claims.iter().any(|c| **path == format!("{}/{}", c.namespace, c.name));
                 plan.unheld_claims.iter().filter(among).cloned().collect()

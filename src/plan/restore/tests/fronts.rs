@@ -142,3 +142,30 @@ fn a_backup_without_copies_only_sets_properties() {
     let plan = with(&source, &facts, &["a=2"]).unwrap();
     assert!(plan.claims.is_empty() && plan.targets.is_empty() && plan.workloads[0].front && plan.edits.len() == 1);
 }
+
+#[test]
+fn of_a_window_what_is_no_release_stays_as_it_is() {
+    let (mut source, mut facts) = of_release();
+    source.plan.claims.clear();
+    source.proofs.clear();
+    properties(&mut facts, "a=1\n", false, false);
+    let refused = with(&source, &facts, &["a=2"]).unwrap_err();
+    assert!(refused.contains("are not in the backup"), "the database's pod is there, with its claim: {refused}");
+    let window = source.in_place();
+    assert_eq!((window.plan.targets.len(), window.points.len(), window.pods.len()), (1, 1, 0));
+    let selected: Vec<&str> = window.plan.selections.iter().map(|s| s.object.as_str()).collect();
+    assert_eq!(selected, ["deployment/shop-node"], "its pods alone are compared");
+    facts.probes.truncate(1);
+    let plan = with(&window, &facts, &["a=2"]).unwrap();
+    let stopped: Vec<String> = plan.workloads.iter().map(Workload::path).collect();
+    assert_eq!(stopped, ["deployment/shop-node"]);
+    assert!(plan.targets.is_empty() && plan.claims.is_empty() && plan.edits.len() == 1);
+    assert!(plan.leased().iter().all(|(_, pod)| pod == "release-shop"), "{:?}", plan.pods);
+    assert!(
+        plan.notes.iter().any(|n| n.contains("copied no claim: statefulset/pg stays as it is")),
+        "{:?}",
+        plan.notes
+    );
+    let (copied, _) = of_release();
+    assert_eq!(copied.in_place().plan, copied.plan, "where claims were copied all is stopped");
+}
