@@ -136,7 +136,7 @@ pub fn asked_of<'a>(plan: &'a Plan, asked: &[String]) -> Vec<&'a Release> {
     wanted.into_keys().filter_map(|r| plan.releases.get(r)).collect()
 }
 
-/// What is asked for as `KEY=VALUE` or `RELEASE:KEY=VALUE`, by the release's number.
+/// What is asked for as `KEY=VALUE`, `RELEASE:KEY=VALUE` or `NAMESPACE/RELEASE:KEY=VALUE`, by the release's number.
 fn by_release(plan: &Plan, asked: &[String], refusals: &mut Vec<Refusal>) -> BTreeMap<usize, Vec<String>> {
     let mut all: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     let names: Vec<&str> = plan.releases.iter().map(|r| r.name.as_str()).collect();
@@ -144,7 +144,8 @@ fn by_release(plan: &Plan, asked: &[String], refusals: &mut Vec<Refusal>) -> BTr
         let key = text.split_once('=').map_or("", |(key, _)| key);
         // No key has a colon.
         let (named, rest) = key.split_once(':').map_or((None, text.as_str()), |(n, _)| (Some(n), &text[n.len() + 1..]));
-        let of: Vec<usize> = (0..names.len()).filter(|&r| named.is_none_or(|n| n == names[r])).collect();
+        let is = |r: &usize| named.is_none_or(|n| n == names[*r] || n == plan.releases[*r].path());
+        let of: Vec<usize> = (0..names.len()).filter(is).collect();
         match (of.as_slice(), named) {
             ([one], _) => all.entry(*one).or_default().push(rest.to_owned()),
             // Said once, for all of them.
@@ -157,10 +158,13 @@ fn by_release(plan: &Plan, asked: &[String], refusals: &mut Vec<Refusal>) -> BTr
                 Refusal::new(format!("{FLAG} {key}"), format!("the backup has several releases: {}", names.join(", ")))
                     .hint(format!("say of which: {FLAG} {}:{key}=VALUE", names[of[0]])),
             ),
-            (_, Some(name)) => refusals.push(Refusal::new(
-                format!("{FLAG} {key}"),
-                format!("the backup has releases {name} in several namespaces: which one is meant is not known"),
-            )),
+            (several, Some(name)) => refusals.push(
+                Refusal::new(
+                    format!("{FLAG} {key}"),
+                    format!("the backup has releases {name} in several namespaces: which one is meant is not known"),
+                )
+                .hint(format!("say of which: {FLAG} {}:KEY=VALUE", plan.releases[several[0]].path())),
+            ),
         }
     }
     all

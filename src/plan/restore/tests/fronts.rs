@@ -169,3 +169,16 @@ fn of_a_window_what_is_no_release_stays_as_it_is() {
     let (copied, _) = of_release();
     assert_eq!(copied.in_place().plan, copied.plan, "where claims were copied all is stopped");
 }
+
+#[test]
+fn a_release_of_two_by_the_same_name_is_told_by_its_namespace() {
+    let (mut source, mut facts) = of_release();
+    properties(&mut facts, "a=1\n", false, false);
+    let mut second = source.plan.releases[0].clone();
+    second.namespace = "audit".into();
+    source.plan.releases.push(second);
+    let refused = with(&source, &facts, &["shop:a=2"]).unwrap_err();
+    assert!(refused.contains("say of which: --set-property demo/shop:KEY=VALUE"), "{refused}");
+    let plan = with(&source, &facts, &["demo/shop:a=2"]).unwrap();
+    assert_eq!((plan.edits.len(), plan.edits[0].namespace.as_str()), (1, "demo"));
+}
