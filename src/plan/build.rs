@@ -87,7 +87,9 @@ pub fn plan(
     let targets: Vec<Target> = held.into_iter().map(|h| target(facts, request, h, &copied, fronted)).collect();
     let releases: Vec<Release> = facts.releases.iter().map(|(release, _)| release.clone()).collect();
     let databases = if request.databases.is_empty() { &facts.databases } else { &request.databases };
-    notes.extend(Pause::of(&releases, databases).note().map(str::to_owned));
+    // What is held or copied beside the releases shares no transaction with their database, for all that is known.
+    let alone = targets.iter().all(|t| t.probe.keeps_nothing) && planned.is_empty();
+    notes.extend(Pause::of(&releases, databases).note().filter(|_| alone).map(str::to_owned));
     notes.extend(unlimited(request, &targets, &releases));
     Ok(Plan {
         run: run.into(),

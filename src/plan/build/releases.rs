@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::fixture::{facts, full, light, pod};
 use super::super::release::{APP, INSTANCE, Product, Release};
-use super::super::{Backend, Endpoint, Facts, Plan, Probed, Request, detect};
+use super::super::{Backend, Database, Endpoint, Facts, Plan, Probed, Request, detect};
 use super::plan;
 use crate::quiescer::{Another, Answer, End, MESSAGE, QUIESCERS, Quiescer, scalar::Scalar};
 
@@ -121,4 +121,21 @@ fn a_pod_of_a_release_that_would_not_be_paused_is_refused() {
         asked.unwrap_err(),
         ["pod/b: is a pod of release demo/shop, and none of its containers would be paused"]
     );
+}
+
+#[test]
+fn that_no_pause_is_needed_is_said_of_releases_alone() {
+    let said = |pods: &[Value], probes: &[Probed], releases: bool| {
+        let facts = if releases { with_release(pods) } else { facts(pods) };
+        let mut request = Request::new("demo", &["pod/x".to_owned()], None).unwrap();
+        request.backend = WINDOW;
+        request.databases = vec![Database::parse("jdbc=jdbc:postgresql://db/x").unwrap()];
+        let now = "2026-11-22T00:00:00Z".parse().unwrap();
+        let plan = plan(&facts, &detect(&facts, QUIESCERS), probes, &request, "r", now).unwrap();
+        plan.notes.iter().any(|note| note.contains("no pause is needed"))
+    };
+    let held = || full(&["/data"]);
+    assert!(said(&[server("a")], &[serving()], true));
+    assert!(!said(&[postgres(), server("a")], &[held(), serving()], true), "another database is held beside it");
+    assert!(!said(&[postgres()], &[held()], false), "there is no release");
 }

@@ -12,7 +12,7 @@ pub enum Pause {
     NoTransactions,
     /// More than one database: no instant is the same in all of them unless all are quiet.
     Several,
-    /// Not every release's databases are known, or whether two of them are the same one.
+    /// There is no release, not every release's databases are known, or whether two of them are the same one.
     Unknown,
 }
 
@@ -30,7 +30,7 @@ impl Pause {
             return Self::Several;
         }
         let one = databases.len() == 1 || databases.iter().all(|d| filled(d) && d.endpoint == first.endpoint);
-        if one && releases.iter().all(known) { Self::NotNeeded } else { Self::Unknown }
+        if one && !releases.is_empty() && releases.iter().all(known) { Self::NotNeeded } else { Self::Unknown }
     }
 
     /// The remark that a plan makes; nothing where a pause is needed, or where that is not known.
@@ -113,6 +113,7 @@ mod tests {
     fn what_is_not_known_is_not_claimed() {
         let both = [release("l"), release("a")];
         assert_eq!(Pause::of(&both, &[]), Pause::Unknown);
+        assert_eq!(Pause::of(&[], &[database("", "jdbc", A)]), Pause::Unknown, "there is nothing to pause");
         assert_eq!(Pause::of(&both, &[database("l", "jdbc", A)]), Pause::Unknown, "of one nothing is known");
         let same = "jdbc:x://${env:H}/";
         let placeholders = [database("l", "jdbc", same), database("a", "jdbc", same)];
