@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::facts::{Probed, name, object};
+use super::release::expiry;
 use super::release::pause::Pause;
 use super::targets::{Held, held};
 use super::{
@@ -90,6 +91,7 @@ pub fn plan(
     // What is held or copied beside the releases shares no transaction with their database, for all that is known.
     let alone = targets.iter().all(|t| t.probe.keeps_nothing) && planned.is_empty();
     notes.extend(Pause::of(&releases, databases).note().filter(|_| alone).map(str::to_owned));
+    notes.extend(expiry::note(databases).map(str::to_owned));
     notes.extend(unlimited(request, &targets, &releases));
     Ok(Plan {
         run: run.into(),

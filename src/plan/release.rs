@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod credentials;
 pub mod databases;
+pub mod expiry;
 mod named;
 pub mod pause;
 pub mod properties;

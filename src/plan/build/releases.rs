@@ -139,3 +139,15 @@ fn that_no_pause_is_needed_is_said_of_releases_alone() {
     assert!(!said(&[postgres(), server("a")], &[held(), serving()], true), "another database is held beside it");
     assert!(!said(&[postgres()], &[held()], false), "there is no release");
 }
+
+#[test]
+fn what_a_window_is_worth_for_how_long_is_said() {
+    let noted = |database: &str| {
+        let plan = planned(&[server("a")], &[serving()], |request| {
+            request.backend = WINDOW;
+            request.databases = vec![Database::parse(database).unwrap()];
+        });
+        plan.unwrap().notes.iter().any(|note| note.contains("35 days"))
+    };
+    assert!(noted("dynamo=us-east-1") && !noted("jdbc"));
+}
