@@ -1,5 +1,7 @@
 //! `describe -o runbook`: the commands that bring each database behind a backup to one instant of its window. This
 //! program knows no cloud: what it can do is fill in names and times, in the right order, and say what is forgotten.
+//!
+//! It is for bash alone. In zsh a pasted remark is a command, and a pattern that fits no file ends the line it stands in.
 
 use jiff::Timestamp;
 
@@ -61,6 +63,7 @@ pub fn runbook(backup: &Backup, target: Option<Timestamp>, typed: &Typed) -> Res
     head(&mut page, &restoring);
     page.part("Stop whatever writes to the databases");
     releases::stop(&mut page, &restoring);
+    let mut addresses = Vec::new();
     for database in &backup.status.databases {
         page.part(&title(database));
         match database.kind {
@@ -69,19 +72,19 @@ pub fn runbook(backup: &Backup, target: Option<Timestamp>, typed: &Typed) -> Res
             DatabaseKind::Cassandra => cassandra::part(&mut page, database, &restoring),
             DatabaseKind::Jdbc => jdbc::part(&mut page, database, &restoring),
         }
-        endpoints::part(&mut page, database, &restoring);
+        addresses.extend(endpoints::part(&mut page, database, &restoring));
     }
     if backup.status.databases.is_empty() {
         page.part("The databases");
         page.say(&format!(
-            "The record names none: no release's properties told them, and none was given with --database. Restore each \
-             database behind the application to {}, by its own point-in-time recovery.",
+            "The record names none: no properties of a release told them, and none was given with --database. Restore \
+             each database behind the application to {}, by its own point-in-time recovery.",
             restoring.at()
         ));
     }
     claims(&mut page, &restoring);
     page.part("Start, and compare the pods");
-    releases::start(&mut page, &restoring);
+    releases::start(&mut page, &restoring, &addresses);
     Ok(page.text())
 }
 
@@ -92,8 +95,8 @@ fn head(page: &mut Page, restoring: &Restoring<'_>) {
     page.say("");
     page.say(&format!(
         "All of them go back to this one instant. It lies {:.1} s after the beginning of the window and {:.1} s before its \
-         end ({:.3} to {:.3} by the API server's clock, known within {:.3} s), in which no transaction was under way. No \
-         other instant may be used, not even for one of them: what it would bring back is not consistent.",
+         end ({:.3} to {:.3} by the clock of the API server, known within {:.3} s), in which no transaction was under \
+         way. No other instant may be used, not even for one of them: what it would bring back is not consistent.",
         apart(window.start, at),
         apart(at, window.end),
         window.start,
@@ -101,16 +104,18 @@ fn head(page: &mut Page, restoring: &Restoring<'_>) {
         window.accuracy_seconds
     ));
     page.say(
-        "Point-in-time recovery must have been enabled on each database before the window, and still reach back to it. A \
-         database's clock that is off by more than these seconds makes the instant another one.",
+        "Point-in-time recovery must have been enabled on each database before the window, and still reach back to it. The \
+         clock of a database that is off by more than these seconds makes the instant another one.",
     );
     if restoring.backup.status.outcome != "ApplicationConsistent" {
         let reason = &restoring.backup.status.reason;
         page.say(&format!("WARNING: the backup is {} only: {reason}", restoring.backup.status.outcome));
     }
     page.say(
-        "Run it part by part in bash or zsh, and look at each result before the next. It changes nothing by itself.",
+        "Save this to a file, start bash, and paste part by part into it, looking at each result before the next. No other \
+         shell will do: zsh takes remarks for commands.",
     );
+    page.run("[ -n \"$BASH_VERSION\" ] || echo 'THIS IS NOT BASH: paste nothing more' >&2");
 }
 
 fn title(database: &Database) -> String {
@@ -124,9 +129,10 @@ fn title(database: &Database) -> String {
     title
 }
 
+/// Where there are releases the same command is their start, and the last part's.
 fn claims(page: &mut Page, restoring: &Restoring<'_>) {
     let status = &restoring.backup.status;
-    if status.claims.is_empty() {
+    if status.claims.is_empty() || !status.releases.is_empty() {
         return;
     }
     page.part("The claims in the cluster");
@@ -140,7 +146,8 @@ fn variable(name: &str, value: &str, what: &str) -> String {
     if value.is_empty() {
         format!("{name}=  # {what}: fill it in")
     } else if value.contains("${") {
-        format!("{name}=  # {what}: the properties say {value}, filled in from the pods' environment")
+        let value = value.replace(char::is_control, " ");
+        format!("{name}=  # {what}: the properties say {value}, filled in from the environment of the pods")
     } else {
         format!("{name}={}", quoted(value))
     }

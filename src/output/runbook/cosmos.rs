@@ -4,6 +4,7 @@ use super::Restoring;
 use super::page::Page;
 use crate::plan::Database;
 use crate::plan::release::Product;
+use crate::typed::quoted;
 
 /// The longest name of an account.
 const LONGEST: usize = 44;
@@ -13,7 +14,7 @@ pub(super) fn part(page: &mut Page, database: &Database, restoring: &Restoring<'
     let account = account(&database.endpoint);
     page.run(&super::variable("ACCOUNT", account.unwrap_or(&database.endpoint), "the account"));
     match account {
-        Some(account) => page.run(&format!("NEW={}", named(account, restoring.run()))),
+        Some(account) => page.run(&format!("NEW={}", quoted(&named(account, restoring.run())))),
         None => page.run("NEW=\"$ACCOUNT-restored\"  # 3 to 44 characters, lower case"),
     }
     page.run(&format!("AT={}", restoring.at()));
@@ -39,12 +40,12 @@ pub(super) fn part(page: &mut Page, database: &Database, restoring: &Restoring<'
     page.run("az cosmosdb update --resource-group \"$GROUP\" --name \"$NEW\" --default-consistency-level Strong");
     page.say(
         "Stored procedures are not restored, and ScalarDB works by them: the Schema Loader installs them again. Its own \
-         properties must have the new account's endpoint and key first.",
+         properties must have endpoint and key of the new account first.",
     );
     schema_loader(page, restoring.product(database));
     page.say(
-        "Not restored either: firewall, private endpoints, role assignments, and the key. The new account's key goes into \
-         the Secret that the release takes it from (scalar.db.password), from this command, not over a command line:",
+        "Not restored either: firewall, private endpoints, role assignments, and the key. The key of the new account goes \
+         into the Secret that the release takes it from (scalar.db.password), from this command, not over a command line:",
     );
     page.template("az cosmosdb keys list --resource-group \"$GROUP\" --name \"$NEW\" --type keys");
     page.say("The new endpoint:");

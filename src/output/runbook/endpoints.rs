@@ -1,48 +1,68 @@
-//! A database that was restored as another one has another address, which its release has to be told.
+//! A database that was restored as another one has another address, which its release has to be told: in the last part, once
+//! all databases are restored, for that starts the release.
 
 use super::page::Page;
 use super::{Restoring, jdbc};
-use crate::plan::{Database, DatabaseKind};
+use crate::plan::{Database, DatabaseKind, Release};
+use crate::typed::quoted;
 
-/// The end of a database's part, where its address is another one now.
-pub(super) fn part(page: &mut Page, database: &Database, restoring: &Restoring<'_>) {
-    let value = match database.kind {
+/// The end of a database's part, where its address is another one now; and what is set in the last part, as a word of the
+/// shell: `RELEASE:KEY=ADDRESS`.
+pub(super) fn part(page: &mut Page, database: &Database, restoring: &Restoring<'_>) -> Option<String> {
+    let address = match database.kind {
         // The same tables, and the same nodes.
-        DatabaseKind::Dynamo | DatabaseKind::Cassandra => return,
-        DatabaseKind::Cosmos => "$ENDPOINT".to_owned(),
-        DatabaseKind::Jdbc => jdbc::elsewhere(&database.endpoint).unwrap_or_else(|| "JDBC-URL-WITH-$HOST".to_owned()),
+        DatabaseKind::Dynamo | DatabaseKind::Cassandra => return None,
+        DatabaseKind::Cosmos => Some("\"${ENDPOINT:?}\"".to_owned()),
+        DatabaseKind::Jdbc => jdbc::elsewhere(&database.endpoint),
     };
     let key = match database.storage.as_str() {
         "" => "scalar.db.contact_points".to_owned(),
         storage => format!("scalar.db.multi_storage.storages.{storage}.contact_points"),
     };
     page.say("");
-    let Some(release) = restoring.backup.status.releases.iter().find(|r| r.path() == database.release) else {
+    let releases = &restoring.backup.status.releases;
+    let Some(release) = releases.iter().find(|r| r.path() == database.release) else {
         page.say(&format!(
-            "Whatever used it has to be told the new address: {key}={value} in each release's properties."
+            "Whatever uses it has to be told the new address, in its own properties ({key}), before it is started."
         ));
-        return;
+        return None;
     };
     if database.endpoint.contains("${") {
         page.say(&format!(
-            "The new address goes to where the pods' environment is made: the properties say {}.",
+            "The new address goes to where the environment of the pods is made, before the last part: the properties say {}.",
             database.endpoint
         ));
-        return;
+        return None;
     }
-    let object = release.properties.as_ref().map_or_else(
-        || "its properties".to_owned(),
-        |p| format!("{}/{} ({}) of namespace {}", p.kind.to_lowercase(), p.name, p.key, release.namespace),
-    );
-    let parameters = match database.kind {
-        DatabaseKind::Jdbc => " with the parameters that the URL has there and that the record does not keep,",
-        _ => "",
+    let Some(object) = &release.properties else {
+        page.say(&format!(
+            "The new address ({key}) goes into the properties of release {} by hand, before the last part: the record does \
+             not know where they lie.",
+            release.path()
+        ));
+        return None;
     };
     page.say(&format!(
-        "The new address goes into {object},{parameters} and into the values file of the release: else the next `helm \
-         upgrade` brings the old one back."
+        "The last part sets the new address in {}/{} ({}) of namespace {}. It has to go into the values file of the release \
+         as well: else the next helm upgrade brings the old one back.",
+        object.kind.to_lowercase(),
+        object.name,
+        object.key,
+        release.namespace
     ));
-    let command =
-        restoring.typed.command("restore-from-snapshot", restoring.run(), &restoring.backup.metadata.namespace);
-    page.run(&format!("{command} --set-property \"{key}={value}\""));
+    if database.kind == DatabaseKind::Jdbc {
+        page.say("Parameters that the URL has there are not in the record: add them to it here.");
+    }
+    let variable = format!("ADDRESS_{}", page.number());
+    page.run(&match address {
+        Some(address) => format!("{variable}={address}"),
+        None => format!("{variable}=  # the JDBC URL, with the new host"),
+    });
+    Some(format!("{}\"${{{variable}:?}}\"", quoted(&format!("{}:{key}=", named(release, releases)))))
+}
+
+/// The release as `--set-property` takes it.
+fn named(release: &Release, all: &[Release]) -> String {
+    let alone = all.iter().filter(|r| r.name == release.name).count() == 1;
+    if alone { release.name.clone() } else { release.path() }
 }

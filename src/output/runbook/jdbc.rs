@@ -3,6 +3,7 @@
 use super::Restoring;
 use super::page::Page;
 use crate::plan::Database;
+use crate::typed::quoted;
 
 /// What runs a database, as its host tells.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,10 +31,9 @@ impl<'a> Service<'a> {
 
 /// The part about a database; it leaves the new host in `HOST`.
 pub(super) fn part(page: &mut Page, database: &Database, restoring: &Restoring<'_>) {
-    let run = restoring.run();
     match Service::of(host(&database.endpoint).unwrap_or_default()) {
         Service::RdsInstance { name, region } => {
-            page.run(&format!("REGION={region}\nOLD={name}\nNEW={name}-{run}\nAT={}", restoring.at()));
+            page.run(&names(name, Some(region), restoring));
             reaches(page, "db-instances", "db-instance", "DBInstances[0].[BackupRetentionPeriod,LatestRestorableTime]");
             page.say(
                 "As another instance; subnets, security groups and parameters are given here or are the defaults.",
@@ -41,19 +41,26 @@ pub(super) fn part(page: &mut Page, database: &Database, restoring: &Restoring<'
             page.run(
                 "aws rds restore-db-instance-to-point-in-time --region \"$REGION\" --source-db-instance-identifier \"$OLD\" \\\n  \
                  --target-db-instance-identifier \"$NEW\" --restore-time \"$AT\"\n\
-                 until aws rds wait db-instance-available --region \"$REGION\" --db-instance-identifier \"$NEW\"; do sleep 10; done\n\
+                 for try in {1..20}; do\n  \
+                 aws rds wait db-instance-available --region \"$REGION\" --db-instance-identifier \"$NEW\" && break\n  \
+                 sleep 10\n\
+                 done\n\
                  HOST=$(aws rds describe-db-instances --region \"$REGION\" --db-instance-identifier \"$NEW\" \\\n  \
-                 --query 'DBInstances[0].Endpoint.Address' --output text)",
+                 --query 'DBInstances[0].Endpoint.Address' --output text)\n\
+                 [ \"$HOST\" = None ] && HOST=",
             );
         }
         Service::RdsCluster { name, region } => {
-            page.run(&format!("REGION={region}\nOLD={name}\nNEW={name}-{run}\nAT={}", restoring.at()));
+            page.run(&names(name, Some(region), restoring));
             reaches(page, "db-clusters", "db-cluster", "DBClusters[0].[EarliestRestorableTime,LatestRestorableTime]");
             page.say("As another cluster, which has no instance by itself (Aurora), and later its readers.");
             page.run(
                 "aws rds restore-db-cluster-to-point-in-time --region \"$REGION\" --source-db-cluster-identifier \"$OLD\" \\\n  \
                  --db-cluster-identifier \"$NEW\" --restore-to-time \"$AT\"\n\
-                 until aws rds wait db-cluster-available --region \"$REGION\" --db-cluster-identifier \"$NEW\"; do sleep 10; done",
+                 for try in {1..20}; do\n  \
+                 aws rds wait db-cluster-available --region \"$REGION\" --db-cluster-identifier \"$NEW\" && break\n  \
+                 sleep 10\n\
+                 done",
             );
             page.template(
                 "aws rds create-db-instance --region \"$REGION\" --db-cluster-identifier \"$NEW\" \\\n  \
@@ -61,11 +68,12 @@ pub(super) fn part(page: &mut Page, database: &Database, restoring: &Restoring<'
             );
             page.run(
                 "HOST=$(aws rds describe-db-clusters --region \"$REGION\" --db-cluster-identifier \"$NEW\" \\\n  \
-                 --query 'DBClusters[0].Endpoint' --output text)",
+                 --query 'DBClusters[0].Endpoint' --output text)\n\
+                 [ \"$HOST\" = None ] && HOST=",
             );
         }
         Service::Azure { name, engine } => {
-            page.run(&format!("OLD={name}\nNEW={name}-{run}\nAT={}", restoring.at()));
+            page.run(&names(name, None, restoring));
             page.run(&format!(
                 "GROUP=$(az {engine} flexible-server list --query \"[?name=='$OLD'].resourceGroup | [0]\" --output tsv)"
             ));
@@ -80,6 +88,13 @@ pub(super) fn part(page: &mut Page, database: &Database, restoring: &Restoring<'
         }
         Service::Other => other(page, database, restoring),
     }
+}
+
+/// What is restored as what, from where and to when. A host may hold what a shell would run.
+fn names(name: &str, region: Option<&str>, restoring: &Restoring<'_>) -> String {
+    let region = region.map_or_else(String::new, |region| format!("REGION={}\n", quoted(region)));
+    let new = quoted(&format!("{name}-{}", restoring.run()));
+    format!("{region}OLD={}\nNEW={new}\nAT={}", quoted(name), restoring.at())
 }
 
 fn reaches(page: &mut Page, many: &str, one: &str, query: &str) {
@@ -104,7 +119,7 @@ fn other(page: &mut Page, database: &Database, restoring: &Restoring<'_>) {
         ));
     }
     if matches!(engine, "mysql" | "mariadb" | "") {
-        page.say("MySQL, MariaDB (the time is in the client's own time zone, so that is set):");
+        page.say("MySQL, MariaDB (the time is in the time zone of the client, so that is set):");
         page.template(&format!(
             "TZ=UTC mysqlbinlog --stop-datetime='{}' BINLOGS-SINCE-THE-BASE-BACKUP | mysql",
             at.trim_end_matches('Z').replace('T', " ")
@@ -120,9 +135,11 @@ pub(super) fn host(url: &str) -> Option<&str> {
     (!host.is_empty() && !host.contains(['$', '['])).then_some(host)
 }
 
-/// The same URL with the host in `$HOST`. A host may be a part of the engine's own name.
+/// The same URL with the host in `$HOST`, as a word of the shell. A host may be a part of the engine's own name.
 pub(super) fn elsewhere(url: &str) -> Option<String> {
-    Some(url.replacen(&format!("//{}", host(url)?), "//$HOST", 1))
+    let (before, after) = url.split_once(&format!("//{}", host(url)?))?;
+    let after = if after.is_empty() { String::new() } else { quoted(after) };
+    Some(format!("{}\"${{HOST:?}}\"{after}", quoted(&format!("{before}//"))))
 }
 
 #[cfg(test)]
@@ -147,7 +164,9 @@ mod tests {
         assert_eq!(of("jdbc:mysql://mysql.demo.svc:3306/"), Service::Other);
         assert_eq!(host("jdbc:mysql://${env:HOST}:3306/"), None);
         assert_eq!(host("jdbc:sqlite:/x.db"), None);
-        let moved = Some("jdbc:postgresql://$HOST:5432/app".to_owned());
-        assert_eq!(elsewhere("jdbc:postgresql://postgres:5432/app"), moved);
+        let moved = |url| elsewhere(url).unwrap();
+        assert_eq!(moved("jdbc:postgresql://postgres:5432/app"), "jdbc:postgresql://\"${HOST:?}\":5432/app");
+        assert_eq!(moved("jdbc:mysql://a"), "jdbc:mysql://\"${HOST:?}\"");
+        assert_eq!(moved("jdbc:mysql://a/x?b=`c`&d"), "jdbc:mysql://\"${HOST:?}\"'/x?b=`c`&d'");
     }
 }

@@ -15,7 +15,14 @@ impl Page {
     /// Begins a part of the runbook, with a number.
     pub(super) fn part(&mut self, title: &str) {
         self.parts += 1;
-        self.text.push_str(&format!("\n# == {}. {title}\n", self.parts));
+        // On one line whatever it holds: what stands behind a line end would be a command.
+        let title: Vec<&str> = title.split_whitespace().collect();
+        self.text.push_str(&format!("\n# == {}. {}\n", self.parts, title.join(" ")));
+    }
+
+    /// The number of the part that is being written.
+    pub(super) fn number(&self) -> usize {
+        self.parts
     }
 
     /// A remark, over as many lines as it needs.
@@ -56,6 +63,13 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_title_is_one_line() {
+        let mut page = Page::default();
+        page.part("a\nrm -rf b");
+        assert_eq!((page.number(), page.text().as_str()), (1, "\n# == 1. a rm -rf b\n"));
+    }
 
     #[test]
     fn remarks_are_comments_whatever_their_length() {

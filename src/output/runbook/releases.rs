@@ -1,4 +1,5 @@
-//! The releases are stopped before a database is touched, and started after all are restored.
+//! The releases are stopped before a database is touched, and started after all are restored: by one command, in the last
+//! part only. One that serves while another database is not back yet writes what no instant has.
 
 use super::Restoring;
 use super::page::Page;
@@ -16,7 +17,7 @@ pub(super) fn stop(page: &mut Page, restoring: &Restoring<'_>) {
     }
     for release in releases {
         page.say(&format!(
-            "{} {}, which had {} pods; `helm upgrade` while it is stopped would start it again.",
+            "{} {}, which had {} pods; helm upgrade while it is stopped would start it again.",
             release.product.title(),
             release.path(),
             pods(restoring, release).len()
@@ -29,23 +30,26 @@ pub(super) fn stop(page: &mut Page, restoring: &Restoring<'_>) {
     }
 }
 
-/// Starts all, and says what they are to look like.
-pub(super) fn start(page: &mut Page, restoring: &Restoring<'_>) {
+/// Starts all, with the addresses that are others now, and says what they are to look like.
+pub(super) fn start(page: &mut Page, restoring: &Restoring<'_>, addresses: &[String]) {
     let releases = &restoring.backup.status.releases;
     if releases.is_empty() {
         page.say("Only when every database above is restored: start the application.");
         return;
     }
-    page.say("Only when every database above is restored, and every endpoint changed that is another one now:");
-    for release in releases {
-        let on = format!("deployment {} -n {}", release.deployment, release.namespace);
-        let replicas = format!("--replicas={}", pods(restoring, release).len().max(1));
-        page.run(&restoring.typed.kubectl(&format!("scale {on}"), &replicas));
-    }
-    for release in releases {
-        let on = format!("deployment/{} -n {}", release.deployment, release.namespace);
-        page.run(&restoring.typed.kubectl(&format!("rollout status {on}"), "--timeout=10m"));
-        page.run(&restoring.typed.kubectl(&of("get pods", release), ""));
+    page.say("Only when every database above is restored, and every endpoint changed that is another one now.");
+    // Of any other outcome a restore is refused.
+    let restorable = matches!(restoring.backup.status.outcome.as_str(), "ApplicationConsistent" | "CrashConsistent");
+    if restorable && !(addresses.is_empty() && restoring.backup.status.claims.is_empty()) {
+        restore(page, restoring, addresses);
+    } else {
+        if !restorable {
+            page.say(
+                "Of this backup nothing is restored by the plugin: an address that is another one now is set in the \
+                 properties by hand, first.",
+            );
+        }
+        scale(page, restoring);
     }
     page.say(
         "As many pods as before, all Running and ready, none restarted. Their names are new ones. Before the backup:",
@@ -57,6 +61,43 @@ pub(super) fn start(page: &mut Page, restoring: &Restoring<'_>) {
     page.say(
         "The next backup of these databases needs point-in-time recovery on the restored ones: see that it is enabled.",
     );
+}
+
+/// By the plugin: claims, addresses and the start are one restore, which goes back as one too.
+fn restore(page: &mut Page, restoring: &Restoring<'_>, addresses: &[String]) {
+    let mut does = vec!["stops what still runs"];
+    if !restoring.backup.status.claims.is_empty() {
+        does.push("brings the claims back that were copied inside the same window");
+    }
+    if !addresses.is_empty() {
+        does.push("sets the new addresses");
+    }
+    page.say(&format!(
+        "This shows a plan and asks; then it {}, starts the releases, waits until they serve and compares the pods. If it \
+         fails it goes back to the claims and properties of before, and can be run again.",
+        does.join(", ")
+    ));
+    let (run, namespace) = (restoring.run(), &restoring.backup.metadata.namespace);
+    let mut command = restoring.typed.command("restore-from-snapshot", run, namespace);
+    for address in addresses {
+        command.push_str(&format!(" \\\n  --set-property {address}"));
+    }
+    page.run(&command);
+}
+
+/// By hand: nothing but the databases was restored, and those are where they were.
+fn scale(page: &mut Page, restoring: &Restoring<'_>) {
+    let releases = &restoring.backup.status.releases;
+    for release in releases {
+        let on = format!("deployment {} -n {}", release.deployment, release.namespace);
+        let replicas = format!("--replicas={}", pods(restoring, release).len().max(1));
+        page.run(&restoring.typed.kubectl(&format!("scale {on}"), &replicas));
+    }
+    for release in releases {
+        let on = format!("deployment/{} -n {}", release.deployment, release.namespace);
+        page.run(&restoring.typed.kubectl(&format!("rollout status {on}"), "--timeout=10m"));
+        page.run(&restoring.typed.kubectl(&of("get pods", release), ""));
+    }
 }
 
 /// A question about the pods of a release.

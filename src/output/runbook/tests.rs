@@ -120,8 +120,9 @@ fn cosmos_is_another_account_with_strong_consistency_and_its_stored_procedures()
             "schemaLoading.commandArgs={--repair-all}",
             "az cosmosdb keys list",
             "configmap/led-ledger-properties (ledger.properties) of namespace demo",
-            "kubectl consistent-backup restore-from-snapshot 20261120-101500-x7k2 -n demo --set-property \
-             \"scalar.db.contact_points=$ENDPOINT\"",
+            "ADDRESS_2=\"${ENDPOINT:?}\"",
+            "kubectl consistent-backup restore-from-snapshot 20261120-101500-x7k2 -n demo \\\n  --set-property \
+             led:scalar.db.contact_points=\"${ADDRESS_2:?}\"",
         ],
     );
 }
@@ -156,7 +157,8 @@ fn a_managed_relational_database_is_restored_as_another_and_any_other_by_its_log
             "aws rds restore-db-instance-to-point-in-time",
             "--restore-time \"$AT\"",
             "HOST=$(",
-            "--set-property \"scalar.db.contact_points=jdbc:postgresql://$HOST:5432/x\"",
+            "ADDRESS_2=jdbc:postgresql://\"${HOST:?}\":5432/x",
+            "--set-property led:scalar.db.contact_points=\"${ADDRESS_2:?}\"",
         ],
     );
     let aurora = text(&with(&["jdbc=jdbc:mysql://shop.cluster-c1.us-east-1.rds.amazonaws.com/"]));
@@ -215,4 +217,46 @@ fn a_lesser_backup_is_warned_of_and_commands_go_to_the_cluster_that_was_chosen()
     for line in text.lines().filter(|line| line.starts_with("kubectl")) {
         assert!(line.contains("--context prod"), "{line}");
     }
+}
+
+#[test]
+fn with_claims_one_command_restores_them_sets_the_address_and_starts() {
+    let mut backup = with(&["cosmos=https://a.documents.azure.com/"]);
+    let claim = json!({"namespace": "demo", "claim": "data-pg-0", "volumeSnapshot": "s", "content": "c", "handle": "h",
+        "cutAt": null, "provedAt": null, "ready": true, "restoreSize": null});
+    backup.status.claims = vec![serde_json::from_value(claim).unwrap()];
+    let command = "consistent-backup restore-from-snapshot";
+    let whole = text(&backup);
+    assert_eq!(whole.matches(command).count(), 1, "{whole}");
+    in_order(&whole, &["== 3. Start", "brings the claims back", command, "--set-property led:"]);
+    assert!(!whole.contains("--replicas=2"), "{whole}");
+    backup.status.databases.clear();
+    let copied = text(&backup);
+    assert!(copied.matches(command).count() == 1 && !copied.contains("--set-property"), "{copied}");
+    backup.status.releases.clear();
+    in_order(&text(&backup), &["The claims in the cluster", command, "start the application"]);
+}
+
+#[test]
+fn each_release_is_told_its_own_database() {
+    let mut backup = with(&["jdbc=jdbc:mysql://a/x", "jdbc=jdbc:mysql://b/y"]);
+    let mut auditor = backup.status.releases[0].clone();
+    auditor.name = "aud".into();
+    backup.status.releases.push(auditor);
+    backup.status.databases[1].release = "demo/aud".into();
+    in_order(
+        &text(&backup),
+        &["== 4. Start", "led:scalar.db.contact_points=\"${ADDRESS_2:?}\" \\", "aud:scalar.db.contact"],
+    );
+    backup.status.releases[1].name = "led".into();
+    backup.status.releases[1].namespace = "two".into();
+    backup.status.databases[1].release = "two/led".into();
+    in_order(&text(&backup), &["--set-property demo/led:scalar", "--set-property two/led:scalar"]);
+    backup.status.releases[1].properties = None;
+    let unknown = text(&backup);
+    assert!(
+        !unknown.contains("two/led:scalar") && unknown.replace("\n# ", " ").contains("by hand, before the last part")
+    );
+    backup.status.outcome = "Failed".into();
+    in_order(&text(&backup), &["nothing is restored by the plugin", "--replicas=2"]);
 }
