@@ -8,8 +8,8 @@ use crate::plan::{Backend, Database};
 pub(super) fn part(page: &mut Page, database: &Database, restoring: &Restoring<'_>) {
     let window = &restoring.window;
     page.say(&format!(
-        "Cassandra has no point-in-time recovery. What can be restored is a snapshot of every node (`nodetool snapshot`) that \
-         was taken between {:.3} and {:.3}, of all keyspaces, so that the system's are among them. A snapshot from outside \
+        "Cassandra has no point-in-time recovery. What can be restored is a snapshot of every node (nodetool snapshot) that \
+         was taken between {:.3} and {:.3}, of all keyspaces, so that those of the system are among them. A snapshot from outside \
          the window is not consistent.",
         window.start, window.end
     ));
@@ -17,15 +17,15 @@ pub(super) fn part(page: &mut Page, database: &Database, restoring: &Restoring<'
         Backend::Command { argv } => page.say(&format!("Inside the window ran: {}", argv.join(" "))),
         Backend::Window { .. } => page.say(
             "This run copied nothing by itself: only what something else took inside the window can be used. Next time run \
-             `nodetool snapshot` on all nodes inside it, by --backend command.",
+             nodetool snapshot on all nodes inside it, by --backend command.",
         ),
         Backend::Csi => page.say(
-            "Where the nodes' claims were copied by this run (see `describe`), restore those instead: restore-from-snapshot.",
+            "Where the claims of the nodes were copied by this run (see describe), they come back by restore-from-snapshot below.",
         ),
     }
     page.say(
         "If only some replicas were lost and a quorum still has the data, none of this is needed: replace the node and run \
-         `nodetool repair`.",
+         nodetool repair.",
     );
     if !database.endpoint.is_empty() {
         page.say(&format!("Contact points: {}. The nodes, all of them:", database.endpoint));
@@ -42,24 +42,25 @@ pub(super) fn part(page: &mut Page, database: &Database, restoring: &Restoring<'
     );
     page.run(
         "nodetool listsnapshots\n\
-         TAG=  # the snapshot's name\n\
+         TAG=  # the name of the snapshot\n\
          CASSANDRA=/var/lib/cassandra\n\
          nodetool drain && systemctl stop cassandra  # in Kubernetes: scale the StatefulSet to 0, mount its claims elsewhere\n\
          cd \"$CASSANDRA/data\" && TZ=UTC find . -path \"*/snapshots/${TAG:?}\" -type d -printf '%T+ %p\\n' | sort",
     );
     page.say(&format!("Each of these times must lie between {:.3} and {:.3}.", window.start, window.end));
+    // Half of a snapshot, or none, must not be all that is left.
     page.run(
-        "mkdir \"$CASSANDRA/restore\"\n\
-         find . -path \"*/snapshots/${TAG:?}\" -type d | while read -r from; do\n  \
-         to=\"$CASSANDRA/restore/${from%/snapshots/*}\" && mkdir -p \"$to\" && cp -a \"$from/.\" \"$to/\"\n\
-         done",
+        "mkdir \"$CASSANDRA/restore\" && find . -path \"*/snapshots/${TAG:?}\" -type d | while read -r from; do\n  \
+         to=\"$CASSANDRA/restore/${from%/snapshots/*}\" && mkdir -p \"$to\" && cp -a \"$from/.\" \"$to/\" || exit 1\n\
+         done && [ -n \"$(ls \"$CASSANDRA/restore\")\" ] && touch \"$CASSANDRA/restore.whole\"",
     );
     page.say(
-        "Only when every node is stopped and has its snapshot in restore/: clean the three directories, and put it in its \
-         place.",
+        "Only when every node is stopped and has its snapshot in restore/, and restore.whole beside it: clean the three \
+         directories, and put it in its place.",
     );
     page.run(
-        "rm -rf \"${CASSANDRA:?}\"/data/* \"${CASSANDRA:?}\"/commitlog/* \"${CASSANDRA:?}\"/hints/*\n\
+        "[ -e \"${CASSANDRA:?}/restore.whole\" ] &&\n  \
+         find \"$CASSANDRA/data\" \"$CASSANDRA/commitlog\" \"$CASSANDRA/hints\" -mindepth 1 -delete &&\n  \
          cp -a \"$CASSANDRA/restore/.\" \"$CASSANDRA/data/\"",
     );
     page.say("Only when all nodes are that far: start all, one after another, and see all of them UN.");

@@ -139,7 +139,7 @@ fn cassandra_has_its_snapshots_put_aside_before_it_is_cleaned() {
             "Contact points: node1,node2",
             "systemctl stop cassandra",
             "/restore/${from%/snapshots/*}",
-            "rm -rf \"${CASSANDRA:?}\"/data/* \"${CASSANDRA:?}\"/commitlog/* \"${CASSANDRA:?}\"/hints/*",
+            "-mindepth 1 -delete",
             "systemctl start cassandra",
         ],
     );
