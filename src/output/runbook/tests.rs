@@ -82,16 +82,15 @@ fn a_table_of_dynamodb_takes_both_hops_after_the_releases_were_stopped() {
             "REGION=ap-northeast-1",
             "AT=2026-11-20T10:15:05Z",
             "TABLES=(coordinator.state scalar.asset)",
-            "TABLES+=($(aws dynamodb list-tables --region \"$REGION\" --query \"TableNames[?starts_with(@, 'user.')]\"",
+            "user.*) TABLES+=(\"$table\") ;;",
+            "First hop",
             "aws dynamodb restore-table-to-point-in-time",
-            "wait table-exists --region \"$REGION\" --table-name \"$table-$RUN\"",
-            "aws dynamodb create-backup",
+            "made \"$table-$RUN\" && again aws dynamodb create-backup",
             "says AVAILABLE",
             "aws dynamodb describe-time-to-live",
-            "arn:*) aws dynamodb delete-table --region \"$REGION\" --table-name \"$table\" ;;",
             "is NOT deleted",
-            "wait table-not-exists",
-            "aws dynamodb restore-table-from-backup --region \"$REGION\" --target-table-name \"$table\"",
+            "aws dynamodb delete-table --region \"$REGION\" --table-name \"$table\"",
+            "again aws dynamodb restore-table-from-backup --region \"$REGION\" --target-table-name \"$table\"",
             "aws dynamodb delete-table --region \"$REGION\" --table-name \"$table-$RUN\"",
             "PointInTimeRecoveryEnabled=true",
             "register-scalable-target",
@@ -104,6 +103,10 @@ fn a_table_of_dynamodb_takes_both_hops_after_the_releases_were_stopped() {
         ],
     );
     assert!(!text.contains("--set-property"), "the endpoint stays");
+    let remarks = text.replace("\n# ", " ");
+    assert!(remarks.contains("must be done before 2026-12-25T10:15:05Z at the latest"), "{text}");
+    let templates = text.lines().filter(|line| line.starts_with("#   aws "));
+    assert!(templates.clone().count() > 5 && templates.clone().all(|line| line.contains("--region \"$REGION\"")));
     assert!(!text.contains("klmno"), "another deployment's");
 }
 
