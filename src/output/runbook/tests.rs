@@ -9,6 +9,8 @@ use serde_json::json;
 use super::*;
 use crate::error::ExitCode;
 
+mod run;
+
 const RUN: &str = "20261120-101500-x7k2";
 
 /// A backup of one release whose window was 10 s.
@@ -54,12 +56,19 @@ fn text(backup: &Backup) -> String {
     text
 }
 
-/// A shell can read it, which runs nothing of it.
+/// A shell can read it, which runs nothing of it; and no remark does harm where it is taken for a command.
 fn reads(text: &str) {
     let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     bash.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let said = bash.wait_with_output().unwrap();
     assert!(said.status.success(), "{}\n{text}", String::from_utf8_lossy(&said.stderr));
+    for line in text.lines() {
+        let remark = line.find("# ").map_or("", |at| &line[at..]);
+        let open = ['\'', '"'].iter().any(|q| remark.matches(*q).count() % 2 == 1);
+        assert!(!open && !remark.contains('`'), "opens a quote: {line}");
+        // A shell that is typed into takes it for an event of its history.
+        assert!(!line.contains('!') || line.starts_with('#'), "{line}");
+    }
 }
 
 /// The first place of each, which must be in this order.
