@@ -15,6 +15,8 @@ pub struct Definition {
     pub value: String,
     /// The bytes of the value, up to the end of its last line and without it.
     pub at: Range<usize>,
+    /// The same from the first of the key on.
+    pub whole: Range<usize>,
 }
 
 /// All definitions in their order.
@@ -94,7 +96,8 @@ fn definition(line: &Line) -> Option<Definition> {
         _ => rest,
     };
     let start = rest.first().map_or(line.end, |(at, _)| *at);
-    Some(Definition { key: unescaped(key), value: unescaped(rest), at: start..line.end })
+    let whole = line.chars[0].0..line.end;
+    Some(Definition { key: unescaped(key), value: unescaped(rest), at: start..line.end, whole })
 }
 
 fn skip_blanks(chars: &[(usize, char)]) -> &[(usize, char)] {
@@ -186,6 +189,8 @@ y=jdbc:yugabytedb://127.0.0.1:5433\\,127.0.0.2:5433/";
         assert_eq!(effective(text)["a"], "23");
         let places: Vec<&str> = definitions(text).into_iter().map(|d| &text[d.at]).collect();
         assert_eq!(places, ["1", "2\\\r\n  3", "é", ""]);
+        let wholes: Vec<&str> = definitions(text).into_iter().map(|d| &text[d.whole]).collect();
+        assert_eq!(wholes, ["a=1", "a = 2\\\r\n  3", "b=é", "c="]);
         assert_eq!(definitions(text)[3].at.start, text.len() - 2);
     }
 }

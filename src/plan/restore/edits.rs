@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Workload;
 use super::facts::{Facts, Found};
-use super::properties::{Change, Changed, changed, changes, removed};
+use super::properties::{Change, Changed, changed, changes, removed, rewritten};
 use crate::error::Refusal;
 use crate::plan::Plan;
 use crate::plan::release::{Properties, Release, properties};
@@ -44,6 +44,9 @@ pub struct Value {
     pub new: String,
     /// The value before; nothing where there was none.
     pub old: Option<String>,
+    /// How that was written, from its key on: the way back puts every byte of it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<String>,
 }
 
 /// An object with properties as it is now.
@@ -102,12 +105,13 @@ impl Edit {
             if properties::effective(&made).get(&value.key) != Some(&value.new) {
                 continue;
             }
-            made = match &value.old {
-                Some(old) => {
+            made = match (&value.old, &value.written) {
+                (_, Some(written)) => rewritten(&made, &value.key, written),
+                (Some(old), None) => {
                     let change = Change { key: value.key.clone(), value: old.clone() };
                     changed(&made, &[change]).map_or(made, |made| made.text)
                 }
-                None => removed(&made, &value.key),
+                (None, None) => removed(&made, &value.key),
             };
         }
         (made != text).then_some(made)
@@ -241,7 +245,10 @@ fn edit(
         ));
     }
     let Changed { old, .. } = changed(text, &changes)?;
-    let values = changes.into_iter().zip(old).map(|(change, (key, old))| Value { key, new: change.value, old });
+    let values = changes.into_iter().zip(old).map(|(Change { key, value }, old)| {
+        let (old, written) = old.map(|old| (old.value, old.written)).unzip();
+        Value { key, new: value, old, written }
+    });
     Ok(Edit {
         namespace: release.namespace.clone(),
         release: release.name.clone(),
@@ -260,6 +267,7 @@ mod tests {
             key: (*key).into(),
             new: (*new).into(),
             old: old.map(str::to_owned),
+            written: old.map(|old| format!("{key}={old}")),
         };
         Edit {
             namespace: "demo".into(),
@@ -281,6 +289,9 @@ mod tests {
         assert_eq!(edit.put_back(before), None, "it was never set");
         assert_eq!(edit.put_back("a=new\n").as_deref(), Some("a=old\n"), "half of it");
         assert_eq!(edit.put_back("a=theirs\n"), None, "somebody else's since");
+        let mut former = edit.clone();
+        former.values.iter_mut().for_each(|value| value.written = None);
+        assert_eq!(former.put_back(&after).as_deref(), Some(before), "a record that does not say how it was written");
         assert!(edit.set("a=theirs\n").unwrap_err().contains("a was changed since"));
         assert!(edit.set("a=old\nb=1\nc=3\n").unwrap_err().contains("b was changed since"));
     }

@@ -2,7 +2,8 @@
 //! elsewhere. All else stays byte for byte: comments, order, line ends.
 
 use crate::error::Refusal;
-use crate::plan::release::{credentials, properties};
+use crate::plan::release::credentials;
+use crate::plan::release::properties::{self, Definition};
 
 /// One property that is to have another value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,9 +19,18 @@ pub struct Change {
 pub struct Changed {
     /// The new text.
     pub text: String,
-    /// Of each change the value that was in force before, nothing where the key was new. For the record, and for the way
-    /// back.
-    pub old: Vec<(String, Option<String>)>,
+    /// Of each change the definition that was in force before, nothing where the key was new. For the record, and for the
+    /// way back.
+    pub old: Vec<Option<Old>>,
+}
+
+/// A definition that is replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Old {
+    /// Its value, as the program read it.
+    pub value: String,
+    /// How it was written: the key, what stands between them, and the value with its escapes and line ends.
+    pub written: String,
 }
 
 /// The changes that were asked for, or every reason why not: values on a command line are seen by all processes of the
@@ -83,7 +93,8 @@ pub fn changed(text: &str, changes: &[Change]) -> Result<Changed, Vec<Refusal>> 
     let mut old = Vec::new();
     let mut refusals = Vec::new();
     for change in changes {
-        let defined = properties::definitions(&made).into_iter().rev().find(|d| d.key == change.key);
+        let before = made.clone();
+        let defined = last(&before, &change.key);
         match &defined {
             Some(definition) if credentials::are_in(&definition.value) => refusals.push(
                 refusal(&change.key, "has a user or a password in its present value, which the record must not keep")
@@ -95,19 +106,39 @@ pub fn changed(text: &str, changes: &[Change]) -> Result<Changed, Vec<Refusal>> 
             }
             None => append(&mut made, change),
         }
-        old.push((change.key.clone(), defined.map(|d| d.value)));
+        old.push(defined.map(|d| Old { value: d.value, written: before[d.whole].to_owned() }));
     }
     if refusals.is_empty() { Ok(Changed { text: made, old }) } else { Err(refusals) }
+}
+
+/// The definition of a key that is in force.
+fn last(text: &str, key: &str) -> Option<Definition> {
+    properties::definitions(text).into_iter().rev().find(|d| d.key == key)
+}
+
+/// The text with the definition of a key that is in force written as it was before [`changed`].
+pub fn rewritten(text: &str, key: &str, written: &str) -> String {
+    let mut made = text.to_owned();
+    if let Some(last) = last(text, key) {
+        made.replace_range(last.whole, written);
+    }
+    made
 }
 
 /// The text without the last definition of a key, which [`changed`] appended; one that somebody wrote otherwise since stays.
 pub fn removed(text: &str, key: &str) -> String {
     let mut made = text.to_owned();
-    let Some(last) = properties::definitions(text).into_iter().rev().find(|d| d.key == key) else { return made };
+    let Some(last) = last(text, key) else { return made };
     let start = text[..last.at.start].rfind('\n').map_or(0, |end| end + 1);
-    if text[start..last.at.start] == format!("{key}=") {
-        let end = text[last.at.end..].find('\n').map_or(text.len(), |end| last.at.end + end + 1);
-        made.replace_range(start..end, "");
+    if text[start..last.at.start] != format!("{key}=") {
+        return made;
+    }
+    if let Some(end) = text[last.at.end..].find('\n') {
+        made.replace_range(start..=last.at.end + end, "");
+    } else {
+        // The text before it had no line end.
+        let before = text[..start].strip_suffix('\n').unwrap_or_default();
+        made.truncate(before.strip_suffix('\r').unwrap_or(before).len());
     }
     made
 }
@@ -121,14 +152,19 @@ fn append(text: &mut String, change: &Change) {
     let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
     let last = text.trim_end_matches(['\r', '\n']);
     let open = last.chars().rev().take_while(|c| *c == '\\').count() % 2 == 1 && text.len() - last.len() <= end.len();
-    if !text.is_empty() && !text.ends_with('\n') {
+    let ends = text.is_empty() || text.ends_with('\n');
+    if !ends {
         text.push_str(end);
     }
     // A backslash at the end of the last line would make the new one a part of it: a blank line ends it.
     if open {
         text.push_str(end);
     }
-    text.push_str(&format!("{}={}{end}", change.key, escaped(&change.value)));
+    text.push_str(&format!("{}={}", change.key, escaped(&change.value)));
+    // Whoever ends his file without a line end gets it back so.
+    if ends {
+        text.push_str(end);
+    }
 }
 
 /// As the program reads it back: a backslash would be taken for an escape, a leading blank be skipped, and whether the
@@ -168,8 +204,9 @@ mod tests {
     fn only_the_value_in_force_changes() {
         let text = "# contact points: a=0\r\na = 1\r\n\r\n!x\r\na : 2,\\\r\n    3\r\nb=4";
         let found = changed(text, &[change("a", "new"), change("c", "5")]).unwrap();
-        assert_eq!(found.text, "# contact points: a=0\r\na = 1\r\n\r\n!x\r\na : new\r\nb=4\r\nc=5\r\n");
-        assert_eq!(found.old, [("a".to_owned(), Some("2,3".to_owned())), ("c".to_owned(), None)]);
+        assert_eq!(found.text, "# contact points: a=0\r\na = 1\r\n\r\n!x\r\na : new\r\nb=4\r\nc=5");
+        let old = Old { value: "2,3".into(), written: "a : 2,\\\r\n    3".into() };
+        assert_eq!(found.old, [Some(old), None]);
     }
 
     #[test]
@@ -181,11 +218,11 @@ mod tests {
             ("a ", "a x"),
             ("a=\\\n", "a=\\\nx"),
             ("", "a=x\n"),
-            ("b=1", "b=1\na=x\n"),
-            ("b=1\\", "b=1\\\n\na=x\n"),
+            ("b=1", "b=1\na=x"),
+            ("b=1\\", "b=1\\\n\na=x"),
             ("b=1\\\n", "b=1\\\n\na=x\n"),
-            ("b=1\\\\", "b=1\\\\\na=x\n"),
-            ("# a=1", "# a=1\na=x\n"),
+            ("b=1\\\\", "b=1\\\\\na=x"),
+            ("# a=1", "# a=1\na=x"),
         ] {
             let made = set(text, "a", "x");
             assert_eq!(properties::effective(&made)["a"], "x", "{text:?}");
@@ -208,10 +245,17 @@ mod tests {
 
     #[test]
     fn what_was_changed_can_be_changed_back() {
-        let text = "x=1\na=2\n";
-        let there = changed(text, &[change("a", "new")]).unwrap();
-        let back = changed(&there.text, &[change("a", there.old[0].1.as_deref().unwrap())]).unwrap();
-        assert_eq!(back.text, text);
+        for written in
+            ["a=2", "a", "a ", "  a : 2", "a=\\u65e5\\:", "\\u0061 = 2", "a=1\na=2,\\\n   3", "a\\\n =\\\n 1", "a=\\"]
+        {
+            for (before, after) in [("", ""), ("x=1\n", "\ny=2\n"), ("# a=0\r\n", "\r\n")] {
+                let text = format!("{before}{written}{after}");
+                let there = changed(&text, &[change("a", "new")]).unwrap();
+                let old = there.old[0].as_ref().unwrap();
+                assert_ne!(there.text, text);
+                assert_eq!(rewritten(&there.text, "a", &old.written), text);
+            }
+        }
     }
 
     #[test]
@@ -220,7 +264,7 @@ mod tests {
             for value in ["", "new", " a\\"] {
                 let back = removed(&set(text, "a", value), "a");
                 assert_eq!(properties::effective(&back), properties::effective(text), "{text:?} {value:?}");
-                assert!(!text.ends_with('\n') || text.ends_with("\\\n") || back == text, "{back:?}");
+                assert!(text.ends_with("\\\n") || back == text, "{back:?}");
             }
         }
         assert_eq!(removed("a : 1\na = 2\n", "a"), "a : 1\na = 2\n", "somebody else's");
