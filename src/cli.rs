@@ -221,7 +221,8 @@ pub struct RestoreFromSnapshot {
     /// Delete the old volumes with their storage once the restore has succeeded: it cannot be undone then
     #[arg(long, conflicts_with_all = ["resume", "undo", "claims_only", "suffix", "to_namespace"])]
     pub discard_old: bool,
-    /// Set this in the properties of a release of the backup while it is down; may be repeated, and be RELEASE:KEY=VALUE
+    /// Set this in the properties of a release of the backup while it is down; may be repeated, and be
+    /// RELEASE:KEY=VALUE or NAMESPACE/RELEASE:KEY=VALUE
     #[arg(long, value_name = "KEY=VALUE", conflicts_with_all = ["resume", "undo", "claims_only", "suffix", "to_namespace"])]
     pub set_property: Vec<String>,
     /// Going on from archived WAL.

@@ -140,16 +140,26 @@ pub fn asked_of<'a>(plan: &'a Plan, asked: &[String]) -> Vec<&'a Release> {
     wanted.into_keys().filter_map(|r| plan.releases.get(r)).collect()
 }
 
+/// How a release is told from the others of the backup.
+fn named(plan: &Plan, release: &Release) -> String {
+    let alone = plan.releases.iter().filter(|r| r.name == release.name).count() == 1;
+    if alone { release.name.clone() } else { release.path() }
+}
+
 /// What is asked for as `KEY=VALUE`, `RELEASE:KEY=VALUE` or `NAMESPACE/RELEASE:KEY=VALUE`, by the release's number.
 fn by_release(plan: &Plan, asked: &[String], refusals: &mut Vec<Refusal>) -> BTreeMap<usize, Vec<String>> {
     let mut all: BTreeMap<usize, Vec<String>> = BTreeMap::new();
-    let names: Vec<&str> = plan.releases.iter().map(|r| r.name.as_str()).collect();
+    let names: Vec<String> = plan.releases.iter().map(|r| named(plan, r)).collect();
     for text in asked {
-        let key = text.split_once('=').map_or("", |(key, _)| key);
+        let Some((key, _)) = text.split_once('=') else {
+            // Which release it is of does not matter: it is refused.
+            all.entry(0).or_default().push(text.clone());
+            continue;
+        };
         // No key has a colon.
         let (named, rest) = key.split_once(':').map_or((None, text.as_str()), |(n, _)| (Some(n), &text[n.len() + 1..]));
-        let is = |r: &usize| named.is_none_or(|n| n == names[*r] || n == plan.releases[*r].path());
-        let of: Vec<usize> = (0..names.len()).filter(is).collect();
+        let is = |r: &Release| named.is_none_or(|n| n == r.name || n == r.path());
+        let of: Vec<usize> = (0..names.len()).filter(|&r| is(&plan.releases[r])).collect();
         match (of.as_slice(), named) {
             ([one], _) => all.entry(*one).or_default().push(rest.to_owned()),
             // Said once, for all of them.
@@ -162,12 +172,16 @@ fn by_release(plan: &Plan, asked: &[String], refusals: &mut Vec<Refusal>) -> BTr
                 Refusal::new(format!("{FLAG} {key}"), format!("the backup has several releases: {}", names.join(", ")))
                     .hint(format!("say of which: {FLAG} {}:{key}=VALUE", names[of[0]])),
             ),
-            (several, Some(name)) => refusals.push(
+            (_, Some(name)) => refusals.push(
                 Refusal::new(
                     format!("{FLAG} {key}"),
                     format!("the backup has releases {name} in several namespaces: which one is meant is not known"),
                 )
-                .hint(format!("say of which: {FLAG} {}:KEY=VALUE", plan.releases[several[0]].path())),
+                .hint(format!(
+                    "say of which: {FLAG} {}:{}=VALUE",
+                    names[of[0]],
+                    &key[name.len() + 1..]
+                )),
             ),
         }
     }

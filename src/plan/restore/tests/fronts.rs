@@ -114,7 +114,9 @@ fn what_cannot_be_set_is_refused_beforehand() {
     let mut second = source.plan.releases[0].clone();
     second.name = "audit".into();
     source.plan.releases.push(second);
-    assert!(refused(&source, &facts, &["a=2"]).contains("say of which: --set-property shop:a=VALUE"));
+    let several = refused(&source, &facts, &["a=2", "sesame"]);
+    assert!(several.contains("say of which: --set-property shop:a=VALUE"), "{several}");
+    assert!(several.contains("has no `=`") && !several.contains("sesame"), "{several}");
     source.plan.releases[0].properties = None;
     assert!(refused(&source, &facts, &["shop:a=2"]).contains("does not know where its properties lie"));
     let (mut source, facts) = (super::source(), super::facts());
@@ -178,7 +180,7 @@ fn a_release_of_two_by_the_same_name_is_told_by_its_namespace() {
     second.namespace = "audit".into();
     source.plan.releases.push(second);
     let refused = with(&source, &facts, &["shop:a=2"]).unwrap_err();
-    assert!(refused.contains("say of which: --set-property demo/shop:KEY=VALUE"), "{refused}");
+    assert!(refused.contains("say of which: --set-property demo/shop:a=VALUE"), "{refused}");
     let plan = with(&source, &facts, &["demo/shop:a=2"]).unwrap();
     assert_eq!((plan.edits.len(), plan.edits[0].namespace.as_str()), (1, "demo"));
 }
