@@ -33,10 +33,11 @@ pub fn plan(plan: &RestorePlan, pods: &[PodState], now: Timestamp) -> String {
         table.row([w.path(), w.namespace.clone(), w.replicas.to_string(), w.start.to_string()]);
     }
     let _ = writeln!(text, "{}\n", table.to_string().trim_end());
-    let mut table = Table::new(["SET", "NAMESPACE", "IN", "TO"]);
+    let mut table = Table::new(["SET", "RELEASE", "IN", "NOW", "TO"]);
     for edit in &plan.edits {
         for value in &edit.values {
-            table.row([value.key.clone(), edit.namespace.clone(), edit.path(), value.new.clone()]);
+            let now = value.old.clone().unwrap_or_default();
+            table.row([value.key.clone(), edit.of(), edit.path(), now, value.new.clone()]);
         }
     }
     if !plan.edits.is_empty() {
@@ -138,11 +139,11 @@ pub fn undo(plan: &UndoPlan) -> String {
     if !plan.claims.is_empty() {
         let _ = write!(text, "{}", table.to_string().trim_end());
     }
-    let mut table = Table::new(["SET-BACK", "NAMESPACE", "IN", "TO"]);
+    let mut table = Table::new(["SET-BACK", "RELEASE", "IN", "TO"]);
     for edit in &plan.properties {
         for value in &edit.values {
             let old = value.old.clone().unwrap_or_default();
-            table.row([value.key.clone(), edit.namespace.clone(), edit.path(), old]);
+            table.row([value.key.clone(), edit.of(), edit.path(), old]);
         }
     }
     if !plan.properties.is_empty() {
@@ -264,6 +265,17 @@ pub fn result(restore: &Restore, typed: &Typed, now: Timestamp) -> String {
             None => writeln!(text, "{path} was to recover from its archive to {target}\n"),
         };
     }
+    for of in &status.properties {
+        let what = match status.outcome.as_str() {
+            "Restored" => "set",
+            "RestoredOldVolumes" | "Failed" => "not set",
+            _ => "asked for",
+        };
+        let before = of.before.as_ref().map_or("not there".to_owned(), Clone::clone);
+        let before = if what == "set" { format!(" ({before} before)") } else { String::new() };
+        let release = format!("{}/{}", of.namespace, of.release);
+        let _ = writeln!(text, "{what} in {} of release {release}: {}={}{before}", of.object, of.key, of.value);
+    }
     text.push_str(&outcome(restore, typed));
     text
 }
@@ -332,11 +344,12 @@ pub fn describe(restore: &Restore, typed: &Typed, now: Timestamp) -> String {
     for w in &restore.status.workloads {
         let _ = writeln!(
             text,
-            "Workload:    {}/{} in {} ({} replicas)",
+            "Workload:    {}/{} in {} ({} replicas{})",
             w.kind.to_lowercase(),
             w.name,
             w.namespace,
-            w.replicas
+            w.replicas,
+            if w.front { ", in front of the databases" } else { "" }
         );
     }
     let _ = writeln!(text, "\n{}", result(restore, typed, now).trim_end());

@@ -9,7 +9,8 @@ use super::backup::{Damaged, Pods, abort_text};
 use super::entry::Entry;
 use super::{API_VERSION, Metadata, instant};
 use crate::plan::restore::anew::Anew;
-use crate::plan::restore::{Copies, RestorePlan, Volume};
+use crate::plan::restore::edits::Value;
+use crate::plan::restore::{Copies, Edit, RestorePlan, Volume};
 use crate::pods::PodState;
 use crate::protocol::Abort;
 use crate::protocol::restore::{ClaimPhase, Event, Outcome, Run, Shape};
@@ -55,6 +56,9 @@ pub struct Status {
     pub claims: Vec<ClaimStatus>,
     /// What was stopped and started.
     pub workloads: Vec<WorkloadStatus>,
+    /// What was to be set in the properties of releases while they are down: in force after `Restored`.
+    #[serde(default)]
+    pub properties: Vec<PropertyStatus>,
     /// The database that went on from its archived log, if one was to.
     #[serde(default)]
     pub recovery: Option<RecoveryStatus>,
@@ -120,6 +124,27 @@ pub struct WorkloadStatus {
     pub name: String,
     /// Its replicas before the stop.
     pub replicas: i32,
+    /// Whether it stands in front of the databases.
+    #[serde(default)]
+    pub front: bool,
+}
+
+/// One property of a release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PropertyStatus {
+    /// The release's namespace.
+    pub namespace: String,
+    /// The release.
+    pub release: String,
+    /// Where its properties lie: `configmap/NAME` or `secret/NAME`.
+    pub object: String,
+    /// The key.
+    pub key: String,
+    /// The value that was asked for.
+    pub value: String,
+    /// The value before; null where there was none.
+    pub before: Option<String>,
 }
 
 /// A recovery from archived log.
@@ -188,6 +213,7 @@ pub fn record(plan: &RestorePlan, entries: &[Entry<Event>], beside: Beside) -> R
         kind: w.kind.clone(),
         name: w.name.clone(),
         replicas: w.replicas,
+        front: w.front,
     });
     Ok(Restore {
         api_version: API_VERSION.into(),
@@ -203,6 +229,7 @@ pub fn record(plan: &RestorePlan, entries: &[Entry<Event>], beside: Beside) -> R
             reason: reason(entries, outcome),
             claims,
             workloads: workloads.collect(),
+            properties: properties(plan),
             recovery: recovery(plan, entries),
             old_volumes: old_volumes(&beside.discarded),
             pods: Pods { before: beside.before, after: beside.after, differences },
@@ -211,6 +238,21 @@ pub fn record(plan: &RestorePlan, entries: &[Entry<Event>], beside: Beside) -> R
             afterwards: afterwards(plan, entries, outcome),
         },
     })
+}
+
+fn properties(plan: &RestorePlan) -> Vec<PropertyStatus> {
+    let of_edit = |edit: &Edit| {
+        let of_value = |value: &Value| PropertyStatus {
+            namespace: edit.namespace.clone(),
+            release: edit.release.clone(),
+            object: edit.path(),
+            key: value.key.clone(),
+            value: value.new.clone(),
+            before: value.old.clone(),
+        };
+        edit.values.iter().map(of_value).collect::<Vec<_>>()
+    };
+    plan.edits.iter().flat_map(of_edit).collect()
 }
 
 fn recovery(plan: &RestorePlan, entries: &[Entry<Event>]) -> Option<RecoveryStatus> {
@@ -328,6 +370,7 @@ pub fn of_copies(copies: &Copies, name: &str, namespace: &str, now: Timestamp) -
             reason: String::new(),
             claims: claims.collect(),
             workloads: Vec::new(),
+            properties: Vec::new(),
             recovery: None,
             pods: Pods::default(),
             policies_pending: false,
@@ -349,6 +392,7 @@ pub fn of_anew(anew: &Anew, name: &str, namespace: &str, now: Timestamp, pods: V
             kind: new.kind.clone(),
             name: new.name.clone(),
             replicas: new.replicas,
+            front: false,
         })
         .collect();
     restore.status.pods.after = pods;

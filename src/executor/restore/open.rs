@@ -85,6 +85,8 @@ impl Restore<'_> {
         if let Some(why) = self.leases.lost() {
             return Err(Not::Yet(why));
         }
+        let doing = if way == Way::Set { "setting" } else { "setting back" };
+        self.progress.step(&format!("{doing} properties of release {} in {}", edit.of(), edit.path()));
         let api = properties::api(self.cluster, &edit.namespace, &edit.properties);
         let patch = Patch::Merge(properties::patch(&edit.properties, &now, &made));
         let name = edit.properties.name.clone();

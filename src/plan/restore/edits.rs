@@ -117,12 +117,9 @@ impl Edit {
         (made != text).then_some(made)
     }
 
-    /// One line for each value.
-    fn notes(&self) -> impl Iterator<Item = String> + '_ {
-        self.values.iter().map(|value| {
-            let before = value.old.as_ref().map_or("it is not set now".to_owned(), |old| format!("{old} now"));
-            format!("{}, key {}: {}={} ({before})", self.path(), self.properties.key, value.key, value.new)
-        })
+    /// `NAMESPACE/RELEASE`.
+    pub fn of(&self) -> String {
+        format!("{}/{}", self.namespace, self.release)
     }
 }
 
@@ -216,7 +213,6 @@ pub(super) fn plan(
             let shared = format!("it holds the properties of several releases, {} among them", edit.release);
             refusals.push(Refusal::new(edit.path(), shared).hint("edit it by hand once they are restored"));
         }
-        notes.extend(edit.notes());
     }
     edits
 }
@@ -246,7 +242,8 @@ fn edit(
         None => return Err(vec![Refusal::new(path(of), "it was not looked for")]),
     };
     if now.immutable {
-        return refused(path(of), "it is immutable".into(), by_hand);
+        let anew = "replace it by one with the new values, and restart the pods";
+        return refused(path(of), "it is immutable, so no property can be set in it".into(), anew);
     }
     let Some(text) = &now.text else {
         return refused(path(of), format!("it has no key {} with a text", of.key), by_hand);

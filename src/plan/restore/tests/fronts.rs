@@ -91,10 +91,10 @@ fn properties_are_set_with_their_old_values_remembered_and_nothing_else_of_them(
     let (source, mut facts) = of_release();
     properties(&mut facts, "a=old\nscalar.db.password=sesame\n", false, true);
     let plan = with(&source, &facts, &["a=new", "shop:b=2"]).unwrap();
-    let of: Vec<_> = plan.edits[0].values.iter().map(|v| (v.key.as_str(), v.new.as_str(), v.old.as_deref())).collect();
-    assert_eq!(of, [("a", "new", Some("old")), ("b", "2", None)]);
+    let of = |v: &edits::Value| (v.key.clone(), v.new.clone(), v.old.clone());
+    let of: Vec<_> = plan.edits[0].values.iter().map(of).collect();
+    assert_eq!(of, [("a".into(), "new".into(), Some("old".into())), ("b".into(), "2".into(), None)]);
     assert_eq!((plan.edits[0].uid.as_str(), plan.edits[0].path().as_str()), ("m", "configmap/shop-p"));
-    assert!(plan.notes.iter().any(|n| n.contains("a=new (old now)")), "{:?}", plan.notes);
     assert!(plan.notes.iter().any(|n| n.contains("next `helm upgrade` of release shop sets it back")));
     assert!(!serde_json::to_string(&plan).unwrap().contains("sesame"));
 }
@@ -105,7 +105,7 @@ fn what_cannot_be_set_is_refused_beforehand() {
     let refused = |source: &Source, facts: &Facts, set: &[&str]| with(source, facts, set).unwrap_err();
     assert!(refused(&source, &facts, &["a=1"]).contains("was not looked for"));
     properties(&mut facts, "a=1\n", true, false);
-    assert!(refused(&source, &facts, &["a=2"]).contains("configmap/shop-p it is immutable"));
+    assert!(refused(&source, &facts, &["a=2"]).contains("configmap/shop-p it is immutable,"));
     properties(&mut facts, "a=1\n", false, false);
     assert!(refused(&source, &facts, &["other:a=2"]).contains("release other is not in backup b1 (it has shop)"));
     assert!(refused(&source, &facts, &["scalar.db.password=sesame"]).contains("is a secret by its name"));
