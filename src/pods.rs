@@ -9,7 +9,7 @@ mod restart;
 mod status;
 
 pub use differences::{differences, only_readiness, words};
-pub use restart::{brief, improves, restarted};
+pub use restart::{Elastic, brief, improves, restarted};
 
 /// One pod, as it stands in the pod table and in the record (`status.pods.before[]`, `after[]`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -286,17 +286,21 @@ async fn start_round(
     // What a stop that was broken off still does comes first.
     settled().await;
     let mut missing = None;
+    let mut counts = Vec::new();
     for (of, replicas, _) in wanted {
         if of.kind == POD {
             if let Some(why) = ours() {
                 return Ok(Some(why));
             }
             missing = missing.or(pod::make(cluster, of).await?);
+            counts.push(*replicas);
             continue;
         }
         let now = read(cluster, &of.kind, &of.namespace, &of.name).await?;
         let now = now.ok_or_else(|| format!("{} is gone", of.path()))?;
-        if now.replicas != *replicas {
+        let left = autoscaled(of, now.replicas, *replicas);
+        counts.push(if left { now.replicas } else { *replicas });
+        if !left && now.replicas != *replicas {
             if let Some(why) = ours() {
                 return Ok(Some(why));
             }
@@ -306,23 +310,30 @@ async fn start_round(
     if missing.is_some() {
         return Ok(missing);
     }
-    for (of, replicas, ready) in wanted {
-        if let Some(waiting) = waiting(&pods(cluster, of).await?, *replicas, *ready) {
+    for ((of, _, ready), count) in wanted.iter().zip(counts) {
+        if let Some(waiting) = waiting(of, &pods(cluster, of).await?, count, *ready) {
             return Ok(Some(format!("{}: {waiting}", of.path())));
         }
     }
     Ok(None)
 }
 
+/// Whether how many pods it has now is left to who scaled it since it was started. An application in front of the databases
+/// has no data that more pods could spoil, and its autoscaler would scale it again and again.
+fn autoscaled(of: &Workload, now: i32, replicas: i32) -> bool {
+    of.front && now > 0 && replicas > 0
+}
+
 /// What is still waited for until these pods are a started workload.
-fn waiting(pods: &[Pod], replicas: i32, ready: i32) -> Option<String> {
+fn waiting(of: &Workload, pods: &[Pod], replicas: i32, ready: i32) -> Option<String> {
     let there = i32::try_from(pods.len()).unwrap_or(i32::MAX);
+    let ready = ready.min(replicas);
     let serving = i32::try_from(pods.iter().filter(|pod| is_ready(pod)).count()).unwrap_or(i32::MAX);
     if serving < ready {
         let waits = pods.iter().find(|pod| !is_ready(pod)).map(reason).unwrap_or_default();
         return Some(format!("{serving} of {ready} pods are ready{waits}"));
     }
-    (there > replicas).then(|| format!("{there} pods are there instead of {replicas}"))
+    (there > replicas && (!of.front || replicas == 0)).then(|| format!("{there} pods are there instead of {replicas}"))
 }
 
 /// Why a pod is not ready, as kubectl would show it.
@@ -378,12 +389,28 @@ mod tests {
             .unwrap()
         };
         let (up, down) = (pod("True"), pod("False"));
+        let set = workload("StatefulSet");
+        let waiting = |pods: &[Pod], replicas, ready| waiting(&set, pods, replicas, ready);
         assert_eq!(waiting(std::slice::from_ref(&down), 2, 0), None, "none was ready before");
         assert_eq!(waiting(&[up.clone(), down.clone()], 3, 1), None);
         assert!(waiting(&[up.clone(), down.clone()], 2, 2).unwrap().starts_with("1 of 2 pods are ready (p is"));
         assert!(waiting(std::slice::from_ref(&up), 2, 2).is_some(), "forward all of them must serve");
         assert_eq!(waiting(&[up.clone(), up.clone()], 1, 1).unwrap(), "2 pods are there instead of 1");
         assert_eq!(waiting(&[up.clone(), up], 2, 2), None);
+    }
+
+    #[test]
+    fn how_many_pods_stand_in_front_is_the_autoscalers_to_say() {
+        let front = Workload { front: true, ..workload("Deployment") };
+        assert!(autoscaled(&front, 3, 2) && autoscaled(&front, 1, 2));
+        assert!(!autoscaled(&front, 0, 2), "it is down: it is started");
+        assert!(!autoscaled(&front, 2, 0), "it was down before: on the way back it is stopped");
+        assert!(!autoscaled(&workload("Deployment"), 3, 2));
+        let up: Pod =
+            serde_json::from_value(json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}})).unwrap();
+        assert_eq!(waiting(&front, &[up.clone(), up.clone(), up.clone()], 2, 2), None, "one is being removed");
+        assert_eq!(waiting(&front, std::slice::from_ref(&up), 1, 2), None, "it was scaled down");
+        assert!(waiting(&front, &[up], 2, 2).is_some());
     }
 
     #[test]

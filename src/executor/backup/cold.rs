@@ -111,7 +111,7 @@ impl Backup<'_> {
             let late = Instant::now() >= until || self.signals.came();
             match self.pods().await {
                 Ok(after) => {
-                    let differ = restarted(&self.state.before, &after, wanted);
+                    let differ = restarted(&self.state.before, &after, wanted, &[]);
                     if differ.iter().all(improves) || late {
                         log.store("pods.after", &after);
                         self.state.after.clone_from(&after);

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Broken, Restore};
 use crate::cluster::client::explain;
 use crate::cluster::discovery::reselect;
 use crate::executor::Log;
-use crate::pods::{Difference, PodState, improves, restarted};
+use crate::plan::restore::Workload;
+use crate::platform::workload;
+use crate::pods::{Difference, Elastic, PodState, improves, restarted};
 use crate::protocol::Abort;
 use crate::protocol::restore::{Event, Run};
 use crate::record::entry::Detail;
@@ -39,12 +42,12 @@ impl Restore<'_> {
     /// The pods once nothing is worse than before, or after the time that this may take.
     async fn compared(&self) -> Result<(Vec<PodState>, Vec<Difference>), Broken> {
         let until = Instant::now() + SETTLING;
-        let wanted = self.plan.workloads.iter().map(|w| usize::try_from(w.start).unwrap_or(0)).sum();
+        let wanted = self.plan.databases().map(|w| count(w.start)).sum();
         loop {
             let late = Instant::now() >= until;
             match self.pods().await {
                 Ok(after) => {
-                    let differ = restarted(&self.before, &after, wanted);
+                    let differ = restarted(&self.before, &after, wanted, &self.elastic().await);
                     if late || differ.iter().all(improves) {
                         return Ok((after, differ));
                     }
@@ -54,6 +57,20 @@ impl Restore<'_> {
             }
             sleep(Duration::from_millis(500)).await;
         }
+    }
+
+    /// What stands in front of the databases, and how many pods of it are to serve: an autoscaler may have other thoughts
+    /// of that since it was started.
+    async fn elastic(&self) -> Vec<Elastic> {
+        let one = |of: &Workload| {
+            let (kind, namespace, name, start) = (of.kind.clone(), of.namespace.clone(), of.name.clone(), of.start);
+            async move {
+                let now = workload::read(self.cluster, &kind, &namespace, &name).await;
+                let replicas = now.ok().flatten().map_or(start, |now| now.replicas);
+                Elastic { namespace, name, needed: count(start.min(replicas).max(1)) }
+            }
+        };
+        join_all(self.plan.fronts().map(one)).await
     }
 
     /// The pod table now.
@@ -72,4 +89,8 @@ impl Restore<'_> {
             log.store("pods.after", &after);
         }
     }
+}
+
+fn count(pods: i32) -> usize {
+    usize::try_from(pods).unwrap_or(0)
 }
