@@ -23,8 +23,9 @@ use super::client::{Cluster, explain, is_forbidden, is_not_found};
 use super::properties;
 use super::snapshots::VolumeSnapshot;
 use crate::exec::{self, Place};
+use crate::plan::release::Properties;
 use crate::plan::restore::access::{Access, aliases, anew, cold, copies, edits, fronts, in_place, verify};
-use crate::plan::restore::edits::asked_of;
+use crate::plan::restore::edits::{Now, asked_of};
 use crate::plan::restore::facts::{Facts, Found, WorkloadNow};
 use crate::plan::restore::{Place as Where, RestorePlan, Source, needs_alias, pod_of, protected};
 use crate::plan::{self, Probed, Target};
@@ -142,13 +143,16 @@ pub async fn collect_properties(cluster: &Cluster, source: &Source, asked: &[Str
     let of = releases.iter().filter_map(|r| Some((*r, r.properties.as_ref()?)));
     facts.denied.extend(denied(cluster, edits(of.clone().map(|(r, of)| (&r.namespace, of)))).await);
     for (release, of) in of {
-        let found = match timeout(ASK, properties::read(cluster, &release.namespace, of)).await {
-            Ok(Ok(Some(now))) => Found::Yes(Box::new(now)),
-            Ok(Ok(None)) => Found::No,
-            Ok(Err(why)) => Found::Unknown(why),
-            Err(_) => Found::Unknown("the API server did not answer".into()),
-        };
-        facts.properties.insert(release.path(), found);
+        facts.properties.insert(release.path(), properties_now(cluster, &release.namespace, of).await);
+    }
+}
+
+async fn properties_now(cluster: &Cluster, namespace: &str, of: &Properties) -> Found<Now> {
+    match timeout(ASK, properties::read(cluster, namespace, of)).await {
+        Ok(Ok(Some(now))) => Found::Yes(Box::new(now)),
+        Ok(Ok(None)) => Found::No,
+        Ok(Err(why)) => Found::Unknown(why),
+        Err(_) => Found::Unknown("the API server did not answer".into()),
     }
 }
 
@@ -168,9 +172,14 @@ pub async fn collect_undo(cluster: &Cluster, plan: &RestorePlan, now: Timestamp)
     let mut needed = if plan.claims.is_empty() { fronts(&namespaces) } else { in_place(&namespaces, &kinds) };
     needed.extend(edits(plan.edits.iter().map(|edit| (&edit.namespace, &edit.properties))));
     let denied = denied(cluster, needed).await;
+    let mut properties = BTreeMap::new();
+    for edit in &plan.edits {
+        properties.insert(edit.of(), properties_now(cluster, &edit.namespace, &edit.properties).await);
+    }
     Facts {
         now,
         typed: cluster.typed.clone(),
+        properties,
         claims: namespaced(cluster, claims).await,
         volumes: named(cluster, volumes).await,
         workloads: workloads_now(cluster, workloads, &denied).await,
@@ -386,7 +395,6 @@ async fn probe(cluster: &Cluster, target: &Target, pod: Option<&Pod>) -> Probed 
 mod tests {
     use super::*;
     use crate::cluster::access::roles;
-    use crate::plan::release::Properties;
 
     #[test]
     fn the_printed_roles_allow_all_that_a_restore_does() {

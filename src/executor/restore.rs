@@ -21,7 +21,7 @@ use crate::pods::PodState;
 use crate::protocol::restore::{Event, Outcome, Run, Step};
 use crate::protocol::{Abort, IllegalEvent};
 use crate::record::entry::Detail;
-use open::Way as Edits;
+use open::Course;
 
 mod anew;
 mod archive;
@@ -130,13 +130,13 @@ impl<'a> Restore<'a> {
     }
 
     /// Scales to 0 and waits until nothing is left that could write.
-    async fn stop(&self, beyond: Duration) -> Result<(), String> {
+    async fn stop(&self, course: Course, beyond: Duration) -> Result<(), String> {
         let grace = self.plan.workloads.iter().map(|w| w.grace).max().unwrap_or_default();
         let claims: BTreeSet<String> = self.plan.claims.iter().map(|c| format!("{}/{}", c.namespace, c.name)).collect();
         let volumes: BTreeSet<String> = self.plan.old_volumes().map(|v| v.name.clone()).collect();
         let until = Instant::now() + grace + beyond;
         self.no_helper(until).await?;
-        self.stop_fronts(until).await?;
+        self.stop_fronts(course, until).await?;
         let databases: Vec<Workload> = self.plan.databases().cloned().collect();
         let say = |text: &str| self.progress.step(text);
         workload::stop(self.cluster, &databases, &claims, &volumes, until, &|| self.leases.lost(), say).await
@@ -155,15 +155,18 @@ impl<'a> Restore<'a> {
     ///
     /// What stands in front of the databases follows, with the properties that it had.
     async fn start_again(&self, opened: bool) -> Result<(), String> {
-        let as_before = |w| -> (&Workload, i32, i32) { (w, w.replicas, w.ready.min(w.replicas)) };
+        fn as_before(w: &Workload) -> (&Workload, i32, i32) {
+            (w, w.replicas, w.ready.min(w.replicas))
+        }
         let until = Instant::now() + self.plan.wait.max(BACK);
         let databases: Vec<_> = self.plan.databases().map(as_before).collect();
         workload::start(self.cluster, &databases, until, &|| self.leases.lost(), |text| self.progress.step(text))
             .await?;
         if opened {
-            self.edit_all(Edits::PutBack, until).await?;
+            self.edit_all(Course::Back, until).await?;
         }
-        let fronts: Vec<_> = self.plan.fronts().map(as_before).collect();
+        let fronts = self.fronts(Course::Back, until).await?;
+        let fronts: Vec<_> = fronts.iter().map(as_before).collect();
         workload::start(self.cluster, &fronts, until, &|| self.leases.lost(), |text| self.progress.step(text)).await
     }
 
@@ -267,7 +270,7 @@ impl Hands<Run> for Restore<'_> {
             }
             Step::Stop => {
                 self.progress.step("stopping");
-                let stopping = async { self.stop(STOPPING).await.map_err(|why| (Abort::Step, why)) };
+                let stopping = async { self.stop(Course::Forward, STOPPING).await.map_err(|why| (Abort::Step, why)) };
                 self.forward(log, Event::Stopped, stopping).await;
             }
             Step::Replace(claims) => self.replace(log, &claims).await,
@@ -290,7 +293,7 @@ impl Hands<Run> for Restore<'_> {
             Step::BackStop => {
                 self.progress.step("going back: stopping");
                 let stopped = match self.keep_all(log, Instant::now() + BACK).await {
-                    Ok(()) => self.stop(BACK).await,
+                    Ok(()) => self.stop(Course::Back, BACK).await,
                     Err(why) => Err(why),
                 };
                 Self::back(log, Event::BackStopped, stopped);

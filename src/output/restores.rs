@@ -149,6 +149,9 @@ pub fn undo(plan: &UndoPlan) -> String {
     if !plan.properties.is_empty() {
         let _ = write!(text, "\n\n{}", table.to_string().trim_end());
     }
+    for note in &plan.notes {
+        let _ = write!(text, "\nnote: {note}");
+    }
     for w in plan.workloads.iter().filter(|w| w.replicas == 0) {
         let _ = write!(
             text,

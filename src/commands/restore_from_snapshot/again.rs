@@ -53,14 +53,15 @@ pub(super) async fn undo(
     if !journal.discarded().is_empty() {
         return Err(Error::refusals(vec![discarded(&stored.run)]));
     }
-    if run.is_fixed() {
-        undoable(cluster, &journal.plan, Timestamp::now()).await?;
-    }
+    let plan = if run.is_fixed() {
+        undoable(cluster, &journal.plan, Timestamp::now()).await?
+    } else {
+        UndoPlan::of(&journal.plan)
+    };
     if run.undoing().is_empty() {
         progress.say(&format!("restore {} is over, and the old volumes are in use: nothing is left to do", stored.run));
     } else if !run.is_going_back() {
         // What is on its way back has been asked for already, and nothing ends it.
-        let plan = UndoPlan::of(&journal.plan);
         let text = restores::undo(&plan);
         if args.dry_run {
             progress.done();

@@ -11,7 +11,7 @@ use crate::error::{Error, ExitCode};
 use crate::journal::{Kind, Stored, parts};
 use crate::manifests::Manifests;
 use crate::plan::is_release;
-use crate::plan::restore::undo::refusals;
+use crate::plan::restore::undo::{UndoPlan, refusals};
 use crate::plan::restore::{RestorePlan, Source};
 use crate::protocol::backup::Event;
 use crate::quiescer::RecoveryPoint;
@@ -75,15 +75,15 @@ fn proof(entries: &[Entry<Event>], c: usize) -> Option<crate::backend::Proof> {
     last.filter(|e| e.event == Event::Cut(c)).find_map(|e| e.detail.proof.clone())
 }
 
-/// Every reason why a restore that had succeeded cannot be taken back now.
-pub async fn undoable(cluster: &Cluster, plan: &RestorePlan, now: Timestamp) -> Result<(), Error> {
+/// What taking back a restore that had succeeded does now, or every reason why it cannot be taken back.
+pub async fn undoable(cluster: &Cluster, plan: &RestorePlan, now: Timestamp) -> Result<UndoPlan, Error> {
     let mut facts = collect_undo(cluster, plan, now).await;
     let leased: Vec<_> = plan.leased().into_iter().filter(|(_, name)| is_release(name)).collect();
     let claims = plan.claims.iter().map(|c| (c.namespace.as_str(), c.name.as_str()));
     let claims = claims.chain(leased.iter().map(|(n, name)| (n.as_str(), name.as_str()))).collect();
     facts.unfinished = overlapping(cluster, &plan.namespace, &plan.run, &claims).await?;
     let refusals = refusals(plan, &facts);
-    if refusals.is_empty() { Ok(()) } else { Err(Error::refusals(refusals)) }
+    if refusals.is_empty() { Ok(UndoPlan::of(plan).as_it_is(plan, &facts)) } else { Err(Error::refusals(refusals)) }
 }
 
 /// Unfinished restores of these claims, by namespace and name. A backup in the middle of one would be of neither data; and

@@ -98,6 +98,16 @@ impl Edit {
         made.map(|made| Some(made.text)).map_err(|refused| format!("{}: {}", self.path(), said(&refused)))
     }
 
+    /// The keys that have neither the value that was set nor the one from before, and so stay as they are.
+    pub fn changed_since(&self, text: &str) -> Vec<String> {
+        let now = properties::effective(text);
+        let ours = |value: &&Value| {
+            let now = now.get(&value.key);
+            now == Some(&value.new) || now == value.old.as_ref()
+        };
+        self.values.iter().filter(|value| !ours(value)).map(|value| value.key.clone()).collect()
+    }
+
     /// The text with the values from before, or nothing where it has them. What somebody has changed since stays.
     pub fn put_back(&self, text: &str) -> Option<String> {
         let mut made = text.to_owned();
@@ -303,6 +313,8 @@ mod tests {
         let mut former = edit.clone();
         former.values.iter_mut().for_each(|value| value.written = None);
         assert_eq!(former.put_back(&after).as_deref(), Some(before), "a record that does not say how it was written");
+        assert_eq!(edit.changed_since(&after), [""; 0]);
+        assert_eq!(edit.changed_since("a=theirs\n"), ["a", "c"]);
         assert!(edit.set("a=theirs\n").unwrap_err().contains("a was changed since"));
         assert!(edit.set("a=old\nb=1\nc=3\n").unwrap_err().contains("b was changed since"));
     }

@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVo
 use serde::Serialize;
 
 use super::bare::restored_by;
+use super::edits::Now;
 use super::facts::{Facts, Found, WorkloadNow, claims_of, has_ended, owner_of};
 use super::in_place::{denied, unfinished};
 use super::protected::by_ended;
@@ -28,6 +29,9 @@ pub struct UndoPlan {
     /// What is set to its old values again in the properties of releases.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub properties: Vec<Edit>,
+    /// Remarks, one line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// A workload that is stopped.
@@ -77,7 +81,58 @@ impl UndoPlan {
             workloads: plan.workloads.iter().map(stop).collect(),
             claims: plan.claims.iter().map(back).collect(),
             properties: plan.edits.clone(),
+            notes: Vec::new(),
         }
+    }
+
+    /// The same without what is not as the restore left it, and so is left alone.
+    #[must_use]
+    pub fn as_it_is(mut self, plan: &RestorePlan, facts: &Facts) -> Self {
+        for of in plan.fronts().filter(|of| is_left_alone(of, facts)) {
+            self.workloads
+                .retain(|stop| (&stop.namespace, &stop.name) != (&of.namespace, &of.name) || stop.kind != of.kind);
+            let is_there = facts.workloads.get(&key(of)).is_some_and(|now| now.yes().is_some());
+            self.notes.push(if is_there {
+                format!(
+                    "{} is another one now, and stopped: it is left so; start it once the databases serve",
+                    of.path()
+                )
+            } else {
+                format!("{} is gone: nothing is stopped or started in its place", of.path())
+            });
+        }
+        for edit in &mut self.properties {
+            let Some(Found::Yes(now)) = facts.properties.get(&edit.of()).filter(|now| is_its(edit, now)) else {
+                self.notes.push(format!("{} is gone, or another one now: it is left as it is", edit.path()));
+                edit.values.clear();
+                continue;
+            };
+            let text = now.text.as_deref().unwrap_or_default();
+            let (path, changed) = (edit.path(), edit.changed_since(text));
+            edit.values.retain(|value| !changed.contains(&value.key));
+            self.notes.extend(changed.iter().map(|key| format!("{path}: {key} was changed since: it stays as it is")));
+        }
+        self.properties.retain(|edit| !edit.values.is_empty());
+        self
+    }
+}
+
+/// How a workload is named in the facts.
+fn key(of: &Workload) -> String {
+    format!("{}/{}/{}", of.namespace, of.kind, of.name)
+}
+
+/// Whether this is the object in which the properties were set.
+fn is_its(edit: &Edit, now: &Found<Now>) -> bool {
+    now.yes().is_some_and(|now| now.uid == edit.uid)
+}
+
+/// A release that was uninstalled since, or installed anew and is stopped: nothing of it writes meanwhile.
+fn is_left_alone(of: &Workload, facts: &Facts) -> bool {
+    match facts.workloads.get(&key(of)) {
+        Some(Found::No) => of.front,
+        Some(Found::Yes(now)) => of.front && now.uid != of.uid && now.replicas == 0,
+        _ => false,
     }
 }
 
@@ -86,8 +141,8 @@ pub fn refusals(plan: &RestorePlan, facts: &Facts) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     denied(facts, &mut refusals);
     unfinished(facts, &plan.namespace, &mut refusals);
-    for of in &plan.workloads {
-        let now = facts.workloads.get(&format!("{}/{}/{}", of.namespace, of.kind, of.name));
+    for of in plan.workloads.iter().filter(|of| !is_left_alone(of, facts)) {
+        let now = facts.workloads.get(&key(of));
         refusals.extend(workload(of, now, &plan.run).map(|why| Refusal::new(of.path(), why)));
     }
     for of in &plan.claims {
@@ -98,6 +153,7 @@ pub fn refusals(plan: &RestorePlan, facts: &Facts) -> Vec<Refusal> {
             refusals.extend(why.map(|why| Refusal::new(format!("persistentvolume/{}", old.name), why)));
         }
     }
+    refusals.extend(plan.edits.iter().filter_map(|edit| properties(edit, facts)));
     let claims = plan.claims.iter().map(|c| format!("{}/{}", c.namespace, c.name)).collect();
     // A Deployment forgets its pods once they have ended.
     let deleted = |of: &&Workload| matches!(of.kind.as_str(), "StatefulSet" | "Pod");
@@ -151,6 +207,9 @@ fn workload(of: &Workload, now: Option<&Found<WorkloadNow>>, run: &str) -> Optio
         Ok(None) if of.pod.is_some() => None,
         Ok(None) => Some("is gone".into()),
         Ok(Some(now)) if now.pod.as_deref().is_some_and(|pod| restored_by(pod) == Some(run)) => None,
+        Ok(Some(now)) if now.uid != of.uid && of.front => {
+            Some("is another one now, which this restore cannot stop and start: scale it to 0 first".into())
+        }
         Ok(Some(now)) if now.uid != of.uid => Some("is another one now: it was deleted and made anew".into()),
         Ok(Some(now)) if now.deleting => Some("is being deleted".into()),
         Ok(Some(now)) if now.owner.is_some() && now.owner != of.owner => {
@@ -158,12 +217,25 @@ fn workload(of: &Workload, now: Option<&Found<WorkloadNow>>, run: &str) -> Optio
             Some(format!("is managed by {owner} now: its operator would start it again"))
         }
         // Replicas that came since have newer data than what it goes back to.
-        Ok(Some(now)) if now.replicas > of.start => Some(format!(
+        Ok(Some(now)) if now.replicas > of.start && !of.front => Some(format!(
             "has {} replicas now and had {} after the restore: scale it back first",
             now.replicas, of.start
         )),
         Ok(Some(_)) => None,
     }
+}
+
+/// Why the properties that were set cannot be set back.
+fn properties(edit: &Edit, facts: &Facts) -> Option<Refusal> {
+    let why = match there(facts.properties.get(&edit.of())) {
+        Err(why) => why,
+        Ok(Some(now)) if now.uid == edit.uid && now.immutable => {
+            let back = edit.put_back(now.text.as_deref().unwrap_or_default());
+            back.map(|_| "is immutable now, so its properties cannot be set back".to_owned())?
+        }
+        Ok(_) => return None,
+    };
+    Some(Refusal::new(edit.path(), why))
 }
 
 fn claim(of: &Claim, now: Option<&Found<PersistentVolumeClaim>>, run: &str) -> Option<String> {
@@ -294,6 +366,49 @@ mod tests {
                 "persistentvolume/pv is another one now: the old data is not there any more",
             ]
         );
+    }
+
+    #[test]
+    fn a_release_that_is_gone_or_was_installed_anew_keeps_nobody_from_the_old_data() {
+        let mut plan = bound();
+        let front =
+            Workload { kind: "Deployment".into(), name: "shop".into(), front: true, ..plan.workloads[0].clone() };
+        plan.workloads.insert(0, front);
+        let properties = json!({"namespace": "demo", "release": "shop", "uid": "m",
+                "properties": {"kind": "ConfigMap", "name": "p", "key": "k"},
+                "values": [{"key": "a", "new": "2", "old": "1", "written": "a=1"}, {"key": "b", "new": "2"}]});
+        plan.edits = vec![serde_json::from_value(properties).unwrap()];
+        let ours = json!({"metadata": {"labels": {RESTORED_BY: "r1"}}});
+        let old = json!({"metadata": {"uid": "v"}, "spec": {"persistentVolumeReclaimPolicy": "Retain"}});
+        let judged = |uid: Option<&str>, replicas: i32, text: &str, immutable: bool| {
+            let mut facts = facts(pg("w"), &ours, &old);
+            let shop = WorkloadNow { uid: uid.unwrap_or_default().into(), replicas, ..WorkloadNow::default() };
+            let shop = uid.map_or(Found::No, |_| Found::Yes(Box::new(shop)));
+            facts.workloads.insert("demo/Deployment/shop".into(), shop);
+            let now = Now { uid: "m".into(), version: "7".into(), text: Some(text.into()), immutable, helm: false };
+            facts.properties.insert("demo/shop".into(), Found::Yes(Box::new(now)));
+            let undo = UndoPlan::of(&plan).as_it_is(&plan, &facts);
+            let keys: Vec<String> = undo.properties.iter().flat_map(|e| &e.values).map(|v| v.key.clone()).collect();
+            (said(&plan, &facts), undo.workloads.len(), keys.join(","), undo.notes.join("; "))
+        };
+        let all = (Vec::new(), 2, "a,b".to_owned(), String::new());
+        assert_eq!(judged(Some("w"), 1, "a=2\nb=2\n", false), all);
+        assert_eq!(judged(Some("w"), 7, "a=2\nb=2\n", false), all, "an autoscaler's");
+        for (uid, said) in [(None, "is gone"), (Some("other"), "is another one now, and stopped")] {
+            let (refused, stopped, _, notes) = judged(uid, 0, "a=2\nb=2\n", false);
+            assert!(
+                refused.is_empty() && stopped == 1 && notes.contains(&format!("deployment/shop {said}")),
+                "{notes}"
+            );
+        }
+        let (refused, ..) = judged(Some("other"), 1, "a=2\nb=2\n", false);
+        assert!(refused.len() == 1 && refused[0].contains("scale it to 0 first"), "{refused:?}");
+        let (refused, _, keys, notes) = judged(Some("w"), 1, "a=theirs\nb=2\n", false);
+        assert_eq!((refused, keys.as_str()), (Vec::new(), "b"));
+        assert_eq!(notes, "configmap/p: a was changed since: it stays as it is");
+        let (refused, ..) = judged(Some("w"), 1, "a=2\n", true);
+        assert_eq!(refused, ["configmap/p is immutable now, so its properties cannot be set back"]);
+        assert_eq!(judged(Some("w"), 1, "a=1\n", true).0, Vec::<String>::new(), "they are back");
     }
 
     #[test]
