@@ -24,7 +24,7 @@ use super::properties;
 use super::snapshots::VolumeSnapshot;
 use crate::exec::{self, Place};
 use crate::plan::release::Properties;
-use crate::plan::restore::access::{Access, aliases, anew, cold, copies, edits, fronts, in_place, verify};
+use crate::plan::restore::access::{Access, aliases, anew, cold, copies, edits, of_restore, verify};
 use crate::plan::restore::edits::{Now, asked_of};
 use crate::plan::restore::facts::{Facts, Found, WorkloadNow};
 use crate::plan::restore::{Place as Where, RestorePlan, Source, needs_alias, pod_of, protected};
@@ -63,8 +63,10 @@ pub async fn collect(cluster: &Cluster, source: &Source, wanted: Wanted<'_>, now
     let kinds: BTreeSet<String> = plan.workloads.iter().map(|w| w.kind.clone()).collect();
     let mut facts = Facts { now, typed: cluster.typed.clone(), ..Facts::default() };
     let needed = match wanted {
-        Wanted::InPlace if plan.claims.is_empty() => fronts(&namespaces),
-        Wanted::InPlace => in_place(&namespaces, &kinds),
+        Wanted::InPlace => {
+            let claims = plan.claims.iter().map(|c| c.namespace.clone()).collect();
+            of_restore(&claims, &plan.stopped(), &plan.namespace)
+        }
         Wanted::Copies(place) => copies(&targets(source, place)),
         Wanted::Anew(place) => anew(&targets(source, place), &kinds),
         Wanted::Verify(place) => verify(&namespaces, place.namespace, &plan.namespace),
@@ -163,14 +165,13 @@ fn targets(source: &Source, place: &Where) -> BTreeSet<String> {
 
 /// What is judged by before a restore is taken back; unfinished runs are not among it.
 pub async fn collect_undo(cluster: &Cluster, plan: &RestorePlan, now: Timestamp) -> Facts {
-    let claims = plan.claims.iter().map(|c| c.namespace.clone());
-    let namespaces: BTreeSet<String> = claims.chain(plan.workloads.iter().map(|w| w.namespace.clone())).collect();
-    let kinds: BTreeSet<String> = plan.workloads.iter().map(|w| w.kind.clone()).collect();
+    let mut namespaces: BTreeSet<String> = plan.claims.iter().map(|c| c.namespace.clone()).collect();
+    let mut needed = of_restore(&namespaces, &plan.stopped(), &plan.namespace);
+    needed.extend(edits(plan.edits.iter().map(|edit| (&edit.namespace, &edit.properties))));
+    namespaces.extend(plan.workloads.iter().map(|w| w.namespace.clone()));
     let claims = plan.claims.iter().map(|c| (c.namespace.clone(), c.name.clone())).collect();
     let volumes = plan.old_volumes().map(|v| v.name.clone()).collect();
     let workloads = plan.workloads.iter().map(|of| [&of.namespace, &of.kind, &of.name]);
-    let mut needed = if plan.claims.is_empty() { fronts(&namespaces) } else { in_place(&namespaces, &kinds) };
-    needed.extend(edits(plan.edits.iter().map(|edit| (&edit.namespace, &edit.properties))));
     let denied = denied(cluster, needed).await;
     let mut properties = BTreeMap::new();
     for edit in &plan.edits {
@@ -395,16 +396,20 @@ async fn probe(cluster: &Cluster, target: &Target, pod: Option<&Pod>) -> Probed 
 mod tests {
     use super::*;
     use crate::cluster::access::roles;
+    use crate::plan::restore::access::Stopped;
 
     #[test]
     fn the_printed_roles_allow_all_that_a_restore_does() {
-        let kinds = ["StatefulSet", "Deployment", "ReplicaSet", "Pod"].map(str::to_owned).into();
+        const KINDS: [&str; 4] = ["StatefulSet", "Deployment", "ReplicaSet", "Pod"];
         let docs: Vec<serde_json::Value> =
             roles(true, None).split("---\n").map(|doc| serde_saphyr::from_str(doc).unwrap()).collect();
         let demo = BTreeSet::from(["demo".to_owned()]);
         let map = Properties { kind: "ConfigMap".into(), name: "p".into(), key: "k".into() };
-        let of_release = fronts(&demo).into_iter().chain(edits(demo.iter().map(|namespace| (namespace, &map))));
-        for access in in_place(&demo, &kinds).into_iter().chain(of_release) {
+        let stopped = |kind| Stopped { namespace: "demo", kind, front: false };
+        let of_workloads = of_restore(&demo, &KINDS.map(stopped), "demo");
+        let of_release = of_restore(&BTreeSet::new(), &[Stopped { front: true, ..stopped("Deployment") }], "demo");
+        let of_edits = edits(demo.iter().map(|namespace| (namespace, &map)));
+        for access in of_workloads.into_iter().chain(of_release).chain(of_edits) {
             let doc = &docs[usize::from(access.namespace.is_none())];
             let allowed = doc["rules"].as_array().unwrap().iter().any(|rule| {
                 let has = |field: &str, value: &str| rule[field].as_array().unwrap().iter().any(|v| v == value);

@@ -41,13 +41,17 @@ pub const WORKLOADS: &[(&str, Row)] = &[
     ("Pod", ("", "pods", &["create", "delete"])),
 ];
 
-/// What stopping and starting releases does in their namespaces where no claim is restored.
-pub const FRONTS: &[Row] = &[
-    ("", "configmaps", &["create", "get", "list", "patch"]),
+/// What stopping and starting releases does in their namespaces where no claim is restored. Other runs about them are
+/// looked for.
+const FRONTS: &[Row] = &[
+    ("", "configmaps", &["list"]),
     ("", "pods", &["get", "list"]),
     ("apps", "deployments", &["get", "patch"]),
     ("coordination.k8s.io", "leases", &["create", "delete", "get", "patch"]),
 ];
+
+/// What it does where its record lies.
+const RECORD: &[Row] = &[("", "configmaps", &["create", "get", "list", "patch"])];
 
 /// What setting properties does to the objects that hold them, by their kind.
 pub const PROPERTIES: &[(&str, Row)] =
@@ -135,6 +139,35 @@ pub fn helper(namespaces: &BTreeSet<String>) -> Vec<Access> {
     namespaces.iter().flat_map(|n| expand(&rows, Some(n))).collect()
 }
 
+/// What a restore in place stops and starts.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopped<'a> {
+    /// The namespace.
+    pub namespace: &'a str,
+    /// The kind.
+    pub kind: &'a str,
+    /// Whether it only stands in front of the databases.
+    pub front: bool,
+}
+
+/// Everything that a restore in place of claims in these namespaces will do, with these workloads and its record in
+/// `record`. In the namespace of a release that only stands in front of them nothing is asked for but to stop and start it.
+pub fn of_restore(claims: &BTreeSet<String>, stopped: &[Stopped], record: &str) -> Vec<Access> {
+    let of_databases = stopped.iter().filter(|of| !of.front).map(|of| of.namespace.to_owned());
+    let databases: BTreeSet<String> = claims.iter().cloned().chain(of_databases).collect();
+    let (there, elsewhere): (Vec<&Stopped>, Vec<&Stopped>) =
+        stopped.iter().partition(|of| databases.contains(of.namespace));
+    let kinds = there.iter().map(|of| of.kind.to_owned()).collect();
+    let mut all: BTreeSet<Access> =
+        expand(&RECORD.iter().collect::<Vec<_>>(), Some(&record.to_owned())).into_iter().collect();
+    if !databases.is_empty() {
+        all.extend(in_place(&databases, &kinds));
+    }
+    let fronts: Vec<&Row> = FRONTS.iter().collect();
+    all.extend(elsewhere.iter().flat_map(|of| expand(&fronts, Some(&of.namespace.to_owned()))));
+    all.into_iter().collect()
+}
+
 /// Everything that a restore in place of these namespaces and kinds of workloads will do.
 pub fn in_place(namespaces: &BTreeSet<String>, kinds: &BTreeSet<String>) -> Vec<Access> {
     let kinds = WORKLOADS.iter().filter(|(kind, _)| kinds.contains(*kind)).map(|(_, row)| row);
@@ -142,12 +175,6 @@ pub fn in_place(namespaces: &BTreeSet<String>, kinds: &BTreeSet<String>) -> Vec<
     let mut all: Vec<Access> = namespaces.iter().flat_map(|n| expand(&rows, Some(n))).collect();
     all.extend(expand(&IN_PLACE_CLUSTER.iter().collect::<Vec<_>>(), None));
     all
-}
-
-/// Everything that stopping and starting releases in these namespaces will do where no claim is restored.
-pub fn fronts(namespaces: &BTreeSet<String>) -> Vec<Access> {
-    let rows: Vec<&Row> = FRONTS.iter().collect();
-    namespaces.iter().flat_map(|n| expand(&rows, Some(n))).collect()
 }
 
 /// Everything that setting properties in these objects, each with its namespace, will do.
@@ -232,5 +259,30 @@ mod tests {
         assert!(!all.iter().any(|a| a.resource == "deployments"));
         assert!(all.iter().any(|a| a.resource == "persistentvolumes" && a.namespace.is_none()));
         assert!(copies(&names).iter().all(|a| a.namespace.as_deref() == Some("demo")));
+    }
+
+    #[test]
+    fn where_only_a_release_is_nothing_is_asked_for_that_only_databases_need() {
+        let of = |namespace, kind, front| Stopped { namespace, kind, front };
+        let (shop, pg) = (of("apps", "Deployment", true), of("demo", "StatefulSet", false));
+        let asked = |claims: &[&str], stopped: &[Stopped], resource: &str, namespace: &str| {
+            let claims = claims.iter().map(|n| (*n).to_owned()).collect();
+            let all = of_restore(&claims, stopped, "demo");
+            let of = all.iter().filter(|a| a.resource == resource && a.namespace.as_deref() == Some(namespace));
+            of.map(|a| a.verb).collect::<Vec<_>>().join(",")
+        };
+        let both = |resource: &str, namespace: &str| asked(&["demo"], &[shop, pg], resource, namespace);
+        assert_eq!((both("persistentvolumeclaims", "apps"), both("pods/exec", "apps")), (String::new(), String::new()));
+        assert_eq!((both("deployments", "apps"), both("deployments", "demo")), ("get,patch".into(), String::new()));
+        assert_eq!(
+            (both("leases", "apps"), both("configmaps", "apps")),
+            ("create,delete,get,patch".into(), "list".into())
+        );
+        assert_eq!(both("configmaps", "demo"), "create,get,list,patch");
+        let beside = asked(&["apps", "demo"], &[shop, pg], "deployments", "apps");
+        assert_eq!(beside, "get,patch");
+        // Of a window only properties are set.
+        assert_eq!(asked(&[], &[shop], "configmaps", "demo"), "create,get,list,patch");
+        assert!(of_restore(&BTreeSet::new(), &[shop], "demo").iter().all(|a| a.namespace.is_some()));
     }
 }

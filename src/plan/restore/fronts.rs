@@ -1,8 +1,9 @@
 //! The releases in front of the databases of a backup: they have no data of their own, so nothing of them is copied or
 //! recovered; a restore in place stops and starts them.
 
-use super::Source;
+use super::access::Stopped;
 use super::only::selections;
+use super::{RestorePlan, Source};
 use crate::plan::{Plan, Workload};
 
 impl Plan {
@@ -10,6 +11,12 @@ impl Plan {
     pub(in crate::plan) fn is_front(&self, of: &Workload) -> bool {
         let is = |namespace: &str, deployment: &str| of.namespace == namespace && of.name == deployment;
         of.kind == "Deployment" && self.releases.iter().any(|r| is(&r.namespace, &r.deployment))
+    }
+
+    /// What a restore in place stops and starts.
+    pub fn stopped(&self) -> Vec<Stopped<'_>> {
+        let all = self.workloads.iter();
+        all.map(|of| Stopped { namespace: &of.namespace, kind: &of.kind, front: self.is_front(of) }).collect()
     }
 
     /// The same without the releases: what copies are made of.
@@ -67,5 +74,13 @@ impl Source {
             ));
         }
         source
+    }
+}
+
+impl RestorePlan {
+    /// What is stopped and started.
+    pub fn stopped(&self) -> Vec<Stopped<'_>> {
+        let all = self.workloads.iter();
+        all.map(|of| Stopped { namespace: &of.namespace, kind: &of.kind, front: of.front }).collect()
     }
 }
