@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::copies::{Copies, Place, plan_copies};
 use super::facts::{Facts, Found};
 use super::source::Source;
-use super::unarchived;
 use super::{RESTORED_FROM, Restored};
+use super::{fronts, unarchived};
 use crate::error::Refusal;
 use crate::labels::RESTORING;
 use crate::manifests::beside::{beside, contains, moved, renamed};
@@ -266,6 +266,11 @@ pub fn plan_anew(
             }
         }
     }
+    notes.extend(if beside {
+        fronts::beside_copies(&source.plan, &all)
+    } else {
+        fronts::in_front_of_anew(&source.plan)
+    });
     anew.copies.notes.extend(notes);
     if refusals.is_empty() { Ok(anew) } else { Err(refusals) }
 }

@@ -12,7 +12,7 @@ use super::in_place::denied;
 use super::only::uses;
 use super::quota::Need;
 use super::source::Source;
-use super::{Alias, Backup, RESTORED_FROM, quota};
+use super::{Alias, Backup, RESTORED_FROM, fronts, quota};
 use crate::error::Refusal;
 use crate::labels::{CLAIM, MANAGED_BY};
 use crate::manifests::Manifests;
@@ -134,6 +134,7 @@ pub fn plan_copies(source: &Source, facts: &Facts, place: &Place) -> Result<Copi
     quota::check(&needs, &facts.quotas, &mut refusals);
     // What the workload's pods use is filled at once.
     notes.extend(bound_late(source, facts).filter(|_| place.manifests.is_none()));
+    notes.extend(fronts::beside_claims(&source.plan).filter(|_| place.manifests.is_none()));
     if refusals.is_empty() { Ok(Copies { backup: source.backup(), claims, notes }) } else { Err(refusals) }
 }
 

@@ -1,10 +1,14 @@
 //! The releases in front of the databases of a backup: they have no data of their own, so nothing of them is copied or
 //! recovered; a restore in place stops and starts them.
 
+use serde_json::Value;
+
 use super::access::Stopped;
+use super::anew::Wanted;
 use super::only::selections;
 use super::{RestorePlan, Source};
-use crate::plan::{Plan, Workload};
+use crate::manifests::name;
+use crate::plan::{Plan, Release, Workload};
 
 impl Plan {
     /// Whether this workload is a release in front of the databases.
@@ -83,4 +87,50 @@ impl RestorePlan {
         let all = self.workloads.iter();
         all.map(|of| Stopped { namespace: &of.namespace, kind: &of.kind, front: of.front }).collect()
     }
+}
+
+/// What becomes of the releases where only the claims of their databases are copied.
+pub(super) fn beside_claims(plan: &Plan) -> Option<String> {
+    let (releases, are, them) = named(plan)?;
+    Some(format!("{releases} {are} not touched, and nothing changes for {them}"))
+}
+
+/// What becomes of them where their databases are copied too, and how one of their kind finds the copies.
+pub(super) fn beside_copies(plan: &Plan, made: &[Wanted]) -> Option<String> {
+    let (releases, are, them) = named(plan)?;
+    let hosts: Vec<String> = made.iter().filter_map(host).collect();
+    let hosts = if hosts.is_empty() { String::new() } else { format!(": {}", hosts.join(", ")) };
+    Some(format!(
+        "{releases} {are} not copied, and nothing changes for {them}; to use the copies, install another release whose contact \
+         points name their Services{hosts}"
+    ))
+}
+
+/// What becomes of them where their databases are brought back because they were gone: nothing of them is stopped.
+pub(super) fn in_front_of_anew(plan: &Plan) -> Option<String> {
+    let (releases, are, them) = named(plan)?;
+    let stop = |r: &Release| format!("kubectl scale deployment/{} -n {} --replicas=0", r.deployment, r.namespace);
+    let stop: Vec<String> = plan.releases.iter().map(stop).collect();
+    Some(format!(
+        "{releases} {are} neither stopped nor made here: keep what runs of {them} stopped until all databases serve ({}), and \
+         install again what is gone",
+        stop.join("; ")
+    ))
+}
+
+/// The releases, with the words that go with one or several.
+fn named(plan: &Plan) -> Option<(String, &'static str, &'static str)> {
+    let paths: Vec<String> = plan.releases.iter().map(Release::path).collect();
+    match &paths[..] {
+        [] => None,
+        [one] => Some((format!("release {one}"), "is", "it")),
+        _ => Some((format!("releases {}", paths.join(", ")), "are", "them")),
+    }
+}
+
+/// By which name clients find a workload: a headless Service finds each pod for itself.
+fn host(of: &Wanted) -> Option<String> {
+    let is_headless = |service: &&Value| service["spec"]["clusterIP"] == "None";
+    let service = of.services.iter().find(|service| !is_headless(service)).or(of.services.first())?;
+    Some(format!("{}.{}", name(service), of.namespace))
 }

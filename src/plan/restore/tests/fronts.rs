@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::plan::restore::edits::Now;
+use crate::plan::restore::fronts as told;
 use crate::plan::restore::only::Only;
 
 /// The backup of a release, too.
@@ -63,6 +64,29 @@ fn copies_are_of_the_databases_only() {
     let of = source.of_databases();
     assert_eq!((of.plan.targets.len(), of.plan.workloads.len(), of.points.len()), (1, 1, 1));
     assert_eq!((of.plan.targets[0].pod.as_str(), &of.points[0]), ("pg-0", &source.points[1]));
+}
+
+#[test]
+fn what_becomes_of_it_beside_copies_of_its_databases_is_told() {
+    let (source, _) = of_release();
+    let plan = &source.of_databases().plan;
+    assert_eq!(told::beside_claims(plan).unwrap(), "release demo/shop is not touched, and nothing changes for it");
+    let manifests = crate::manifests::OfWorkload::default();
+    let service = |name: &str, ip: &str| json!({"metadata": {"name": name}, "spec": {"clusterIP": ip}});
+    let made = anew::Wanted {
+        of: &plan.workloads[0],
+        manifests: &manifests,
+        namespace: "other".into(),
+        object: json!({}),
+        services: vec![service("pg-headless", "None"), service("pg", "")],
+        config_maps: Vec::new(),
+        empty: Vec::new(),
+    };
+    let said = told::beside_copies(plan, &[made]).unwrap();
+    assert!(said.contains("is not copied") && said.ends_with("name their Services: pg.other"), "{said}");
+    let said = told::in_front_of_anew(plan).unwrap();
+    assert!(said.contains("(kubectl scale deployment/shop-node -n demo --replicas=0)"), "{said}");
+    assert_eq!(told::beside_claims(&super::source().plan), None);
 }
 
 #[test]
