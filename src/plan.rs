@@ -192,6 +192,11 @@ pub fn is_release(leased: &str) -> bool {
     leased.starts_with(RELEASE)
 }
 
+/// What a Lease of this name is taken on, as it is told: `pod/postgres-0`, `release/shop`.
+pub fn leased_object(leased: &str) -> String {
+    leased.strip_prefix(RELEASE).map_or_else(|| format!("pod/{leased}"), |release| format!("release/{release}"))
+}
+
 /// What the names begin with under which releases are leased. A pod may be called so too: then more is refused.
 const RELEASE: &str = "release-";
 

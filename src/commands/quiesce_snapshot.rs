@@ -17,7 +17,7 @@ use crate::journal::{self, Kind, New, release};
 use crate::lease::{Leases, Take, Waiting};
 use crate::output::progress::Progress;
 use crate::output::{self, Format};
-use crate::plan::{Backend, Plan, Request, guard_pod};
+use crate::plan::{Backend, Plan, Request, guard_pod, leased_object};
 use crate::preflight;
 use crate::protocol::backup::{Outcome, Run};
 use crate::record::backup::shape;
@@ -402,9 +402,9 @@ fn backend(args: &QuiesceSnapshot) -> Result<Backend, Error> {
 /// What is waited for while a Lease is somebody else's.
 pub(super) fn waiting(waiting: &Waiting) -> String {
     format!(
-        "pod {}/{} is leased by run {}: waiting up to {} s for that to expire",
+        "{} in {} is leased by run {}: waiting up to {} s for that to expire",
+        leased_object(&waiting.pod),
         waiting.namespace,
-        waiting.pod,
         waiting.run,
         waiting.left.as_secs()
     )

@@ -18,6 +18,7 @@ use crate::cluster::client::{Persisted, explain, is_already_exists, is_conflict,
 use crate::error::Refusal;
 use crate::labels::{MANAGED_BY, RUN};
 use crate::names::fnv;
+use crate::plan::leased_object;
 
 /// How long one step of it is tried.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -43,7 +44,7 @@ impl Wanted {
     }
 
     fn refusal(&self, message: String) -> Refusal {
-        Refusal::new(format!("pod/{} in {}", self.pod, self.namespace), message)
+        Refusal::new(format!("{} in {}", leased_object(&self.pod), self.namespace), message)
     }
 
     fn failed(&self, doing: &str, error: &kube::Error) -> Refusal {

@@ -140,13 +140,14 @@ fn unlimited(request: &Request, targets: &[Target], releases: &[Release]) -> Opt
     targets.iter().any(|t| t.probe.keeps_nothing).then(|| {
         let names: Vec<String> = releases.iter().map(Release::path).collect();
         let names = names.join(", ");
-        match &request.guard_image {
-            Some(image) => format!("a guard pod ({image}) unpauses {names} at the budget, whatever becomes of this program"),
-            None => format!(
-                "a pause has no time limit of its own: if this program dies while {names} is paused, only `thaw` releases \
-                 it, unless a guard pod does (--guard-image)"
-            ),
+        if let Some(image) = &request.guard_image {
+            return format!("a guard pod ({image}) unpauses {names} at the budget, whatever becomes of this program");
         }
+        let (are, them) = if releases.len() == 1 { ("is", "it") } else { ("are", "them") };
+        format!(
+            "a pause has no time limit of its own: if this program dies while {names} {are} paused, only `thaw` releases \
+             {them}, unless a guard pod does (--guard-image)"
+        )
     })
 }
 

@@ -21,6 +21,7 @@ use crate::executor::{Log, Stop, execute};
 use crate::journal::{self, Loaded, Stored};
 use crate::lease::{Leases, Take, Waiting};
 use crate::output::progress::Progress;
+use crate::plan::leased_object;
 use crate::plan::restore::{RestorePlan, Volume};
 use crate::protocol::restore::{Event, Outcome, Run};
 use crate::record::restore::{self, Beside, replay};
@@ -179,8 +180,9 @@ async fn take_and_lead(
     let down = found.run.may_be_down();
     signals.set_held(plan.workloads.iter().filter(|_| down).map(|w| format!("{} is stopped", w.path())).collect());
     let clock = Clock::measure(cluster).await?;
-    let waiting =
-        |w: &Waiting| progress.step(&format!("waiting until the lease of run {} on pod/{} expires", w.run, w.pod));
+    let waiting = |w: &Waiting| {
+        progress.step(&format!("waiting until the lease of run {} on {} expires", w.run, leased_object(&w.pod)));
+    };
     let Some(leases) = signals.unless(Leases::take(cluster, &plan.leased(), &plan.run, take, &waiting)).await else {
         if !found.is_open() {
             return Err(Error::interrupted("interrupted: nothing was touched"));

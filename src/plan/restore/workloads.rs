@@ -43,6 +43,10 @@ pub(super) fn workloads(
     }
     // As they are stopped.
     all.sort_by_key(|of| !of.front);
+    let fronts: Vec<String> = all.iter().filter(|of| of.front).map(Workload::path).collect();
+    if !fronts.is_empty() && !plan.claims.is_empty() {
+        notes.push(format!("{}: stopped before the databases, and started once these serve", fronts.join(", ")));
+    }
     all
 }
 
