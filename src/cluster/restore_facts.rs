@@ -362,6 +362,7 @@ pub async fn denied(cluster: &Cluster, needed: Vec<Access>) -> Vec<Access> {
                         subresource,
                         verb: Some(access.verb.to_owned()),
                         namespace: access.namespace.clone(),
+                        name: access.name.clone(),
                         ..ResourceAttributes::default()
                     }),
                     ..SelfSubjectAccessReviewSpec::default()

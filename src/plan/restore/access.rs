@@ -16,6 +16,8 @@ pub struct Access {
     pub resource: &'static str,
     /// The namespace; `None` = cluster-scoped.
     pub namespace: Option<String>,
+    /// The one object that it is about: a role may name it. `None` = any.
+    pub name: Option<String>,
 }
 
 /// Group, resource and verbs.
@@ -181,7 +183,8 @@ pub fn in_place(namespaces: &BTreeSet<String>, kinds: &BTreeSet<String>) -> Vec<
 pub fn edits<'a>(of: impl Iterator<Item = (&'a String, &'a Properties)>) -> Vec<Access> {
     let one = |(namespace, of): (&String, &Properties)| {
         let rows: Vec<&Row> = PROPERTIES.iter().filter(|(kind, _)| *kind == of.kind).map(|(_, row)| row).collect();
-        expand(&rows, Some(namespace))
+        let named = |access| Access { name: Some(of.name.clone()), ..access };
+        expand(&rows, Some(namespace)).into_iter().map(named).collect::<Vec<_>>()
     };
     of.flat_map(one).collect::<BTreeSet<_>>().into_iter().collect()
 }
@@ -217,32 +220,42 @@ pub fn verify(namespaces: &BTreeSet<String>, elsewhere: Option<&str>, record: &s
     all
 }
 
+/// A resource, its namespace, and the one object of it that is meant.
+type Object = (String, Option<String>, Option<String>);
+
 /// What the user may not do, one line an object.
 pub fn refusals(denied: &[Access]) -> Vec<Refusal> {
-    let mut by_resource: BTreeMap<(String, Option<String>), BTreeSet<&str>> = BTreeMap::new();
+    let mut by_object: BTreeMap<Object, BTreeSet<&str>> = BTreeMap::new();
     for access in denied {
         let dot = if access.group.is_empty() { "" } else { "." };
         let resource = format!("{}{dot}{}", access.resource, access.group);
-        by_resource.entry((resource, access.namespace.clone())).or_default().insert(access.verb);
+        let key = (resource, access.namespace.clone(), access.name.clone());
+        by_object.entry(key).or_default().insert(access.verb);
     }
-    let refusal = |((resource, namespace), verbs): ((String, Option<String>), BTreeSet<&str>)| {
+    let refusal = |((resource, namespace, name), verbs): (Object, BTreeSet<&str>)| {
         let verbs = verbs.into_iter().collect::<Vec<_>>().join(", ");
         let wherever = namespace.map_or_else(|| "in the cluster".to_owned(), |n| format!("in namespace {n}"));
         // Whoever may read Secrets at all may read every one: that is not asked for on the quiet.
+        let it = if name.is_some() { "it " } else { "" };
         let hint = if resource == "secrets" {
             "`rbac` does not ask for Secrets: allow it for this one by hand, or edit its properties there by hand"
         } else {
             "`kubectl consistent-backup rbac` prints the roles that are needed"
         };
-        Refusal::new(resource, format!("you may not {verbs} {wherever}")).hint(hint)
+        let one = |name| format!("{}/{name}", resource.trim_end_matches('s'));
+        let object = name.map_or_else(|| resource.clone(), one);
+        Refusal::new(object, format!("you may not {verbs} {it}{wherever}")).hint(hint)
     };
-    by_resource.into_iter().map(refusal).collect()
+    by_object.into_iter().map(refusal).collect()
 }
 
 fn expand(rows: &[&Row], namespace: Option<&String>) -> Vec<Access> {
     let one = |(group, resource, verbs): &Row| {
         let (group, resource) = (*group, *resource);
-        verbs.iter().map(|verb| Access { verb, group, resource, namespace: namespace.cloned() }).collect::<Vec<_>>()
+        verbs
+            .iter()
+            .map(|verb| Access { verb, group, resource, namespace: namespace.cloned(), name: None })
+            .collect::<Vec<_>>()
     };
     rows.iter().flat_map(|row| one(row)).collect()
 }
@@ -259,6 +272,18 @@ mod tests {
         assert!(!all.iter().any(|a| a.resource == "deployments"));
         assert!(all.iter().any(|a| a.resource == "persistentvolumes" && a.namespace.is_none()));
         assert!(copies(&names).iter().all(|a| a.namespace.as_deref() == Some("demo")));
+    }
+
+    #[test]
+    fn a_secret_is_asked_for_by_its_name() {
+        let secret = Properties { kind: "Secret".into(), name: "props".into(), key: "k".into() };
+        let asked = edits([(&"demo".to_owned(), &secret)].into_iter());
+        assert!(asked.len() == 2 && asked.iter().all(|a| a.name.as_deref() == Some("props")), "{asked:?}");
+        let refused = &refusals(&asked)[0];
+        assert_eq!(
+            (refused.object.as_str(), &*refused.message),
+            ("secret/props", "you may not get, patch it in namespace demo")
+        );
     }
 
     #[test]

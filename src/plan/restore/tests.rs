@@ -312,8 +312,8 @@ fn what_would_undo_or_suffer_from_the_restore_is_refused() {
     only(
         |_, f| {
             f.denied = vec![
-                Access { verb: "patch", group: "", resource: "persistentvolumes", namespace: None },
-                Access { verb: "get", group: "", resource: "persistentvolumes", namespace: None },
+                Access { verb: "patch", group: "", resource: "persistentvolumes", namespace: None, name: None },
+                Access { verb: "get", group: "", resource: "persistentvolumes", namespace: None, name: None },
             ];
         },
         "persistentvolumes: you may not get, patch in the cluster",

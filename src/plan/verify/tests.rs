@@ -289,6 +289,7 @@ fn the_right_to_change_volumes_is_needed_only_where_they_would_stay() {
         group: "",
         resource: "persistentvolumes",
         namespace: None,
+        name: None,
     };
     let with = |reclaim| Facts { denied: vec![denied()], ..facts(reclaim) };
     assert!(planned(template(), &with("Delete")).is_ok());
