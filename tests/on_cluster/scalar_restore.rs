@@ -1,14 +1,18 @@
-//! A release of ScalarDB comes back with its database: stopped before it, started after it, with other properties.
+//! Releases of ScalarDB and ScalarDL come back with their databases: stopped before them, started after them, with other
+//! properties.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::acks::{AckLog, now};
+use crate::support::cluster;
 use crate::support::database::{Database, Kind};
+use crate::support::kubectl::names;
 use crate::support::leftovers::leases;
 use crate::support::plugin::{Plugin, list, outcome_is, run_of, text};
 use crate::support::random::Seeded;
 use crate::support::scalar::{Product, Release};
 use crate::support::scene::Scene;
+use crate::support::user;
 use crate::support::verdict::{Row, Verdict, Window};
 use crate::support::wait::seconds;
 use crate::times;
@@ -42,14 +46,7 @@ impl Ground {
     }
 
     fn rows(&self) -> Vec<Row> {
-        let rows = self.scene.kubectl.exec(&Kind::Postgres.pod(), &["sh", "-c", Kind::Postgres.rows()]);
-        Row::parse(&rows.done().stdout)
-    }
-
-    /// The text of its properties.
-    fn properties(&self) -> String {
-        let map = self.scene.kubectl.get(&format!("configmap/{}-node-properties", self.release.full_name));
-        text(&map, "/data/scalardb-cluster-node.properties").to_owned()
+        rows(&self.scene, Kind::Postgres)
     }
 
     /// Three pods, ready, and rows are taken through them.
@@ -61,6 +58,10 @@ impl Ground {
     }
 }
 
+fn rows(scene: &Scene, of: Kind) -> Vec<Row> {
+    Row::parse(&scene.kubectl.exec(&of.pod(), &["sh", "-c", of.rows()]).done().stdout)
+}
+
 /// What it said of its steps, in their order.
 fn order(said: &str, steps: &[&str]) {
     let at = steps.iter().map(|step| said.find(step).unwrap_or_else(|| panic!("no `{step}` in {said}")));
@@ -68,33 +69,122 @@ fn order(said: &str, steps: &[&str]) {
     assert!(at.is_sorted(), "{steps:?} at {at:?} in {said}");
 }
 
+/// Somebody who may do in a namespace with a release what its restore takes, and see and change the one Secret.
+fn may_restore_release(apps: &Scene, user: &str, secret: &str) {
+    let rule = |group: &str, resource: &str, verbs: &[&str]| json!({"apiGroups": [group], "resources": [resource], "verbs": verbs});
+    let mut of_secret = rule("", "secrets", &["get", "patch"]);
+    of_secret["resourceNames"] = json!([secret]);
+    let rules = json!([
+        rule("", "configmaps", &["list"]),
+        rule("", "pods", &["get", "list"]),
+        rule("apps", "deployments", &["get", "patch"]),
+        rule("coordination.k8s.io", "leases", &["create", "delete", "get", "patch"]),
+        of_secret,
+    ]);
+    let (api, role) = ("rbac.authorization.k8s.io", json!({"name": "of-release"}));
+    apps.kubectl.apply(&[
+        json!({"apiVersion": format!("{api}/v1"), "kind": "Role", "metadata": role, "rules": rules}),
+        json!({"apiVersion": format!("{api}/v1"), "kind": "RoleBinding", "metadata": role,
+            "roleRef": {"apiGroup": api, "kind": "Role", "name": "of-release"},
+            "subjects": [{"apiGroup": api, "kind": "User", "name": user}]}),
+    ]);
+}
+
+/// Ledger is elsewhere than its database, and its properties lie in a Secret; Auditor's lie where the chart has them.
 #[test]
-fn a_release_is_restored_with_its_database_and_with_other_properties() {
-    let ground = Ground::new("scalar-restore");
-    let before = ground.properties();
-    assert!(!before.contains(KEY));
+fn ledger_and_auditor_are_restored_in_one_run_with_other_properties_and_taken_back() {
+    let scene =
+        Scene::new("scalar-restore", &[Kind::Postgres, Kind::SecondPostgres].map(|kind| Database::new(kind).idle()));
+    let apps = Scene::new("scalar-apps", &[]);
+    let address = scene.kubectl.value("service/postgres", "/spec/clusterIP");
+    // Defined twice, the one in force over two lines: every byte of it comes back.
+    let (first, second) = (format!("{KEY}=10"), format!("{KEY} : 1\\\n   00"));
+    let indented = second.replace('\n', "\n    ");
+    let odd = ["--replicas", "2", "--secret", "--database", &address, "--property", &first, "--property", &indented];
+    let ledger = Release::new(&apps.kubectl, Product::Ledger, "ledger", &odd);
+    let plain = ["--replicas", "2", "--database", Kind::SecondPostgres.name()];
+    let auditor = Release::new(&scene.kubectl, Product::Auditor, "auditor", &plain);
+    let acks = [(Kind::Postgres, ledger.busy()), (Kind::SecondPostgres, auditor.busy())];
+    let before = (ledger.properties(), auditor.properties());
+    assert!(before.0.ends_with(&format!("{second}\n")) && !before.1.contains(KEY), "{before:?}");
+
+    let elsewhere = format!("{}/ledger", apps.namespace());
+    let named = ["--release", "auditor", "--release", &elsewhere, "statefulset/postgres", "statefulset/postgres-two"];
+    let record = scene.plugin(&["quiesce-snapshot", "-o", "json"]).args(named).run().done().json();
+    outcome_is(&record, "ApplicationConsistent");
+    let (backup, window) = (run_of(&record), Window::of(&record));
+    let take_rows = || {
+        for (_, acks) in &acks {
+            acks.serves_after(now(), seconds(60));
+        }
+    };
+    take_rows();
+
+    // Copies are of the databases only, and who wants a release in front of them is told their names.
+    for secret in ["postgres", "postgres-two"] {
+        apps.kubectl.ok(&["create", "secret", "generic", secret, "--from-literal=password=postgres-password"]);
+    }
+    let copy = ["restore-from-snapshot", &backup, "--to-namespace", apps.namespace(), "--dry-run"];
+    let copied = scene.plugin(&copy).run().done().stdout;
+    let hosts = format!("name their Services: postgres.{0}, postgres-two.{0}", apps.namespace());
+    assert!(copied.contains(&format!("releases {elsewhere}, ")) && copied.contains(&hosts), "{copied}");
+
+    // By somebody who has no other rights than this takes; an autoscaler acts as soon as it may.
+    let user = format!("restorer-of-{}", scene.namespace());
+    user::give(&scene, &user, &[]);
+    may_restore_release(&apps, &user, "ledger-scalardl-ledger-properties");
+    let folder = tempfile::tempdir().unwrap();
+    let kubeconfig = cluster::kubeconfig_of(&user, folder.path());
+    let set = [format!("{elsewhere}:{KEY}=77"), format!("auditor:{KEY}=78")];
+    let restore =
+        ["restore-from-snapshot", &backup, "--yes", "-o", "json", "--set-property", &set[0], "--set-property", &set[1]];
     let began = now();
-    let ended = ground.restore(&["--set-property", &format!("{KEY}=77")]).run().done();
+    let running = scene.plugin(&restore).kubeconfig(&kubeconfig).start();
+    running.until_says("starting what stands in front of the databases", seconds(180));
+    apps.kubectl.ok(&["scale", &ledger.deployment(), "--replicas=3"]);
+    let ended = running.end(seconds(120)).done();
     let record = ended.json();
     outcome_is(&record, "Restored");
-    let steps = ["stopping: pod/shop-", "stopping: pod/postgres-0", "recovered", "starting what stands in front"];
+    let steps = [
+        "stopped before the databases, and started once these serve",
+        "stopping: pod/",
+        "stopping: pod/postgres",
+        "recovered",
+        "starting what stands in front",
+        "setting properties of release",
+    ];
     order(&ended.stderr, &steps);
-    assert_eq!(list(&record, "/status/pods/differences"), &[] as &[Value]);
-    assert_eq!(list(&record, "/status/pods/after").len(), 4);
-    assert_eq!(ground.properties(), format!("{before}{KEY}=77\n"));
+    assert!(!ended.stderr.contains("postgres-password"), "{ended}");
+    let fronts = list(&record, "/status/workloads").iter().filter(|of| of["front"] == true).count();
+    assert_eq!((fronts, list(&record, "/status/workloads").len()), (2, 4), "{record:#}");
+    let told: Vec<_> =
+        list(&record, "/status/properties").iter().map(|p| (&p["release"], &p["before"], &p["value"])).collect();
+    let expected = [(json!("auditor"), json!(null), json!("78")), (json!("ledger"), json!("100"), json!("77"))];
+    assert!(expected.iter().all(|(r, b, v)| told.contains(&(r, b, v))) && told.len() == 2, "{record:#}");
+    assert_eq!(ledger.properties(), before.0.replace(&second, &format!("{KEY} : 77")));
+    assert_eq!(auditor.properties(), format!("{}{KEY}=78\n", before.1));
+    let serve = |pods: usize| {
+        ledger.wait_ready();
+        auditor.wait_ready();
+        assert_eq!((ledger.pods().len(), auditor.pods().len()), (pods, 2));
+        take_rows();
+        for scene in [&scene, &apps] {
+            assert_eq!(leases(scene), Vec::<String>::new());
+        }
+    };
     // In this order: a row that is written meanwhile is not missing.
-    ground.serves();
-    let (acks, rows) = (ground.acks.all(), ground.rows());
-    Verdict::of(&acks, &rows, ground.window, Some(began)).is_right("postgres behind a release");
+    serve(3);
+    for (kind, acks) in &acks {
+        let (acks, rows) = (acks.all(), rows(&scene, *kind));
+        Verdict::of(&acks, &rows, window, Some(began)).is_right(&format!("{} behind a release", kind.name()));
+    }
 
-    let undone = ground.scene.plugin(&["restore-from-snapshot", "--undo", &run_of(&record), "--yes", "-o", "json"]);
-    outcome_is(&undone.run().done().json(), "RestoredOldVolumes");
-    assert_eq!(ground.properties(), before);
-    ground.serves();
-
-    // Of the release there is no copy to start.
-    let verified = ground.scene.plugin(&["verify", &ground.backup, "-o", "json"]).run().done().json();
-    assert_eq!(list(&verified, "/status/verified/targets").len(), 1, "{verified:#}");
+    // Back, with as many pods as then, and to the byte.
+    let undo = ["restore-from-snapshot", "--undo", &run_of(&record), "--yes", "-o", "json"];
+    outcome_is(&scene.plugin(&undo).kubeconfig(&kubeconfig).run().done().json(), "RestoredOldVolumes");
+    assert_eq!((ledger.properties(), auditor.properties()), before);
+    serve(2);
+    assert!(names(&scene.kubectl.list(&["statefulsets"])).len() == 2 && names(&apps.kubectl.list(&["pvc"])).is_empty());
 }
 
 #[test]
@@ -102,7 +192,7 @@ fn killed_in_the_middle_it_serves_again_on_its_old_data_with_its_old_properties(
     /// The intent to stop, and what follows when the database has recovered: from there it goes on instead.
     const EVENTS: (u64, u64) = (4, 10);
     let ground = Ground::new("scalar-killed");
-    let before = ground.properties();
+    let before = ground.release.properties();
     let mut random = Seeded::of_run();
     for _ in 0..times(1, 10) {
         let event = u32::try_from(EVENTS.0 + random.below(EVENTS.1 - EVENTS.0)).unwrap();
@@ -112,7 +202,7 @@ fn killed_in_the_middle_it_serves_again_on_its_old_data_with_its_old_properties(
         assert_eq!(died.code(), None, "{died}");
         ground.scene.plugin(&["thaw", "--force"]).run().done();
         ground.serves();
-        assert_eq!(ground.properties(), before, "after event {event}");
+        assert_eq!(ground.release.properties(), before, "after event {event}");
         let rows: Vec<i64> = ground.rows().iter().map(|row| row.number).collect();
         let lost: Vec<i64> = told.iter().map(|ack| ack.number).filter(|number| !rows.contains(number)).collect();
         assert!(lost.is_empty(), "after event {event}: {lost:?} are lost");
@@ -137,11 +227,16 @@ fn a_release_alone_gets_the_properties_of_what_was_restored_elsewhere() {
     let before = ground.release.pods();
     let ended = ground.scene.plugin(&restore).run().done();
     outcome_is(&ended.json(), "Restored");
-    assert!(ground.properties().ends_with(&format!("{KEY}=78\n")), "{}", ground.properties());
+    let properties = ground.release.properties();
+    assert!(properties.ends_with(&format!("{KEY}=78\n")), "{properties}");
     ground.serves();
     assert!(ground.release.pods().iter().all(|pod| !before.contains(pod)), "they have not read it");
 
     let secret = ["restore-from-snapshot", &backup, "--yes", "--set-property", "scalar.db.password=sesame"];
     let refused = ground.scene.plugin(&secret).run();
     assert!(refused.code() == Some(5) && !refused.stderr.contains("sesame"), "{refused}");
+
+    // Of the release there is no copy to start.
+    let verified = ground.scene.plugin(&["verify", &ground.backup, "-o", "json"]).run().done().json();
+    assert_eq!(list(&verified, "/status/verified/targets").len(), 1, "{verified:#}");
 }

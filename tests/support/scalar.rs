@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use k8s_openapi::ByteString;
 use serde_json::Value;
 
 use super::acks::AckLog;
@@ -41,6 +42,16 @@ impl Product {
         }
     }
 
+    /// How the name of the object with its properties ends, and the key under which they are in it.
+    const fn properties(self) -> (&'static str, &'static str) {
+        match self {
+            Self::ScalarDb => ("database-properties", "database.properties"),
+            Self::ScalarDbCluster => ("node-properties", "scalardb-cluster-node.properties"),
+            Self::Ledger => ("ledger-properties", "ledger.properties"),
+            Self::Auditor => ("auditor-properties", "auditor.properties"),
+        }
+    }
+
     /// The name in its certificate, under `--tls`.
     pub const fn authority(self) -> &'static str {
         match self {
@@ -59,6 +70,8 @@ pub struct Release {
     pub name: String,
     /// What its objects' names begin with.
     pub full_name: String,
+    /// The object with its properties, as kubectl is told.
+    kept: String,
 }
 
 impl Release {
@@ -68,7 +81,9 @@ impl Release {
         let selector = format!("app.kubernetes.io/instance={name},app.kubernetes.io/app={}", product.name());
         let services = names(&kubectl.list(&["services", "-l", &selector]));
         let full_name = services.iter().find_map(|service| service.strip_suffix("-headless")).unwrap().to_owned();
-        let release = Self { kubectl: kubectl.clone(), product, name: name.to_owned(), full_name };
+        let kind = if options.contains(&"--secret") { "secret" } else { "configmap" };
+        let kept = format!("{kind}/{full_name}-{}", product.properties().0);
+        let release = Self { kubectl: kubectl.clone(), product, name: name.to_owned(), full_name, kept };
         release.wait_ready();
         release
     }
@@ -94,6 +109,17 @@ impl Release {
             Product::Auditor => "-auditor",
         };
         format!("deployment/{}{suffix}", self.full_name)
+    }
+
+    /// The text of its properties.
+    #[track_caller]
+    pub fn properties(&self) -> String {
+        let value = &self.kubectl.get(&self.kept)["data"][self.product.properties().1];
+        if self.kept.starts_with("secret/") {
+            String::from_utf8(serde_json::from_value::<ByteString>(value.clone()).unwrap().0).unwrap()
+        } else {
+            value.as_str().unwrap().to_owned()
+        }
     }
 
     /// Waits until all its pods are, ready, and no others.
