@@ -212,9 +212,15 @@ fn a_pause_whose_program_dies_is_ended_by_its_guard_or_by_thaw() {
         if gap > seconds(12) { Ok(()) } else { Err(format!("{gap:?}")) }
     });
     release.are_paused(true);
+    let run = unfinished(&scene);
     scene.plugin(&["thaw"]).run().done();
     release.are_paused(false);
     acks.serves_after(now(), seconds(10));
+    // Nothing ended it at the budget of 8 s, and the record does not say so.
+    let record = scene.plugin(&["describe", &run, "-o", "json"]).run().done().json();
+    let targets = list(&record, "/status/targets").iter();
+    let held: Vec<f64> = targets.map(|target| target["heldSeconds"].as_f64().unwrap()).collect();
+    assert!(held.len() == 3 && held.iter().all(|held| *held > 12.0), "{record:#}");
 
     // With one: it serves again within the budget and five seconds, whatever became of the run.
     let guarded = [&budget[..], &["--guard-image", guard::image()]].concat();

@@ -1,10 +1,13 @@
 //! What the entries of one attempt say, target by target and claim by claim.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::{AttemptStatus, ClaimStatus, TargetStatus, Window, abort_text, held_value, seconds};
 use crate::backend::Ran;
 use crate::plan::Plan;
+use crate::plan::guard_pod::LATE;
 use crate::plan::quantity::human;
 use crate::pods::Difference;
 use crate::protocol::Abort;
@@ -79,8 +82,11 @@ impl<'a> Attempt<'a> {
             _ if !of.probe.stops_commits => Some(0.0),
             (Some(sent), Some(thawed)) if held == Some(Held::Yes) => Some(seconds(sent, thawed.at)),
             (Some(sent), Some(thawed)) if plan.is_cold() => Some(seconds(sent, thawed.at)),
-            // It was seen released, not how long before it released itself: within the budget, by its own limit.
-            (Some(sent), Some(thawed)) => Some(seconds(sent, thawed.at).min(plan.budget.as_secs_f64())),
+            // It was seen released, not how long before it released itself.
+            (Some(sent), Some(thawed)) => {
+                let longest = self.released_after(plan, t).map_or(f64::INFINITY, |limit| limit.as_secs_f64());
+                Some(seconds(sent, thawed.at).min(longest))
+            }
             (None, _) => Some(0.0),
             (Some(_), None) => None,
         };
@@ -105,6 +111,16 @@ impl<'a> Attempt<'a> {
             recovery_point,
             settings: of.probe.settings.iter().cloned().collect(),
         }
+    }
+
+    /// When a target is released whatever becomes of the run: at the budget by its own limit, or by its guard pod. A pause
+    /// without one lasts until somebody ends it, and so does one that the run tried in vain to end: so may the guard have.
+    fn released_after(&self, plan: &Plan, t: usize) -> Option<Duration> {
+        if plan.targets[t].endpoint.is_none() {
+            return Some(plan.budget);
+        }
+        let in_vain = self.find(|e| *e == Event::ThawGivenUp(t)).is_some();
+        (plan.guard_image.is_some() && !in_vain).then(|| plan.budget + LATE)
     }
 
     pub(super) fn claim(&self, plan: &Plan, run: &Run, c: usize) -> ClaimStatus {

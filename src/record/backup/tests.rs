@@ -101,13 +101,20 @@ fn pods_that_changed_in_the_window_are_in_the_record() {
 
 /// The record of a run with one database, whose events happened at these seconds.
 fn told(events: &[(i64, Event)]) -> Backup {
-    let target = json!([{"namespace": "demo", "pod": "a-0", "podUid": "u", "container": "db", "adapter": "redis",
+    told_of(&plan(&redis()), events)
+}
+
+fn redis() -> serde_json::Value {
+    json!([{"namespace": "demo", "pod": "a-0", "podUid": "u", "container": "db", "adapter": "redis",
         "wave": 0, "claims": [], "probe": {"version": "7", "role": "master", "stopsCommits": true, "dataDirs": [],
-        "settings": [], "notes": []}}]);
+        "settings": [], "notes": []}}])
+}
+
+fn told_of(plan: &Plan, events: &[(i64, Event)]) -> Backup {
     let at = |seconds: i64| Timestamp::from_second(seconds).unwrap();
     let entries: Vec<Entry<Event>> =
         events.iter().map(|(s, event)| Entry { at: at(*s), event: event.clone(), detail: Detail::default() }).collect();
-    record(&plan(&target), &entries, Vec::new(), Vec::new()).unwrap()
+    record(plan, &entries, Vec::new(), Vec::new()).unwrap()
 }
 
 const HELD: [(i64, Event); 6] = [
@@ -137,6 +144,23 @@ fn a_hold_that_nobody_saw_end_is_no_longer_than_its_budget() {
     let late = told(&held_until(3600, Held::Unknown)).status;
     assert_eq!((late.targets[0].held_seconds, &late.targets[0].held), (Some(30.0), &json!("unknown")));
     assert_eq!(late.window, None);
+}
+
+#[test]
+fn a_pause_lasts_until_somebody_ends_it() {
+    let mut targets = redis();
+    targets[0]["endpoint"] = json!({"port": 60053, "tls": null});
+    let mut plan = plan(&targets);
+    let held = |plan: &Plan, events: &[(i64, Event)]| told_of(plan, events).status.targets[0].held_seconds;
+    let late = held_until(3610, Held::Unknown);
+    assert_eq!(held(&plan, &late), Some(3600.0));
+    // A guard pod ends it two seconds after the budget, if it can: where the run could not, nobody knows.
+    plan.guard_image = Some("guard:1".into());
+    assert_eq!(held(&plan, &late), Some(32.0));
+    let mut stuck = late;
+    let before = stuck.len() - 1;
+    stuck.splice(before..before, [(60, Event::ThawGivenUp(0)), (3610, Event::TakenOver), (3610, Event::ThawSent(0))]);
+    assert_eq!(held(&plan, &stuck), Some(3600.0));
 }
 
 #[test]
