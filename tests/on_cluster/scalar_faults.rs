@@ -1,6 +1,6 @@
 //! Servers that answer wrongly or not at all, releases that are found by their pods, and clocks that are off.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::acks::now;
 use crate::support::database::{Database, Kind};
@@ -63,6 +63,33 @@ fn a_pause_that_is_not_answered_is_released_and_a_server_without_checkpaused_is_
     assert!((skew - 3600.0).abs() < 2.0, "{record:#}");
     let start: jiff::Timestamp = text(&record, "/status/window/start").parse().unwrap();
     assert!((now() - start.as_nanosecond()).abs() < 60_000_000_000, "{record:#}");
+    release.are_paused(false);
+}
+
+#[test]
+fn a_pod_without_an_address_is_refused_and_whoever_unpauses_in_the_window_is_noticed() {
+    let scene = Scene::new("scalar-meddled", &[Database::new(Kind::Postgres).idle()]);
+    let release = Release::new(&scene.kubectl, Product::ScalarDbCluster, "shop", &[]);
+    let template = scene.kubectl.get(&release.deployment())["spec"]["template"].clone();
+    let labels = &template["metadata"]["labels"];
+    let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "nowhere", "labels": labels}});
+    pod["spec"] = template["spec"].clone();
+    pod["spec"]["nodeSelector"] = json!({"no": "such"});
+    scene.kubectl.apply(&[pod]);
+    scene.plugin(WINDOW).args(SHORT).run().exits(5).says(&["pod/nowhere: of release/shop has no address"]);
+    scene.kubectl.ok(&["delete", "pod", "nowhere", "--now"]);
+    assert!(release.states().iter().all(|state| state["pauses"] == 0), "{:?}", release.states());
+
+    let long = ["quiesce-snapshot", "--backend", "window", "--hold", "30s", "--attempts", "1", "-o", "json"];
+    let running = scene.plugin(&long).args(SHORT).start();
+    running.until_says("held: for", seconds(60));
+    scene.plugin(WINDOW).args(SHORT).run().exits(5).says(&["is leased by run"]);
+    release.are_paused(true);
+    release.scalar_admin("unpause", &[]).done();
+    let record = running.end(seconds(90)).exits(1).json();
+    outcome_is(&record, "Failed");
+    assert!(text(&record, "/status/reason").contains("it was no longer paused"), "{record:#}");
+    assert_eq!(record["pause_start_timestamp_ms"], Value::Null, "{record:#}");
     release.are_paused(false);
 }
 
