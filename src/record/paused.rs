@@ -18,7 +18,7 @@ pub struct Paused {
     pub pause_start_timestamp_ms: i64,
     /// Before the first was unpaused.
     pub pause_end_timestamp_ms: i64,
-    /// The same as local time of the zone.
+    /// The same as local time of the zone. Always with milliseconds, which it leaves out where they are zero.
     pub pause_start_date_time: String,
     /// The same as local time of the zone.
     pub pause_end_date_time: String,
