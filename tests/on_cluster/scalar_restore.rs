@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use crate::support::acks::{AckLog, now};
 use crate::support::cluster;
 use crate::support::database::{Database, Kind};
-use crate::support::kubectl::names;
 use crate::support::leftovers::leases;
 use crate::support::plugin::{Plugin, list, outcome_is, run_of, text};
 use crate::support::random::Seeded;
@@ -147,7 +146,7 @@ fn ledger_and_auditor_are_restored_in_one_run_with_other_properties_and_taken_ba
         ["restore-from-snapshot", &backup, "--yes", "-o", "json", "--set-property", &set[0], "--set-property", &set[1]];
     let began = now();
     let running = scene.plugin(&restore).kubeconfig(&kubeconfig).start();
-    running.until_says("starting what stands in front of the databases", seconds(180));
+    running.until_says("starting: deployment/", seconds(180));
     apps.kubectl.ok(&["scale", &ledger.deployment(), "--replicas=3"]);
     let ended = running.end(seconds(120)).done();
     let record = ended.json();
@@ -191,7 +190,6 @@ fn ledger_and_auditor_are_restored_in_one_run_with_other_properties_and_taken_ba
     outcome_is(&scene.plugin(&undo).kubeconfig(&kubeconfig).run().done().json(), "RestoredOldVolumes");
     assert_eq!((ledger.properties(), auditor.properties()), before);
     serve(2);
-    assert!(names(&scene.kubectl.list(&["statefulsets"])).len() == 2 && names(&apps.kubectl.list(&["pvc"])).is_empty());
 }
 
 #[test]
