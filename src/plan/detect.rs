@@ -51,7 +51,7 @@ pub fn detect(facts: &Facts, quiescers: &[&'static dyn Quiescer]) -> Detection {
     for pod in &facts.pods {
         let containers = running_containers(pod);
         detection.refusals.extend(misplaced(pod, &containers, quiescers));
-        let mut found = 0;
+        let (mut found, mut paused) = (0, false);
         for container in &containers {
             match judge(pod, container, &containers, quiescers) {
                 Ok(Judgement::Nothing) => {}
@@ -62,6 +62,7 @@ pub fn detect(facts: &Facts, quiescers: &[&'static dyn Quiescer]) -> Detection {
                     found += 1;
                     // A sidecar has no admin port.
                     let release = facts.release_of(pod).filter(|_| adapter == scalar::NAME);
+                    paused |= release.is_some();
                     detection.targets.push(Detected {
                         namespace: namespace(pod).into(),
                         pod: name(pod).into(),
@@ -80,7 +81,7 @@ pub fn detect(facts: &Facts, quiescers: &[&'static dyn Quiescer]) -> Detection {
             }
         }
         if let Some((release, _)) = facts.release_of(pod)
-            && found == 0
+            && !paused
         {
             // It would go on writing while the others are paused.
             detection.refusals.push(

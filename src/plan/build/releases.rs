@@ -116,11 +116,15 @@ fn in_a_window_nobody_goes_on_committing() {
 fn a_pod_of_a_release_that_would_not_be_paused_is_refused() {
     let mut open = server("b");
     open["metadata"]["annotations"] = json!({"consistent-backup/adapter": "none"});
-    let asked = planned(&[server("a"), open], &[serving()], |request| request.backend = WINDOW);
-    assert_eq!(
-        asked.unwrap_err(),
-        ["pod/b: is a pod of release demo/shop, and none of its containers would be paused"]
-    );
+    // Another database in it pauses nothing.
+    let mut beside = server("c");
+    beside["spec"]["containers"][0]["name"] = json!("cache");
+    beside["metadata"]["annotations"] = json!({"consistent-backup/adapter.cache": "redis"});
+    let facts = with_release(&[server("a"), open, beside]);
+    let detection = detect(&facts, QUIESCERS);
+    let refused: Vec<String> = detection.refusals.iter().map(|r| format!("{}: {}", r.object, r.message)).collect();
+    let said = |pod: &str| format!("{pod}: is a pod of release demo/shop, and none of its containers would be paused");
+    assert_eq!(refused, [said("pod/b"), said("pod/c")], "{detection:?}");
 }
 
 #[test]
