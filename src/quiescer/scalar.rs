@@ -170,7 +170,7 @@ impl Quiescer for Scalar {
             (Some(false), _) => Ok(probe("yes", Vec::new())),
             (Some(true), _) => Err(vec![Reason::new("it is paused already, by somebody else").hint(
                 "wait until that pause ends; if a run of this program left it, end it with `kubectl \
-                         consistent-backup thaw`, else with `scalar-admin -c unpause`",
+                         consistent-backup thaw`, else with `scalar-admin -c unpause -a IP:PORT`",
             )]),
             (None, End::Exited(UNIMPLEMENTED)) => Ok(probe(
                 "no",

@@ -221,6 +221,8 @@ impl Backup<'_> {
             }
         }
         match quiescer.read_release(&answers) {
+            // A pause bears none.
+            Released::Gone if target.endpoint.is_some() => Ok("it is not paused any more".into()),
             Released::Gone => Ok("released by its token".into()),
             Released::Unknown(why) => Err(why),
         }
