@@ -95,6 +95,12 @@ impl Release {
     pub fn path(&self) -> String {
         format!("{}/{}", self.namespace, self.name)
     }
+
+    /// How it is told from the others of its backup: by its name, with the namespace where another has the same.
+    pub fn among(&self, all: &[Self]) -> String {
+        let alone = all.iter().filter(|r| r.name == self.name).count() == 1;
+        if alone { self.name.clone() } else { self.path() }
+    }
 }
 
 /// The object that holds a release's `database.properties`, `ledger.properties` or `auditor.properties`.

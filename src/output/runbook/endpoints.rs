@@ -3,7 +3,7 @@
 
 use super::page::Page;
 use super::{Restoring, jdbc};
-use crate::plan::{Database, DatabaseKind, Release};
+use crate::plan::{Database, DatabaseKind};
 use crate::typed::quoted;
 
 /// The end of a database's part, where its address is another one now; and what is set in the last part, as a word of the
@@ -58,11 +58,5 @@ pub(super) fn part(page: &mut Page, database: &Database, restoring: &Restoring<'
         Some(address) => format!("{variable}={address}"),
         None => format!("{variable}=  # the JDBC URL, with the new host"),
     });
-    Some(format!("{}\"${{{variable}:?}}\"", quoted(&format!("{}:{key}=", named(release, releases)))))
-}
-
-/// The release as `--set-property` takes it.
-fn named(release: &Release, all: &[Release]) -> String {
-    let alone = all.iter().filter(|r| r.name == release.name).count() == 1;
-    if alone { release.name.clone() } else { release.path() }
+    Some(format!("{}\"${{{variable}:?}}\"", quoted(&format!("{}:{key}=", release.among(releases)))))
 }

@@ -147,16 +147,10 @@ pub fn asked_of<'a>(plan: &'a Plan, asked: &[String]) -> Vec<&'a Release> {
     wanted.into_keys().filter_map(|r| plan.releases.get(r)).collect()
 }
 
-/// How a release is told from the others of the backup.
-fn named(plan: &Plan, release: &Release) -> String {
-    let alone = plan.releases.iter().filter(|r| r.name == release.name).count() == 1;
-    if alone { release.name.clone() } else { release.path() }
-}
-
 /// What is asked for as `KEY=VALUE`, `RELEASE:KEY=VALUE` or `NAMESPACE/RELEASE:KEY=VALUE`, by the release's number.
 fn by_release(plan: &Plan, asked: &[String], refusals: &mut Vec<Refusal>) -> BTreeMap<usize, Vec<String>> {
     let mut all: BTreeMap<usize, Vec<String>> = BTreeMap::new();
-    let names: Vec<String> = plan.releases.iter().map(|r| named(plan, r)).collect();
+    let names: Vec<String> = plan.releases.iter().map(|r| r.among(&plan.releases)).collect();
     for text in asked {
         let Some((key, _)) = text.split_once('=') else {
             // Which release it is of does not matter: it is refused.

@@ -8,7 +8,7 @@ use super::anew::Wanted;
 use super::only::selections;
 use super::{RestorePlan, Source};
 use crate::manifests::name;
-use crate::plan::{Plan, Release, Workload};
+use crate::plan::{Plan, Release, Target, Workload};
 
 impl Plan {
     /// Whether this workload is a release in front of the databases.
@@ -37,12 +37,18 @@ impl Source {
     /// The same without the releases: what copies are made of.
     #[must_use]
     pub fn of_databases(&self) -> Self {
-        let keeps: Vec<bool> = self.plan.targets.iter().map(|target| !target.probe.keeps_nothing).collect();
-        let mut source = Self { plan: self.plan.of_databases(), ..self.clone() };
-        let mut of = keeps.iter();
-        source.points.retain(|_| *of.next().unwrap_or(&true));
-        let mut of = keeps.iter();
-        source.ends.retain(|_| *of.next().unwrap_or(&true));
+        let mut source = self.only(|target| !target.probe.keeps_nothing);
+        source.plan = self.plan.of_databases();
+        source
+    }
+
+    /// The same of these targets only, with what is known of them.
+    fn only(&self, keeps: impl Fn(&Target) -> bool) -> Self {
+        let mut source = self.clone();
+        let kept: Vec<bool> = self.plan.targets.iter().map(keeps).collect();
+        source.plan.targets = retained(&self.plan.targets, &kept);
+        source.points = retained(&self.points, &kept);
+        source.ends = retained(&self.ends, &kept);
         source
     }
 
@@ -53,19 +59,13 @@ impl Source {
         if !self.plan.claims.is_empty() || self.plan.releases.is_empty() {
             return self.clone();
         }
-        let mut source = self.clone();
+        let mut source = self.only(|target| target.probe.keeps_nothing);
         let plan = &mut source.plan;
         let (fronts, others): (Vec<Workload>, Vec<Workload>) =
             self.plan.workloads.iter().cloned().partition(|of| self.plan.is_front(of));
         plan.selections = selections(&fronts);
         plan.workloads = fronts;
-        plan.targets.retain(|target| target.probe.keeps_nothing);
         plan.replicas.clear();
-        let keeps: Vec<bool> = self.plan.targets.iter().map(|target| target.probe.keeps_nothing).collect();
-        let mut of = keeps.iter();
-        source.points.retain(|_| *of.next().unwrap_or(&false));
-        let mut of = keeps.iter();
-        source.ends.retain(|_| *of.next().unwrap_or(&false));
         let is_its =
             |namespace: &str, pod: &str| plan.workloads.iter().any(|w| w.namespace == namespace && w.owns(pod));
         source.pods.retain(|pod| is_its(&pod.namespace, &pod.name));
@@ -79,6 +79,10 @@ impl Source {
         }
         source
     }
+}
+
+fn retained<T: Clone>(all: &[T], kept: &[bool]) -> Vec<T> {
+    all.iter().zip(kept).filter(|(_, kept)| **kept).map(|(one, _)| one.clone()).collect()
 }
 
 impl RestorePlan {
