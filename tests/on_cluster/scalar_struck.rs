@@ -8,7 +8,7 @@ use crate::support::acks::{AckLog, now};
 use crate::support::database::{Database, Kind};
 use crate::support::guard;
 use crate::support::leftovers::{backups, leases};
-use crate::support::plugin::{Plugin, list, outcome_is, run_of, text};
+use crate::support::plugin::{Plugin, list, outcome_is, run_of, text, told_truly};
 use crate::support::process::Ended;
 use crate::support::random::Seeded;
 use crate::support::scalar::{Product, Release};
@@ -67,14 +67,7 @@ impl Ground {
             backups(&self.scene).into_iter().filter(|record| !known.contains(&run_of(record))).collect();
         assert!(new.len() <= 1, "{what}: {ended}");
         let outcome = new.first().map(|record| text(record, "/status/outcome").to_owned());
-        match (ended.code(), outcome.as_deref()) {
-            (Some(0), Some("ApplicationConsistent"))
-            | (Some(1), Some("Failed" | "Running"))
-            | (Some(1 | 5), None)
-            | (Some(4), Some("Stuck" | "Running")) => {}
-            (None, _) if ended.was_killed() => {}
-            other => panic!("{what}: {other:?}: {ended}"),
-        }
+        told_truly(&ended, outcome.as_deref(), what);
         // Whatever is paused is known to be, by the record alone.
         let record = new.first();
         let held = record.map_or_else(Vec::new, |record| list(record, "/status/mayBeHeld").to_vec());

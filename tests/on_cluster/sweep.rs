@@ -11,7 +11,7 @@ use crate::support::backup::consistent;
 use crate::support::cluster;
 use crate::support::database::{Database, Kind};
 use crate::support::leftovers::{backups, unnamed};
-use crate::support::plugin::{list, run_of, text};
+use crate::support::plugin::{list, run_of, text, told_truly};
 use crate::support::random::Seeded;
 use crate::support::scene::Scene;
 use crate::support::user::Colleague;
@@ -48,15 +48,7 @@ fn survived(scene: &Scene, colleague: &Colleague, kind: &str, n: u32, force: boo
     assert!(new.len() <= 1, "{}", at(&ended));
     // What the exit code says is true, before anybody helps.
     let outcome = new.first().map(|record| text(record, "/status/outcome").to_owned());
-    match (ended.code(), outcome.as_deref()) {
-        (Some(0), Some("ApplicationConsistent"))
-        | (Some(1), Some("Failed" | "Running"))
-        // Refused, or failed before there was anything to record.
-        | (Some(1 | 5), None)
-        | (Some(4), Some("Stuck" | "Running")) => {}
-        (None, _) if ended.was_killed() => {}
-        other => panic!("{other:?}: {}", at(&ended)),
-    }
+    told_truly(&ended, outcome.as_deref(), &at(&""));
     let mut after = "-".to_owned();
     if let Some(record) = new.first() {
         let run = run_of(record);

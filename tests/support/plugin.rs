@@ -112,3 +112,17 @@ pub fn run_of(record: &Value) -> String {
 pub fn outcome_is(record: &Value, outcome: &str) {
     assert_eq!(text(record, "/status/outcome"), outcome, "{record:#}");
 }
+
+/// Fails unless the exit code of a backup that was struck says what its record says, before anybody helps.
+#[track_caller]
+pub fn told_truly(ended: &Ended, outcome: Option<&str>, what: &str) {
+    match (ended.code(), outcome) {
+        (Some(0), Some("ApplicationConsistent"))
+        | (Some(1), Some("Failed" | "Running"))
+        // Refused, or failed before there was anything to record.
+        | (Some(1 | 5), None)
+        | (Some(4), Some("Stuck" | "Running")) => {}
+        (None, _) if ended.was_killed() => {}
+        other => panic!("{what}: {other:?}: {ended}"),
+    }
+}
