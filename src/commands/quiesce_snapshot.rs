@@ -224,7 +224,12 @@ async fn report(
         Err((Stop::TakenOver, held)) => {
             let text = format!("run {} was taken over by another process: this one did nothing more", plan.run);
             let describe = cluster.typed.command("describe", &plan.run, &plan.namespace);
-            // Whether that one has released what this one held is not known here.
+            // What this one held is that one's to release, and its record says whether it has.
+            let held = held
+                && match crate::runs::backup(cluster, &plan.namespace, &plan.run).await {
+                    Ok(backup) => !backup.status.may_be_held.is_empty(),
+                    Err(_) => true,
+                };
             let error = if held { Error::held(text) } else { Error::failed(text) };
             return Err(error.hint(format!("how that goes on: {describe}")));
         }
