@@ -12,7 +12,7 @@ use crate::support::database::{Database, Kind};
 use crate::support::leftovers::{backups, unnamed};
 use crate::support::network::Lost;
 use crate::support::plugin::{outcome_is, run_of, text};
-use crate::support::process::Ended;
+use crate::support::process::{Ended, Running};
 use crate::support::random::Seeded;
 use crate::support::scene::Scene;
 use crate::support::wait::{seconds, until, until_none};
@@ -134,15 +134,13 @@ fn the_api_server_is_killed() {
 /// keeps and waits for the copies. In the sample in one of them.
 fn the_api_server_is_killed_in_any_phase() {
     let scene = alone("no-api-phase");
-    let events = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27];
+    let events = [1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25];
     let one = usize::try_from(Seeded::of_run().below(events.len() as u64)).unwrap();
     let chosen = if times(0, 1) == 1 { &events[..] } else { &events[one..=one] };
     for &event in chosen {
         // Its controllers come back long after the API server, and without them a run would be refused.
         works(&scene);
-        let known = backups(&scene).len();
-        let mut running = scene.backup(BUDGET).stops_at(event).start();
-        assert!(running.until_stopped(seconds(60)), "the run was over before its event {event}");
+        let (running, known) = stopped_at(&scene, event);
         running.signal("CONT");
         cluster::restart("apiserver");
         serve(&scene, &Kind::ALL, BY_ITSELF);
@@ -153,6 +151,23 @@ fn the_api_server_is_killed_in_any_phase() {
     }
     works(&scene);
     consistent(&scene, &Kind::ALL, &[]);
+}
+
+/// A run that stands still after this event, and how many there were before. One that a busy machine failed by its
+/// budget before is taken again.
+fn stopped_at(scene: &Scene, event: u32) -> (Running, usize) {
+    for _ in 0..5 {
+        let known = backups(scene).len();
+        let mut running = scene.backup(BUDGET).stops_at(event).start();
+        if running.until_stopped(seconds(60)) {
+            return (running, known);
+        }
+        let ended = running.end(seconds(60));
+        assert_eq!(ended.code(), Some(1), "the run was over before its event {event}: {ended}");
+        let record = ended.json();
+        assert!(text(&record, "/status/reason").contains("budget"), "{record:#}");
+    }
+    panic!("five runs failed before their event {event}");
 }
 
 fn the_kubelet_is_killed() {
