@@ -6,7 +6,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::support::acks::now;
-use crate::support::backup::{consistent, holding, holding_by};
+use crate::support::backup::{Taken, holding, holding_by, proved};
 use crate::support::cluster::{self, Down};
 use crate::support::database::{Database, Kind};
 use crate::support::leftovers::{backups, unnamed};
@@ -113,16 +113,17 @@ fn broken(scene: &Scene, serving: &[Kind], what: impl FnOnce()) -> String {
     serve(scene, serving, BY_ITSELF);
     let outcome = ends_in_truth(scene, &running.end(seconds(120)));
     serve(scene, &Kind::ALL, 90);
-    consistent(scene, &Kind::ALL, &[]);
+    works(scene);
     outcome
 }
 
-/// Waits until a backup succeeds again.
-fn works(scene: &Scene) {
-    until("a cluster that can be backed up", seconds(180), || {
+/// A backup that succeeds again. Controllers come back long after the API server, and without them a run is refused.
+fn works(scene: &Scene) -> Taken {
+    let ended = until("a cluster that can be backed up", seconds(180), || {
         let ended = scene.backup(&[]).run();
-        if ended.code() == Some(0) { Ok(()) } else { Err(ended) }
+        if ended.code() == Some(0) { Ok(ended) } else { Err(ended) }
     });
+    proved(scene, &Kind::ALL, &ended)
 }
 
 fn the_api_server_is_killed() {
@@ -138,7 +139,6 @@ fn the_api_server_is_killed_in_any_phase() {
     let one = usize::try_from(Seeded::of_run().below(events.len() as u64)).unwrap();
     let chosen = if times(0, 1) == 1 { &events[..] } else { &events[one..=one] };
     for &event in chosen {
-        // Its controllers come back long after the API server, and without them a run would be refused.
         works(&scene);
         let (running, known) = stopped_at(&scene, event);
         running.signal("CONT");
@@ -150,7 +150,6 @@ fn the_api_server_is_killed_in_any_phase() {
         ends_in_truth(&scene, &ended);
     }
     works(&scene);
-    consistent(&scene, &Kind::ALL, &[]);
 }
 
 /// A run that stands still after this event, and how many there were before. One that a busy machine failed by its
@@ -228,7 +227,7 @@ fn snapshot_controller_and_driver_stop() {
     }
     drop(down);
     ends_in_truth(&scene, &ended);
-    consistent(&scene, &Kind::ALL, &[]);
+    works(&scene);
 }
 
 /// The plugin dies while it holds, and before anybody thaws the run its pods are others.
@@ -252,7 +251,7 @@ fn pods_are_replaced_before_the_thaw() {
     serve(&scene, &Kind::ALL, 90);
     scene.wait_ready(Kind::Mariadb);
     scene.wait_ready(Kind::Redis);
-    consistent(&scene, &Kind::ALL, &[]);
+    works(&scene);
 }
 
 /// A laptop's lid: the plugin is stopped while it holds, somebody else finishes the run, and it wakes up.
@@ -278,7 +277,7 @@ fn the_plugin_sleeps_and_wakes_up_after_a_takeover() {
     ended.says(&["taken over"]);
     assert_eq!(described(&scene, &run), finished, "who woke up changed the record");
     assert_eq!(unnamed(&scene), Vec::<String>::new());
-    consistent(&scene, &Kind::ALL, &[]);
+    works(&scene);
 }
 
 fn described(scene: &Scene, run: &str) -> Value {
@@ -302,7 +301,7 @@ fn the_network_is_lost() {
     assert!(matches!(ended.code(), Some(1 | 4)), "{ended}");
     ends_in_truth(&scene, &ended);
     outcome_is(&described(&scene, &run), "Failed");
-    consistent(&scene, &Kind::ALL, &[]);
+    works(&scene);
 }
 
 /// The volumes of all databases are full, and then the storage itself. Whether a backup can be taken then is the
@@ -326,7 +325,7 @@ fn the_storage_is_full() {
         });
     }
     serve(&scene, &Kind::ALL, 120);
-    consistent(&scene, &Kind::ALL, &[]).copies_are_right(&scene);
+    works(&scene).copies_are_right(&scene);
 }
 
 fn truth_with_little_space(scene: &Scene) {
