@@ -64,15 +64,22 @@ pub fn runbook(backup: &Backup, target: Option<Timestamp>, typed: &Typed) -> Res
     page.part("Stop whatever writes to the databases");
     releases::stop(&mut page, &restoring);
     let mut addresses = Vec::new();
-    for database in &backup.status.databases {
-        page.part(&title(database));
-        match database.kind {
-            DatabaseKind::Dynamo => dynamo::part(&mut page, database, &restoring),
-            DatabaseKind::Cosmos => cosmos::part(&mut page, database, &restoring),
-            DatabaseKind::Cassandra => cassandra::part(&mut page, database, &restoring),
-            DatabaseKind::Jdbc => jdbc::part(&mut page, database, &restoring),
+    for databases in by_server(&backup.status.databases) {
+        for (n, database) in databases.into_iter().enumerate() {
+            page.part(&title(database));
+            if n == 0 {
+                part(&mut page, database, &restoring);
+            } else {
+                page.say(
+                    "It lies on the same server as the database before, and has come back with it; keys and passwords are \
+                     the same, too.",
+                );
+            }
+            if database.kind == DatabaseKind::Cosmos {
+                cosmos::schema_loader(&mut page, restoring.product(database));
+            }
+            addresses.extend(endpoints::part(&mut page, database, &restoring));
         }
-        addresses.extend(endpoints::part(&mut page, database, &restoring));
     }
     if backup.status.databases.is_empty() {
         page.part("The databases");
@@ -86,6 +93,39 @@ pub fn runbook(backup: &Backup, target: Option<Timestamp>, typed: &Typed) -> Res
     page.part("Start, and compare the pods");
     releases::start(&mut page, &restoring, &addresses);
     Ok(page.text())
+}
+
+fn part(page: &mut Page, database: &Database, restoring: &Restoring<'_>) {
+    match database.kind {
+        DatabaseKind::Dynamo => dynamo::part(page, database, restoring),
+        DatabaseKind::Cosmos => cosmos::part(page, database, restoring),
+        DatabaseKind::Cassandra => cassandra::part(page, database, restoring),
+        DatabaseKind::Jdbc => jdbc::part(page, database, restoring),
+    }
+}
+
+/// The databases, those of one server together: it is restored once, whoever else uses it.
+fn by_server(databases: &[Database]) -> Vec<Vec<&Database>> {
+    let server = |database: &Database| {
+        let endpoint = database.endpoint.as_str();
+        let server = match database.kind {
+            // Restored table by table.
+            DatabaseKind::Dynamo => None,
+            DatabaseKind::Cosmos => cosmos::account(endpoint),
+            DatabaseKind::Cassandra => Some(endpoint).filter(|nodes| !nodes.is_empty()),
+            DatabaseKind::Jdbc => jdbc::server(endpoint),
+        };
+        server.map(|server| (database.kind, server.to_owned()))
+    };
+    let mut all: Vec<Vec<&Database>> = Vec::new();
+    for database in databases {
+        let its = server(database);
+        match all.iter_mut().find(|others| its.is_some() && server(others[0]) == its) {
+            Some(others) => others.push(database),
+            None => all.push(vec![database]),
+        }
+    }
+    all
 }
 
 fn head(page: &mut Page, restoring: &Restoring<'_>) {

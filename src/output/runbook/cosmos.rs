@@ -39,11 +39,6 @@ pub(super) fn part(page: &mut Page, database: &Database, restoring: &Restoring<'
     page.say("ScalarDB needs Strong; the restored account has the default.");
     page.run("az cosmosdb update --resource-group \"$GROUP\" --name \"$NEW\" --default-consistency-level Strong");
     page.say(
-        "Stored procedures are not restored, and ScalarDB works by them: the Schema Loader installs them again. Its own \
-         properties must have endpoint and key of the new account first.",
-    );
-    schema_loader(page, restoring.product(database));
-    page.say(
         "Not restored either: firewall, private endpoints, role assignments, and the key. The key of the new account goes \
          into the Secret that the release takes it from (scalar.db.password), from this command, not over a command line:",
     );
@@ -52,7 +47,12 @@ pub(super) fn part(page: &mut Page, database: &Database, restoring: &Restoring<'
     page.run("ENDPOINT=$(az cosmosdb show --resource-group \"$GROUP\" --name \"$NEW\" --query documentEndpoint --output tsv)");
 }
 
-fn schema_loader(page: &mut Page, product: Option<Product>) {
+/// What brings back the stored procedures of a release's tables.
+pub(super) fn schema_loader(page: &mut Page, product: Option<Product>) {
+    page.say(
+        "Stored procedures are not restored, and ScalarDB works by them: the Schema Loader installs them again. Its own \
+         properties must have endpoint and key of the new account first.",
+    );
     let helm = |name: &str| {
         format!(
             "helm install repair-schema-{name} scalar-labs/schema-loading -n NAMESPACE -f VALUES-OF-THE-SCHEMA-LOADER.yaml \\\n  \
@@ -69,7 +69,7 @@ fn schema_loader(page: &mut Page, product: Option<Product>) {
 }
 
 /// The account of `https://ACCOUNT.documents.azure.com:443/`.
-fn account(endpoint: &str) -> Option<&str> {
+pub(super) fn account(endpoint: &str) -> Option<&str> {
     let host = endpoint.strip_prefix("https://")?;
     host.split('.').next().filter(|account| !account.is_empty() && !account.contains('$'))
 }

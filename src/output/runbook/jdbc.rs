@@ -128,6 +128,12 @@ fn other(page: &mut Page, database: &Database, restoring: &Restoring<'_>) {
     page.run("HOST=  # of the restored database");
 }
 
+/// Host and port of a JDBC URL.
+pub(super) fn server(url: &str) -> Option<&str> {
+    let rest = url.split_once("//")?.1;
+    host(url).and(rest.split(['/', ';', '?', ',']).next())
+}
+
 /// The host of a JDBC URL.
 pub(super) fn host(url: &str) -> Option<&str> {
     let rest = url.split_once("//")?.1;
@@ -163,6 +169,8 @@ mod tests {
         );
         assert_eq!(of("jdbc:mysql://mysql.demo.svc:3306/"), Service::Other);
         assert_eq!(host("jdbc:mysql://${env:HOST}:3306/"), None);
+        assert_eq!(server("jdbc:mysql://a:3306/x?b=c"), Some("a:3306"));
+        assert_eq!(server("jdbc:mysql://${env:HOST}:3306/"), None);
         assert_eq!(host("jdbc:sqlite:/x.db"), None);
         let moved = |url| elsewhere(url).unwrap();
         assert_eq!(moved("jdbc:postgresql://postgres:5432/app"), "jdbc:postgresql://\"${HOST:?}\":5432/app");

@@ -129,8 +129,8 @@ fn cosmos_is_another_account_with_strong_consistency_and_its_stored_procedures()
             "az cosmosdb restore --resource-group",
             "--restore-timestamp \"$AT\"",
             "--default-consistency-level Strong",
-            "schemaLoading.commandArgs={--repair-all}",
             "az cosmosdb keys list",
+            "schemaLoading.commandArgs={--repair-all}",
             "configmap/led-ledger-properties (ledger.properties) of namespace demo",
             "ADDRESS_2=\"${ENDPOINT:?}\"",
             "kubectl consistent-backup restore-from-snapshot 20261120-101500-x7k2 -n demo \\\n  --set-property \

@@ -203,6 +203,33 @@ fn the_releases_start_once_and_with_the_addresses_of_all_databases() {
 }
 
 #[test]
+fn a_server_of_several_databases_is_restored_once() {
+    let world = World::new();
+    let rds = |database: &str| format!("jdbc=jdbc:postgresql://shop.c1a2.us-east-1.rds.amazonaws.com:5432/{database}");
+    let other = "jdbc=jdbc:postgresql://mart.c1a2.us-east-1.rds.amazonaws.com:5432/y";
+    let mut backup = with(&[&rds("x"), other, &rds("z")]);
+    for (n, storage) in ["one", "two", "three"].into_iter().enumerate() {
+        backup.status.databases[n].storage = storage.into();
+    }
+    // A host of its own for each restored instance.
+    world.program(
+        "aws",
+        "#!/usr/bin/env bash\necho \"aws $*\" >> \"$WORLD/calls\"\n\
+         [ \"$2\" = describe-db-instances ] && echo \"new-$6\"\nexit 0\n",
+    );
+    let said = world.run(&text(&backup));
+    let calls = world.calls();
+    assert_eq!(calls.matches("restore-db-instance-to-point-in-time").count(), 2, "{calls}");
+    for (storage, old, database) in [("one", "shop", "x"), ("two", "mart", "y"), ("three", "shop", "z")] {
+        let set = format!(
+            "led:scalar.db.multi_storage.storages.{storage}.contact_points=\
+             jdbc:postgresql://new-{old}-{RUN}:5432/{database}"
+        );
+        assert!(calls.contains(&set), "{set}\n{calls}\n{said}");
+    }
+}
+
+#[test]
 fn nothing_starts_while_an_address_is_not_known() {
     let world = World::new();
     let text = text(&with(&["jdbc=jdbc:postgresql://db.demo:5432/x"]));
