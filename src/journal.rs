@@ -21,7 +21,7 @@ mod store;
 mod stored;
 mod writer;
 
-pub use store::{New, create, delete, find, list, load, put, take_over, unknown};
+pub use store::{New, create, delete, find, list, listed, load, put, take_over, unknown};
 pub use stored::{Kind, Loaded, Stored, data};
 
 use ledger::Content;

@@ -174,8 +174,12 @@ pub async fn all(cluster: &Cluster, namespace: Option<&str>) -> Result<(Vec<Item
 /// Every run with something left to do: those first that may hold something, for the others may take minutes; then by
 /// age. One that cannot be read counts as such.
 pub async fn open(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Stored>, Error> {
-    let mut open: Vec<Stored> = journal::list(cluster, namespace)
-        .await?
+    Ok(left_open(journal::list(cluster, namespace).await?))
+}
+
+/// Those of them with something left to do, in the same order.
+pub fn left_open(runs: Vec<Stored>) -> Vec<Stored> {
+    let mut open: Vec<Stored> = runs
         .into_iter()
         .filter(|stored| match stored.kind {
             Some(Kind::Backup) => BackupJournal::read(stored).map_or(true, |j| j.is_open()),
@@ -184,7 +188,7 @@ pub async fn open(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Stor
         })
         .collect();
     open.sort_by_key(|stored| (!may_hold(stored), stored.created, stored.run.clone()));
-    Ok(open)
+    open
 }
 
 /// Whether a database may be held, or a workload be down.

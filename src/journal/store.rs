@@ -195,6 +195,14 @@ where
 
 /// All journals, of one namespace or of all, unread: one that is damaged must not hide the others.
 pub async fn list(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Stored>, Error> {
+    listed(cluster, namespace).await.map_err(|e| {
+        let place = namespace.map_or("all namespaces".to_owned(), |n| format!("namespace {n}"));
+        Error::failed(format!("cannot list the runs of {place}")).cause(explain(&e))
+    })
+}
+
+/// The same, and what the API server said instead of an error.
+pub async fn listed(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Stored>, kube::Error> {
     let api: Api<ConfigMap> = match namespace {
         Some(namespace) => Api::namespaced(cluster.api.clone(), namespace),
         None => Api::all(cluster.api.clone()),
@@ -203,11 +211,7 @@ pub async fn list(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Stor
         ListParams::default().labels(&format!("{}={},{RUN},{KIND}", MANAGED_BY.0, MANAGED_BY.1)).limit(PAGE);
     let mut found = Vec::new();
     loop {
-        let failed = |why: String| {
-            let place = namespace.map_or("all namespaces".to_owned(), |n| format!("namespace {n}"));
-            Error::failed(format!("cannot list the runs of {place}")).cause(why)
-        };
-        let page = api.list(&params).await.map_err(|e| failed(explain(&e)))?;
+        let page = api.list(&params).await?;
         found.extend(page.items.into_iter().map(Stored::new));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => params.continue_token = Some(token),
