@@ -210,8 +210,7 @@ async fn lead(
     };
     let journal = journal::create(cluster, &new).await?;
     let mut log = Log::new(Run::new(&shape(&plan)), Vec::new(), journal, clock);
-    let guarded = cluster.guarded(&leases.guard());
-    let mut hands = Restore::new(&guarded, plan, before, leases, signals, progress);
+    let mut hands = Restore::new(cluster, plan, before, leases, signals, progress);
     let ended = execute(&mut log, &mut hands).await;
     let _ = log.written().await;
     if let Ok(Outcome::Restored) = ended {

@@ -54,7 +54,7 @@ const KEEPING: Duration = Duration::from_secs(60);
 /// What a restore in place needs of the world.
 pub struct Restore<'a> {
     /// The cluster, to which nothing is written that is not this process' own any more.
-    pub cluster: &'a Cluster,
+    pub cluster: Cluster,
     /// The plan.
     pub plan: RestorePlan,
     /// The pods before the stop.
@@ -77,13 +77,14 @@ type Broken = (Abort, String);
 impl<'a> Restore<'a> {
     /// The hands of this plan's run.
     pub fn new(
-        cluster: &'a Cluster,
+        cluster: &Cluster,
         plan: RestorePlan,
         before: Vec<PodState>,
         leases: &'a Leases,
         signals: Signals,
         progress: &'a Progress,
     ) -> Self {
+        let cluster = cluster.guarded(&leases.guard());
         Self { cluster, plan, before, leases, signals, progress, kept: BTreeMap::new(), deadline: None }
     }
 
@@ -139,14 +140,14 @@ impl<'a> Restore<'a> {
         self.stop_fronts(course, until).await?;
         let databases: Vec<Workload> = self.plan.databases().cloned().collect();
         let say = |text: &str| self.progress.step(text);
-        workload::stop(self.cluster, &databases, &claims, &volumes, until, &|| self.leases.lost(), say).await
+        workload::stop(&self.cluster, &databases, &claims, &volumes, until, say).await
     }
 
     /// Scales up the databases and waits until all their pods are ready.
     async fn start(&self) -> Result<(), Broken> {
         let wanted: Vec<_> = self.plan.databases().map(|w| (w, w.start, w.start)).collect();
         let until = self.deadline.unwrap_or_else(Instant::now);
-        workload::start(self.cluster, &wanted, until, &|| self.leases.lost(), |text| self.progress.step(text))
+        workload::start(&self.cluster, &wanted, until, |text| self.progress.step(text))
             .await
             .map_err(|why| (Abort::Budget, why))
     }
@@ -160,14 +161,13 @@ impl<'a> Restore<'a> {
         }
         let until = Instant::now() + self.plan.wait.max(BACK);
         let databases: Vec<_> = self.plan.databases().map(as_before).collect();
-        workload::start(self.cluster, &databases, until, &|| self.leases.lost(), |text| self.progress.step(text))
-            .await?;
+        workload::start(&self.cluster, &databases, until, |text| self.progress.step(text)).await?;
         if opened {
             self.edit_all(Course::Back, until).await?;
         }
         let fronts = self.fronts(Course::Back, until).await?;
         let fronts: Vec<_> = fronts.iter().map(as_before).collect();
-        workload::start(self.cluster, &fronts, until, &|| self.leases.lost(), |text| self.progress.step(text)).await
+        workload::start(&self.cluster, &fronts, until, |text| self.progress.step(text)).await
     }
 
     async fn replace(&self, log: &mut Log<Run>, claims: &[usize]) {

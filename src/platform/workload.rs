@@ -83,10 +83,6 @@ pub async fn settled() {
     drop(TURN.lock().await);
 }
 
-/// Whether the run is still this process' own; why it may not be, if so. Asked right before every write: a process that
-/// was stopped for a while goes on in the middle of its loop, when another one may have finished the run long ago.
-pub type Ours<'a> = &'a (dyn Fn() -> Option<String> + Sync);
-
 /// Changes the workload, if it is still the same one. Safe to repeat, so it is repeated until the answer is known.
 async fn patch(cluster: &Cluster, of: &Workload, spec: Value) -> Result<WorkloadNow, String> {
     let api = api(cluster, &of.kind, &of.namespace)?;
@@ -161,12 +157,11 @@ pub async fn stop(
     claims: &BTreeSet<String>,
     volumes: &BTreeSet<String>,
     until: Instant,
-    ours: Ours<'_>,
     say: impl Fn(&str),
 ) -> Result<(), String> {
     let mut last;
     loop {
-        last = match Box::pin(stop_round(cluster, workloads, claims, volumes, ours)).await {
+        last = match Box::pin(stop_round(cluster, workloads, claims, volumes)).await {
             Ok(None) => return Ok(()),
             Ok(Some(left)) => left,
             Err(why) => why,
@@ -185,23 +180,16 @@ async fn stop_round(
     workloads: &[Workload],
     claims: &BTreeSet<String>,
     volumes: &BTreeSet<String>,
-    ours: Ours<'_>,
 ) -> Result<Option<String>, String> {
     let mut left = None;
     for of in workloads {
         if of.kind == POD {
-            if let Some(why) = ours() {
-                return Ok(Some(why));
-            }
             left = left.or(pod::remove(cluster, of).await?);
             continue;
         }
         let now = read(cluster, &of.kind, &of.namespace, &of.name).await?;
         let now = now.ok_or_else(|| format!("{} is gone", of.path()))?;
         if now.replicas != 0 {
-            if let Some(why) = ours() {
-                return Ok(Some(why));
-            }
             scale(cluster, of, 0).await?;
         }
     }
@@ -260,12 +248,11 @@ pub async fn start(
     cluster: &Cluster,
     wanted: &[(&Workload, i32, i32)],
     until: Instant,
-    ours: Ours<'_>,
     say: impl Fn(&str),
 ) -> Result<(), String> {
     let mut last;
     loop {
-        last = match Box::pin(start_round(cluster, wanted, ours)).await {
+        last = match Box::pin(start_round(cluster, wanted)).await {
             Ok(None) => return Ok(()),
             Ok(Some(waiting)) => waiting,
             Err(why) => why,
@@ -278,20 +265,13 @@ pub async fn start(
     }
 }
 
-async fn start_round(
-    cluster: &Cluster,
-    wanted: &[(&Workload, i32, i32)],
-    ours: Ours<'_>,
-) -> Result<Option<String>, String> {
+async fn start_round(cluster: &Cluster, wanted: &[(&Workload, i32, i32)]) -> Result<Option<String>, String> {
     // What a stop that was broken off still does comes first.
     settled().await;
     let mut missing = None;
     let mut counts = Vec::new();
     for (of, replicas, _) in wanted {
         if of.kind == POD {
-            if let Some(why) = ours() {
-                return Ok(Some(why));
-            }
             missing = missing.or(pod::make(cluster, of).await?);
             counts.push(*replicas);
             continue;
@@ -301,9 +281,6 @@ async fn start_round(
         let left = autoscaled(of, now.replicas, *replicas);
         counts.push(if left { now.replicas } else { *replicas });
         if !left && now.replicas != *replicas {
-            if let Some(why) = ours() {
-                return Ok(Some(why));
-            }
             scale(cluster, of, *replicas).await?;
         }
     }

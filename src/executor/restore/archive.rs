@@ -65,7 +65,7 @@ impl Restore<'_> {
         self.progress.step("writing what the recovery from the archive needs");
         let mut answer = Answer::default();
         for _ in 0..TRIES {
-            answer = exec::run(self.cluster, &place, &of.recovery.argv, WRITING).await;
+            answer = exec::run(&self.cluster, &place, &of.recovery.argv, WRITING).await;
             // It may be done twice.
             if !matches!(answer.end, End::Refused(_) | End::Unknown(_)) {
                 break;
@@ -104,9 +104,6 @@ impl Restore<'_> {
             Err(_) => return Ok(Some("the API server does not answer".into())),
         };
         let Some(pod) = found else {
-            if let Some(why) = self.leases.lost() {
-                return Err(why);
-            }
             let turn = MAKING.clone().lock_owned().await;
             let manifest = of.pod.clone();
             let made = tokio::spawn(async move {
@@ -194,7 +191,7 @@ impl Restore<'_> {
         let target = &self.plan.targets[of.target];
         let adapter = by_name(&target.target.adapter)?;
         let pods =
-            timeout(REQUEST, workload::pods(self.cluster, &self.plan.workloads[target.workload])).await.ok()?.ok()?;
+            timeout(REQUEST, workload::pods(&self.cluster, &self.plan.workloads[target.workload])).await.ok()?.ok()?;
         for pod in &pods {
             let Some(previous) = ended(pod, &target.target.container) else { continue };
             let params = LogParams {
@@ -225,8 +222,8 @@ impl Restore<'_> {
         let mut answer = Answer::default();
         for _ in 0..TRIES {
             let of_workload = &self.plan.workloads[restored.workload];
-            let place = place(self.cluster, of_workload, &restored.target).await.map_err(broken)?;
-            answer = exec::run(self.cluster, &place, &argv, within).await;
+            let place = place(&self.cluster, of_workload, &restored.target).await.map_err(broken)?;
+            answer = exec::run(&self.cluster, &place, &argv, within).await;
             if answer.ok() {
                 break;
             }

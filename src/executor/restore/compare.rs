@@ -65,7 +65,7 @@ impl Restore<'_> {
         let one = |of: &Workload| {
             let (kind, namespace, name, start) = (of.kind.clone(), of.namespace.clone(), of.name.clone(), of.start);
             async move {
-                let now = workload::read(self.cluster, &kind, &namespace, &name).await;
+                let now = workload::read(&self.cluster, &kind, &namespace, &name).await;
                 let replicas = now.ok().flatten().map_or(start, |now| now.replicas);
                 Elastic { namespace, name, needed: count(start.min(replicas).max(1)) }
             }

@@ -37,7 +37,7 @@ impl Restore<'_> {
         }
         let none = BTreeSet::new();
         let say = |text: &str| self.progress.step(text);
-        workload::stop(self.cluster, &fronts, &none, &none, until, &|| self.leases.lost(), say).await
+        workload::stop(&self.cluster, &fronts, &none, &none, until, say).await
     }
 
     /// Those that are stopped and started. One that was uninstalled since, or installed anew, keeps nobody from the old data.
@@ -60,7 +60,7 @@ impl Restore<'_> {
     /// Whether it is the one of the plan. Asked until then: without an answer nothing is concluded.
     async fn is_there(&self, of: &Workload, until: Instant) -> Result<bool, String> {
         loop {
-            match workload::read(self.cluster, &of.kind, &of.namespace, &of.name).await {
+            match workload::read(&self.cluster, &of.kind, &of.namespace, &of.name).await {
                 Ok(now) => return Ok(now.is_some_and(|now| now.uid == of.uid)),
                 Err(why) if Instant::now() >= until => return Err(format!("{}: {why}", of.path())),
                 Err(_) => sleep(PAUSE).await,
@@ -73,7 +73,7 @@ impl Restore<'_> {
         let until = self.deadline.unwrap_or_else(Instant::now);
         self.edit_all(Course::Forward, until).await.map_err(|why| (Abort::Step, why))?;
         let wanted: Vec<_> = self.plan.fronts().map(|w| (w, w.start, w.start)).collect();
-        workload::start(self.cluster, &wanted, until, &|| self.leases.lost(), |text| self.progress.step(text))
+        workload::start(&self.cluster, &wanted, until, |text| self.progress.step(text))
             .await
             .map_err(|why| (Abort::Budget, why))
     }
@@ -95,7 +95,7 @@ impl Restore<'_> {
     async fn edit(&self, edit: &Edit, course: Course, until: Instant) -> Result<(), Not> {
         // A write of an attempt that was broken off may still arrive, and would not be seen by what is read now.
         workload::settled().await;
-        let now = properties::read(self.cluster, &edit.namespace, &edit.properties).await.map_err(Not::Yet)?;
+        let now = properties::read(&self.cluster, &edit.namespace, &edit.properties).await.map_err(Not::Yet)?;
         let now = now.filter(|now| now.uid == edit.uid);
         let text = now.as_ref().and_then(|now| now.text.as_ref());
         let made = match (course, text) {
@@ -110,12 +110,9 @@ impl Restore<'_> {
         let (Some(now), Some(made)) = (now, made) else { return Ok(()) };
         // Whoever started a pod before this has given it the other values.
         self.stop_fronts(course, until).await.map_err(Not::Yet)?;
-        if let Some(why) = self.leases.lost() {
-            return Err(Not::Yet(why));
-        }
         let doing = if course == Course::Forward { "setting" } else { "setting back" };
         self.progress.step(&format!("{doing} properties of release {} in {}", edit.of(), edit.path()));
-        let api = properties::api(self.cluster, &edit.namespace, &edit.properties);
+        let api = properties::api(&self.cluster, &edit.namespace, &edit.properties);
         let patch = Patch::Merge(properties::patch(&edit.properties, &now, &made));
         let name = edit.properties.name.clone();
         let params = PatchParams::default();

@@ -73,7 +73,8 @@ impl Restore<'_> {
 
     /// Asks until it serves, or the time is over.
     async fn recover_one(&self, of: &Restored, until: Instant) -> Result<Probe, super::Broken> {
-        match until_it_serves(self.cluster, &self.plan.workloads[of.workload], of, self.plan.any_version, until).await {
+        match until_it_serves(&self.cluster, &self.plan.workloads[of.workload], of, self.plan.any_version, until).await
+        {
             Ok(now) => Ok(now),
             Err(Not::Ever(why)) => Err((Abort::Step, why)),
             Err(Not::Yet(last)) => {

@@ -65,7 +65,7 @@ impl Restore<'_> {
         all(contents).await.map_err(step)?;
         let retain = Retention { when_deleted: "Retain".into(), when_scaled: "Retain".into() };
         for of in self.plan.workloads.iter().filter(|w| w.retention.is_some()) {
-            workload::set_retention(self.cluster, of, &retain).await.map_err(step)?;
+            workload::set_retention(&self.cluster, of, &retain).await.map_err(step)?;
         }
         Ok(())
     }
@@ -114,7 +114,7 @@ impl Restore<'_> {
     /// What could still delete an old volume or a copy.
     async fn unsafe_yet(&self, run: &Run) -> Result<Option<String>, String> {
         for of in self.plan.workloads.iter().filter(|w| w.retention.is_some()) {
-            let now = workload::read(self.cluster, &of.kind, &of.namespace, &of.name).await?;
+            let now = workload::read(&self.cluster, &of.kind, &of.namespace, &of.name).await?;
             let retention = now
                 .and_then(|now| now.retention)
                 .unwrap_or(Retention { when_deleted: String::new(), when_scaled: String::new() });
@@ -210,11 +210,11 @@ impl Restore<'_> {
 
     /// The retention policy of a StatefulSet that was deleted and made anew is its user's.
     async fn retain_again(&self, of: &Workload, was: &Retention) -> Result<(), String> {
-        let now = workload::read(self.cluster, &of.kind, &of.namespace, &of.name).await?;
+        let now = workload::read(&self.cluster, &of.kind, &of.namespace, &of.name).await?;
         if now.is_none_or(|now| now.uid != of.uid) {
             return Ok(());
         }
-        workload::set_retention(self.cluster, of, was).await
+        workload::set_retention(&self.cluster, of, was).await
     }
 
     /// Puts the reclaim policy of a volume back that is in use again. One that nothing is bound to would be deleted at

@@ -223,8 +223,7 @@ async fn led(
     let Beside { before, kept, .. } = found.beside();
     let RestoreJournal { plan, run, loaded } = found;
     let mut log = Log::new(run, loaded.entries, journal, clock);
-    let guarded = cluster.guarded(&leases.guard());
-    let mut hands = Restore::new(&guarded, plan, before, leases, signals.clone(), progress);
+    let mut hands = Restore::new(cluster, plan, before, leases, signals.clone(), progress);
     hands.kept = kept;
     let ended = match log.begin(events).await {
         Ok(()) => execute(&mut log, &mut hands).await,
