@@ -43,7 +43,9 @@ pub(super) async fn finish(
         }
         _ => finish_backup(cluster, stored, take, signals, progress, None).await?,
     };
-    let item = runs::one(cluster, &stored.namespace, &stored.run).await?;
+    let item = runs::one(cluster, &stored.namespace, &stored.run).await;
+    // That it cannot be read takes nothing of what is known.
+    let item = item.map_err(|error| if held { Error { code: ExitCode::Held, ..error } } else { error })?;
     Ok(Ended { item, held })
 }
 
