@@ -24,6 +24,8 @@ use crate::record::backup::shape;
 use crate::runs::RunName;
 
 mod detach;
+#[cfg(test)]
+mod tests;
 
 /// How long databases may be held unless asked otherwise.
 const BUDGET: Duration = Duration::from_secs(30);
@@ -259,7 +261,8 @@ async fn report(
                 .hint(format!("{until}; then: {}", thaw_command(cluster, plan))));
         }
     };
-    let backup = crate::runs::backup(cluster, &plan.namespace, &plan.run).await?;
+    let backup = crate::runs::backup(cluster, &plan.namespace, &plan.run).await;
+    let backup = backup.map_err(|why| unread(cluster, plan, outcome, &why))?;
     print::backup(cluster, &backup, format)?;
     let pending = backup.status.snapshots_removed == "pending";
     // On stderr whatever `-o` is: scripts and logs show that, and look at the exit code.
@@ -296,6 +299,27 @@ async fn report(
         Outcome::Failed => ExitCode::Failed,
         Outcome::Stuck => ExitCode::Held,
     })
+}
+
+/// How a run ended whose record cannot be read back: what is known without it is said, by the exit code too.
+fn unread(cluster: &Cluster, plan: &Plan, outcome: Outcome, why: &Error) -> Error {
+    let run = &plan.run;
+    let describe = cluster.typed.command("describe", run, &plan.namespace);
+    let error = match outcome {
+        Outcome::ApplicationConsistent | Outcome::CrashConsistent => {
+            let text = format!("backup {run} is made and {outcome:?}, but its record cannot be read now");
+            Error { code: ExitCode::Lesser, ..Error::failed(text) }.hint(describe)
+        }
+        Outcome::Failed => {
+            let text = format!("backup {run} failed, every database serves, and its record cannot be read now");
+            Error::failed(text).hint(describe)
+        }
+        Outcome::Stuck => {
+            let text = format!("backup {run} failed, something may still be held, and its record cannot be read now");
+            Error::held(text).hint(thaw_command(cluster, plan))
+        }
+    };
+    error.cause(why.to_string())
 }
 
 /// The command that brings this run to its end, from any machine.

@@ -153,6 +153,7 @@ async fn in_place(
     };
     // A record that cannot be read now takes nothing of what is known already.
     let printed = print(cluster, &plan.namespace, &plan.run, args.output.output).await.map(drop);
+    let printed = printed.map_err(|error| Error { code: ExitCode::Lesser, ..error });
     for error in [printed, discarded].into_iter().filter_map(Result::err) {
         output::to_stderr(&output::error(&error));
         code = code.worse(error.code);
