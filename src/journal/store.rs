@@ -169,8 +169,8 @@ where
     let maps = ConfigMaps::new(cluster, namespace, run);
     let nonce = nonce();
     let claim = Ledger::mark(&nonce, 0);
-    // The former writer may be writing still; each of its writes costs us one more look.
-    for _ in 0..20 {
+    // The former writer may be writing still; each of its writes costs us one more look, and it cannot go on for long.
+    for _ in 0..100 {
         let mut stored = load(cluster, namespace, run).await?;
         let loaded = stored.read()?;
         if stored.writer() == claim {

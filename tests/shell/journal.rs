@@ -87,7 +87,8 @@ async fn two_writers_never_both_write() {
     let writing = tokio::spawn(async move {
         for n in 0.. {
             match first.durable(vec![entry(n)], LONG).await {
-                Append::Written => {}
+                // Faster than any run, and not so fast that nobody gets a word in.
+                Append::Written => tokio::time::sleep(Duration::from_millis(5)).await,
                 end => return (n, end),
             }
         }
