@@ -154,7 +154,6 @@ async fn start(
 ) -> Result<(), String> {
     let (pods, scaled): (Vec<&Workload>, Vec<&Workload>) = all.iter().partition(|of| of.kind == "Pod");
     let wanted: Vec<(&Workload, i32, i32)> = scaled.into_iter().map(|of| (of, of.replicas, of.replicas)).collect();
-    // There is no lease that could be lost.
     workload::start(cluster, &wanted, until, |text| progress.step(text)).await?;
     for of in pods {
         let api: Api<Pod> = Api::namespaced(cluster.api.clone(), &of.namespace);

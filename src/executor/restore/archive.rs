@@ -112,7 +112,8 @@ impl Restore<'_> {
                 made
             });
             return match made.await {
-                Ok(Ok(Err(e))) if !is_already_exists(&e) && !is_transient(&e) => {
+                Ok(Ok(Err(e))) if is_transient(&e) => Ok(Some(format!("pod/{name} is not seen made: {}", explain(&e)))),
+                Ok(Ok(Err(e))) if !is_already_exists(&e) => {
                     Err(format!("pod/{name} could not be made: {}", explain(&e)))
                 }
                 _ => Ok(Some(format!("pod/{name} is being made"))),

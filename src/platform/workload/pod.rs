@@ -37,7 +37,8 @@ pub(super) async fn remove(cluster: &Cluster, of: &Workload) -> Result<Option<St
         let params = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
         let (api, name) = (api(cluster, of), of.name.clone());
         match to_its_end(async move { api.delete(&name, &params).await }).await? {
-            Err(e) if !is_not_found(&e) && !is_conflict(&e) && !is_transient(&e) => {
+            Err(e) if is_transient(&e) => return Ok(Some(format!("{} is still there: {}", of.path(), explain(&e)))),
+            Err(e) if !is_not_found(&e) && !is_conflict(&e) => {
                 return Err(format!("{} could not be deleted: {}", of.path(), explain(&e)));
             }
             _ => {}
@@ -54,9 +55,9 @@ pub(super) async fn make(cluster: &Cluster, of: &Workload) -> Result<Option<Stri
     }
     let manifest = of.pod.as_deref().ok_or_else(|| format!("{}: its manifest was not recorded", of.path()))?;
     match api(cluster, of).create(&PostParams::default(), manifest).await {
-        Err(e) if !is_already_exists(&e) && !is_transient(&e) => {
-            Err(format!("{} could not be made again: {}", of.path(), explain(&e)))
-        }
+        // It may be made all the same, or nothing was sent because the run is another's: the next look tells.
+        Err(e) if is_transient(&e) => Ok(Some(format!("{} is not seen made: {}", of.path(), explain(&e)))),
+        Err(e) if !is_already_exists(&e) => Err(format!("{} could not be made again: {}", of.path(), explain(&e))),
         _ => Ok(Some(format!("{} is being made", of.path()))),
     }
 }
