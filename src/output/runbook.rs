@@ -71,8 +71,8 @@ pub fn runbook(backup: &Backup, target: Option<Timestamp>, typed: &Typed) -> Res
                 part(&mut page, database, &restoring);
             } else {
                 page.say(
-                    "It lies on the same server as the database before, and has come back with it; keys and passwords are \
-                     the same, too.",
+                    "It lies on the same server as the database before, and has come back with it: what is said there \
+                     holds for it as well.",
                 );
             }
             if database.kind == DatabaseKind::Cosmos {
@@ -106,17 +106,6 @@ fn part(page: &mut Page, database: &Database, restoring: &Restoring<'_>) {
 
 /// The databases, those of one server together: it is restored once, whoever else uses it.
 fn by_server(databases: &[Database]) -> Vec<Vec<&Database>> {
-    let server = |database: &Database| {
-        let endpoint = database.endpoint.as_str();
-        let server = match database.kind {
-            // Restored table by table.
-            DatabaseKind::Dynamo => None,
-            DatabaseKind::Cosmos => cosmos::account(endpoint),
-            DatabaseKind::Cassandra => Some(endpoint).filter(|nodes| !nodes.is_empty()),
-            DatabaseKind::Jdbc => jdbc::server(endpoint),
-        };
-        server.map(|server| (database.kind, server.to_owned()))
-    };
     let mut all: Vec<Vec<&Database>> = Vec::new();
     for database in databases {
         let its = server(database);
@@ -126,6 +115,19 @@ fn by_server(databases: &[Database]) -> Vec<Vec<&Database>> {
         }
     }
     all
+}
+
+/// Where a database lies, if that can be told.
+fn server(database: &Database) -> Option<(DatabaseKind, &str)> {
+    let endpoint = database.endpoint.as_str();
+    let server = match database.kind {
+        // Restored table by table.
+        DatabaseKind::Dynamo => None,
+        DatabaseKind::Cosmos => cosmos::account(endpoint),
+        DatabaseKind::Cassandra => Some(endpoint).filter(|nodes| !nodes.is_empty()),
+        DatabaseKind::Jdbc => jdbc::server(endpoint),
+    };
+    Some((database.kind, server?))
 }
 
 fn head(page: &mut Page, restoring: &Restoring<'_>) {
