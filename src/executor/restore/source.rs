@@ -154,3 +154,35 @@ async fn open_about(cluster: &Cluster, namespace: &str, claims: &BTreeSet<(&str,
     }
     Ok(open)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+    use tower::service_fn;
+
+    /// A server that answers with this code to who asks in all namespaces.
+    fn cluster(everywhere: u16) -> Cluster {
+        let service = service_fn(move |request: Request<Body>| {
+            let code = if request.uri().path() == "/api/v1/configmaps" { everywhere } else { 200 };
+            let answer = match code {
+                200 => json!({"metadata": {}, "items": []}),
+                _ => json!({"kind": "Status", "code": code, "reason": "", "message": "no"}),
+            };
+            let answer = Response::builder().status(code).body(Body::from(answer.to_string().into_bytes()));
+            async move { Ok::<_, kube::Error>(answer.unwrap()) }
+        });
+        Cluster::of_client(&kube::Client::new(service, "demo"), "demo")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_who_may_not_look_everywhere_looks_at_less() {
+        let found = async |code| restoring(&cluster(code), "demo", &[("demo", "data")].into()).await;
+        assert_eq!(found(200).await.unwrap(), Vec::<String>::new());
+        assert_eq!(found(403).await.unwrap(), Vec::<String>::new());
+        let why = found(500).await.unwrap_err().to_string();
+        assert!(why.starts_with("cannot list the runs of all namespaces"), "{why}");
+    }
+}
