@@ -124,6 +124,12 @@ impl Leases {
         Arc::new(move || all.iter().find_map(|lost| lost()))
     }
 
+    /// The cluster, to which nothing is written once one of these may be another's: a process that was stopped for a
+    /// while goes on in the middle of a step.
+    pub fn own(&self, cluster: &Cluster) -> Cluster {
+        cluster.guarded(&self.guard())
+    }
+
     /// Waits until `lost` has something to say.
     pub async fn until_lost(&self) -> String {
         if self.held.is_empty() {

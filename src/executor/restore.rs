@@ -84,7 +84,7 @@ impl<'a> Restore<'a> {
         signals: Signals,
         progress: &'a Progress,
     ) -> Self {
-        let cluster = cluster.guarded(&leases.guard());
+        let cluster = leases.own(cluster);
         Self { cluster, plan, before, leases, signals, progress, kept: BTreeMap::new(), deadline: None }
     }
 

@@ -2,11 +2,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use http::{Method, Request, Response};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DeleteParams, PostParams};
 use kube::client::Body;
 use serde_json::{Value, json};
 use tower::service_fn;
 
 use super::*;
+use crate::cluster::client::explain;
 
 /// What happens to one request.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -241,6 +244,22 @@ async fn force_does_not_wait_and_the_loser_notices() {
     assert!(server.lock().unwrap().holder("a").is_some());
     assert_eq!(second.lost(), None);
     second.confirm(DURATION).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_once_a_lease_is_anothers() {
+    let (cluster, server) = cluster(|_| Fault::None);
+    let leases = take(&cluster, &["a", "b"], Take::IfFree).await.unwrap();
+    let own: Api<Lease> = Api::namespaced(leases.own(&cluster).api, "shop");
+    let made = Lease { metadata: ObjectMeta { name: Some("x".into()), ..ObjectMeta::default() }, spec: None };
+    own.create(&PostParams::default(), &made).await.unwrap();
+    server.lock().unwrap().put("consistent-backup-b", "r2/other");
+    leases.lost_soon().await;
+    let requests = server.lock().unwrap().requests;
+    let refused = own.delete("x", &DeleteParams::default()).await.unwrap_err();
+    assert!(explain(&refused).contains("nothing is written: lease/consistent-backup-b was taken over"), "{refused}");
+    assert_eq!(server.lock().unwrap().requests, requests, "it was not sent");
+    own.get("x").await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

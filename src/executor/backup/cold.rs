@@ -10,7 +10,6 @@ use tokio::time::{Instant, sleep};
 
 use super::{Backup, failed};
 use crate::clock::Clock;
-use crate::cluster::client::Cluster;
 use crate::executor::{Log, Told};
 use crate::platform::workload;
 use crate::pods::{improves, restarted};
@@ -165,12 +164,6 @@ impl Backup<'_> {
         }
     }
 
-    /// The cluster, to which nothing is written once the run may be another's: a process that was stopped for a while
-    /// goes on in the middle of a step.
-    fn own(&self) -> Cluster {
-        self.cluster.guarded(&self.leases.guard())
-    }
-
     async fn stop_all(
         &self,
         claims: &BTreeSet<String>,
@@ -178,7 +171,7 @@ impl Backup<'_> {
         until: Instant,
     ) -> Result<(), String> {
         let say = |text: &str| self.progress.step(text);
-        Box::pin(workload::stop(&self.own(), &self.plan.stopped, claims, volumes, until, say)).await
+        Box::pin(workload::stop(&self.leases.own(self.cluster), &self.plan.stopped, claims, volumes, until, say)).await
     }
 
     /// Starts what is down because of us: what is gone, or another one now, nothing of ours keeps down; and what somebody
@@ -201,7 +194,7 @@ impl Backup<'_> {
             let say = |text: &str| self.progress.step(text);
             match unseen {
                 None => {
-                    let own = self.own();
+                    let own = self.leases.own(self.cluster);
                     let up: Vec<_> = wanted.iter().map(|(of, replicas, _)| (*of, *replicas, 0)).collect();
                     workload::start(&own, &up, until, say).await?;
                     // It is up: that it takes long to serve is told, and nothing that another start could help.
