@@ -61,22 +61,23 @@ storage() {
 }
 
 apply_manifests() {
-  local stamp
-  stamp=$(cat "$BUILD"/crds/* "$HERE"/manifests/* | sha256sum)
+  local stamp crds
+  crds=$(part csi)/crds
+  stamp=$(cat "$crds"/* "$HERE"/manifests/* | sha256sum)
   [ "$(cat "$RUN/manifests" 2>/dev/null)" != "$stamp" ] || return 0
-  kubectl apply -f "$BUILD/crds" -f "$HERE/manifests/driver.yaml"
+  kubectl apply -f "$crds" -f "$HERE/manifests/driver.yaml"
   until_true 30 kubectl wait --for=condition=Established --timeout=10s crd/volumesnapshotclasses.snapshot.storage.k8s.io
   until_true 30 kubectl apply -f "$HERE/manifests/classes.yaml"
   echo "$stamp" >"$RUN/manifests"
 }
 
 import_images() {
-  local archive
-  archive=$(echo "$BUILD"/images-*.tar)
+  local images
+  images=$(part images)
   until_true 30 ctr version
-  [ "$(cat "$RUN/images" 2>/dev/null)" != "${archive##*/}" ] || return 0
-  ctr -n k8s.io images import "$archive"
-  echo "${archive##*/}" >"$RUN/images"
+  [ "$(cat "$RUN/images" 2>/dev/null)" != "$images" ] || return 0
+  ctr -n k8s.io images import "$images/images.tar"
+  echo "$images" >"$RUN/images"
 }
 
 # After a restart the API still holds the old state of the node: ask the kubelet

@@ -15,8 +15,7 @@ BASE_TRIM=(var/cache/apt var/lib/apt var/log var/lib/mysql var/lib/postgresql/15
   usr/bin/mariadb-plugin usr/bin/mariadb-conv usr/bin/innochecksum usr/bin/perror)
 
 build_base() {
-  local root=$BUILD/rootfs
-  rm -rf "$root"
+  local root=$OUT/rootfs
   mkdir -p "$BUILD/debs"
   debootstrap --variant=minbase --cache-dir="$BUILD/debs" --include="$(IFS=,; echo "${BASE_PACKAGES[*]}")" \
     bookworm "$root" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} </dev/null
@@ -24,13 +23,12 @@ build_base() {
   # debootstrap takes over the machine's own names.
   : >"$root/etc/resolv.conf"
   echo localhost >"$root/etc/hostname"
-  tar -C "$root" --numeric-owner --sort=name -cf "$BUILD/base.tar" .
+  tar -C "$root" --numeric-owner --sort=name -cf "$OUT/base.tar" .
   rm -rf "$root"
 }
 
 build_images() {
-  local work=$BUILD/images root=$BUILD/images/root
-  rm -rf "$work"
+  local work=$OUT/work root=$OUT/work/root
   mkdir -p "$root"/usr/local/{bin,lib/entrypoint} "$root/etc/mysql/mariadb.conf.d" "$work/pause"
   (
     cd "$HERE/images" || exit
@@ -45,7 +43,7 @@ build_images() {
 
   layer "$work/files.tar" "$root"
   layer "$work/pause.tar" "$work/pause"
-  ln -f "$BUILD/base.tar" "$work/base.tar"
+  ln -s "$BASE/base.tar" "$work/base.tar"
   local base
   base=sha256:$(sha256sum "$work/base.tar" | cut -d' ' -f1)
 
@@ -57,9 +55,7 @@ build_images() {
   image scalar-standin scalar-standin:1 scalar-standin SIGTERM
   pause_image
   (IFS=,; echo "[${manifests[*]}]") >"$work/manifest.json"
-  rm -f "$BUILD"/images-*.tar
-  # Its name tells a running cluster whether it has imported this very one.
-  tar -C "$work" -cf "$BUILD/images-$(sha256sum "$work"/*.json "$work/files.tar" | sha256sum | cut -c1-16).tar" \
+  tar -C "$work" --dereference -cf "$OUT/images.tar" \
     manifest.json {postgres,mariadb,redis,writer,scalar-standin,pause}.json base.tar files.tar pause.tar
   rm -rf "$work"
 }

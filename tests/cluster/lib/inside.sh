@@ -4,7 +4,7 @@
 set -euo pipefail
 . "$(dirname "$0")/paths.sh"
 . "$HERE/lib/components.sh"
-PATH=$BIN:$PATH
+PATH=$(part kubernetes):$(part csi)/bin:$(part driver):$PATH
 
 read -r slot <"$RUN/start"
 slot_network "$slot"

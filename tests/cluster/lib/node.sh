@@ -64,7 +64,7 @@ take_slot() {
 
 # Addresses are all over the old state: it is of no use under another slot.
 fresh_state() {
-  find "$RUN" -mindepth 1 -maxdepth 1 ! -name lock ! -name start ! -name holder ! -name logs \
+  find "$RUN" -mindepth 1 -maxdepth 1 ! -name lock ! -name start ! -name holder ! -name parts ! -name logs \
     ! -name in-memory -exec rm -rf {} +
 }
 
@@ -116,4 +116,4 @@ wait_ready() {
 
 answers() { "$(kubectl_path)" --kubeconfig "$RUN/admin.conf" --request-timeout=5s get --raw /readyz >/dev/null 2>&1; }
 
-kubectl_path() { command -v kubectl || echo "$BIN/kubectl"; }
+kubectl_path() { command -v kubectl || echo "$(part kubernetes)/kubectl"; }

@@ -4,9 +4,10 @@
 # comes from the slot: see slot_network.
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
-BUILD=${CLUSTER_BUILD:-$HERE/.build}
+# What is built outlives the clone: the next one on this machine finds it.
+CACHE=${CONSISTENT_BACKUP_CACHE:-/var/cache/kubectl-consistent-backup}
+BUILD=$CACHE/cluster
 RUN=$HERE/.run
-BIN=$BUILD/bin
 PKI=$RUN/pki
 LOGS=$RUN/logs
 PIDS=$RUN/pids
@@ -26,6 +27,9 @@ slot_network() {
   HOST_IP=$POD_NET.254
   CGROUP=consistent-backup-$SLOT
 }
+
+# part NAME : the folder of this part of the build, as the last start of the node took it
+part() { sed -n "s/^$1 //p" "$RUN/parts" 2>/dev/null; }
 
 say() { echo "cluster: $*" >&2; }
 
