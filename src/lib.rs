@@ -18,7 +18,7 @@
 //! * [`backend`]: ways to copy; [`platform`]: ways to stop and start
 //! * [`cli`], [`commands`]: arguments in, request out; [`output`]: all that is printed
 //!
-//! Direction: `main -> commands -> executor -> protocol`. `tests/architecture.rs` holds these rules.
+//! Direction: `main -> commands -> executor -> protocol`. `tests/offline/architecture.rs` holds these rules.
 
 pub mod backend;
 pub mod cli;

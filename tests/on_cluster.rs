@@ -47,6 +47,8 @@ mod scalar_faults;
 mod scalar_restore;
 #[path = "on_cluster/scalar_struck.rs"]
 mod scalar_struck;
+#[path = "on_cluster/shell/mod.rs"]
+mod shell;
 #[path = "on_cluster/standin.rs"]
 mod standin;
 #[path = "on_cluster/sweep.rs"]

@@ -1,8 +1,11 @@
 //! The test cluster's own parts: where it lies, its storage's files, its processes.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -181,21 +184,23 @@ pub fn processes(pod_uid: &str, name: &str) -> Vec<String> {
 pub struct Turn(#[allow(dead_code, reason = "held until it is dropped")] File);
 
 impl Turn {
-    fn file() -> File {
-        File::create(state().join("turns")).unwrap()
-    }
-
     /// Beside others.
     pub fn shared() -> Self {
-        let file = Self::file();
-        file.lock_shared().unwrap();
-        Self(file)
+        Self::take(File::lock_shared)
     }
 
     /// With nobody else on the cluster.
     pub fn alone() -> Self {
-        let file = Self::file();
-        file.lock().unwrap();
+        Self::take(File::lock)
+    }
+
+    /// `tests/run` takes what is printed here off the test's own time.
+    fn take(lock: impl FnOnce(&File) -> io::Result<()>) -> Self {
+        let file = File::create(state().join("turns")).unwrap();
+        let begun = Instant::now();
+        lock(&file).unwrap();
+        let test = thread::current().name().unwrap_or_default().to_owned();
+        println!("waited {:.1} s for the cluster: {test}", begun.elapsed().as_secs_f64());
         Self(file)
     }
 }

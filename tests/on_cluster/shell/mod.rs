@@ -3,8 +3,6 @@
 //! Takes KUBECONFIG from the environment, and only a cluster whose context is called `test`: it makes and deletes a
 //! namespace. Without one every test here fails.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr)] // All of it is tests, and what they measure is worth seeing.
-
 mod clock;
 mod connect;
 mod exec;
@@ -25,6 +23,8 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
 
+use crate::support::cluster::Turn;
+
 /// The cluster for tests.
 pub(crate) async fn cluster() -> Cluster {
     cluster_through(None).await
@@ -41,16 +41,18 @@ pub(crate) async fn cluster_through(around: Option<Around>) -> Cluster {
 pub(crate) struct Ground {
     pub(crate) cluster: Cluster,
     pub(crate) namespace: String,
+    _turn: Turn,
 }
 
 impl Ground {
     pub(crate) async fn new(name: &str) -> Self {
+        let turn = Turn::shared();
         let cluster = cluster().await;
         let namespace = format!("shell-{name}-{}", std::process::id());
         let api: Api<Namespace> = Api::all(cluster.api.clone());
         let object = serde_json::from_value(json!({ "metadata": { "name": namespace } })).unwrap();
         api.create(&PostParams::default(), &object).await.unwrap();
-        Self { cluster, namespace }
+        Self { cluster, namespace, _turn: turn }
     }
 
     pub(crate) async fn pod(&self, name: &str) -> Place {

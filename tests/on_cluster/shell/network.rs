@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceExt, service_fn};
 
-use crate::{Ground, argv, cluster_through, never_succeeded, sh};
+use super::{Ground, argv, cluster_through, never_succeeded, sh};
 
 const SOON: Duration = Duration::from_secs(10);
 

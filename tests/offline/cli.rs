@@ -1,14 +1,10 @@
 //! The binary as it is typed, without a cluster: help, wrong flags, and a server that is not there.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-mod support;
-
 use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
-use support::plugin::Plugin;
+use crate::support::plugin::Plugin;
 
 const SUBCOMMANDS: [&str; 9] =
     ["quiesce-snapshot", "restore-from-snapshot", "thaw", "list", "describe", "compare", "delete", "rbac", "verify"];

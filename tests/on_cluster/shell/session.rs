@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::DeleteParams;
 
-use crate::{Ground, argv, lives, never_succeeded, sh};
+use super::{Ground, argv, lives, never_succeeded, sh};
 
 const SOON: Duration = Duration::from_secs(10);
 

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use consistent_backup::exec::{Place, run};
 use consistent_backup::quiescer::{Answer, End};
 
-use crate::{Ground, argv, never_succeeded, sh};
+use super::{Ground, argv, never_succeeded, sh};
 
 const SOON: Duration = Duration::from_secs(10);
 

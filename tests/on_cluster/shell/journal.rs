@@ -3,8 +3,8 @@ use std::time::{Duration, Instant};
 use consistent_backup::cluster::client::Cluster;
 use consistent_backup::journal::{self, Append, Entry, Journal, Kind, New};
 
-use crate::fault::{FAULTS, breaking};
-use crate::{Ground, cluster_through};
+use super::fault::{FAULTS, breaking};
+use super::{Ground, cluster_through};
 
 const LONG: Duration = Duration::from_secs(20);
 

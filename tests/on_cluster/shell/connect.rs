@@ -10,7 +10,8 @@ use kube::api::{ListParams, PostParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
-use crate::cluster;
+use super::cluster;
+use crate::support::cluster::Turn;
 
 async fn who(client: &Client) -> Result<(String, Vec<String>), String> {
     let api: Api<SelfSubjectReview> = Api::all(client.clone());
@@ -21,6 +22,7 @@ async fn who(client: &Client) -> Result<(String, Vec<String>), String> {
 
 #[tokio::test]
 async fn options_reach_the_server() {
+    let _turn = Turn::shared();
     cluster().await;
     let jane = Connection {
         as_: Some("jane".into()),
@@ -41,6 +43,7 @@ async fn options_reach_the_server() {
 
 #[tokio::test]
 async fn what_goes_wrong_is_said_in_one_line() {
+    let _turn = Turn::shared();
     let right = cluster().await;
     let bare = |server: &str| Connection {
         kubeconfig: Some("/dev/null".into()),
@@ -71,6 +74,7 @@ async fn what_goes_wrong_is_said_in_one_line() {
 /// A kubeconfig whose user is a plugin that gives what the test cluster's own user has.
 #[tokio::test]
 async fn a_credential_plugin_is_run() {
+    let _turn = Turn::shared();
     cluster().await;
     let text = std::fs::read_to_string(std::env::var("KUBECONFIG").unwrap()).unwrap();
     let mut config: Value = serde_saphyr::from_str(&text).unwrap();

@@ -1,12 +1,10 @@
 //! README is the manual: its commands must be ones that the program takes, and its tables must say what it does.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use clap::{CommandFactory, Parser};
 use consistent_backup::cli::Cli;
 use consistent_backup::error::ExitCode;
 
-const README: &str = include_str!("../README.md");
+const README: &str = include_str!("../../README.md");
 
 /// Commands in console blocks: `$ kubectl consistent-backup …`.
 fn commands() -> Vec<Vec<String>> {

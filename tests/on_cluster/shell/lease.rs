@@ -7,8 +7,8 @@ use consistent_backup::lease::{DURATION, Leases, RENEWAL, Take, Waiting};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 
-use crate::fault::{FAULTS, breaking};
-use crate::{Ground, cluster_through};
+use super::fault::{FAULTS, breaking};
+use super::{Ground, cluster_through};
 
 async fn take(cluster: &Cluster, ground: &Ground, pod: &str, run: &str, how: Take) -> Result<Leases, Vec<Refusal>> {
     let pods = [(ground.namespace.clone(), pod.to_owned())];

@@ -1,7 +1,5 @@
 //! What is written to a PostgreSQL copy before it goes on from its archive, by the shells in which that must work.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -2,10 +2,12 @@ use std::time::{Duration, Instant};
 
 use consistent_backup::clock::Clock;
 
-use crate::cluster;
+use super::cluster;
+use crate::support::cluster::Turn;
 
 #[tokio::test]
 async fn two_measurements_agree_within_their_widths() {
+    let _turn = Turn::shared();
     let cluster = cluster().await;
     let begin = Instant::now();
     let first = Clock::measure(&cluster).await.unwrap();

@@ -2,8 +2,6 @@
 //!
 //! What decides is pure: it sees no client, no clock, no environment and no terminal, so that tests need none of them.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 

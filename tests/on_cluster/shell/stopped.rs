@@ -10,7 +10,7 @@ use consistent_backup::quiescer::Channel;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-use crate::{Ground, argv, cluster, lives};
+use super::{Ground, argv, cluster, lives};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -47,7 +47,7 @@ struct Other {
 impl Other {
     fn start(ground: &Ground) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["stopped::holder", "--exact", "--nocapture"])
+            .args(["shell::stopped::holder", "--exact", "--nocapture"])
             .env("SHELL_TEST_HOLDER", &ground.namespace)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
