@@ -3,12 +3,36 @@
 
 use std::time::Duration;
 
+use crate::support::backup::part;
 use crate::support::bank::{Bank, Findings};
 use crate::support::classes::FaultClass;
 use crate::support::database::Kind;
+use crate::support::strikes::only;
 use crate::times;
 
-const PAUSE: Duration = Duration::from_millis(2);
+/// Between two transfers of a writer. Eight writers that never rest take most of a small machine.
+fn pause() -> Duration {
+    Duration::from_millis(times(10, 2) as u64)
+}
+
+#[test]
+fn every_copy_was_true_at_one_moment_and_none_that_nobody_quiesced() {
+    let banks = only("CONSISTENT_BACKUP_BANK", &BANKS).unwrap_or(BANKS.to_vec());
+    let mut scene = Bank::scene("bank");
+    if banks.contains(&"mixed") {
+        scene = part("PostgreSQL and MariaDB", || {
+            let bank = Bank::open(scene, [Kind::Postgres, Kind::Mariadb], pause());
+            of_postgres_and_mariadb(&bank);
+            bank.close()
+        });
+    }
+    if banks.contains(&"postgres") {
+        part("two PostgreSQL", || of_two_postgres(&Bank::open(scene, [Kind::Postgres, Kind::SecondPostgres], pause())));
+    }
+}
+
+/// `CONSISTENT_BACKUP_BANK` names those that are opened.
+const BANKS: [&str; 2] = ["mixed", "postgres"];
 
 /// A row of backups of this bank, each verified as a copy.
 fn backed_up_in_a_row(bank: &Bank, times: usize) {
@@ -33,10 +57,8 @@ fn told(what: &str, findings: &Findings) -> bool {
 
 /// PostgreSQL is held lightly: the window is that of MariaDB and Redis, and its cut is the instant. The same bank without
 /// quiescing: snapshots in a row, as the scripts of the field take them.
-#[test]
-fn of_postgres_and_mariadb_every_copy_was_true_and_none_that_nobody_quiesced() {
-    let bank = Bank::open("bank", [Kind::Postgres, Kind::Mariadb], PAUSE);
-    backed_up_in_a_row(&bank, times(1, 50));
+fn of_postgres_and_mariadb(bank: &Bank) {
+    backed_up_in_a_row(bank, times(1, 50));
     let mut effects = Vec::new();
     for trial in 1..=times(1, 10) {
         bank.moves();
@@ -50,10 +72,8 @@ fn of_postgres_and_mariadb_every_copy_was_true_and_none_that_nobody_quiesced() {
 
 /// Of two PostgreSQL one is held fully: it is constant around the cut of the other. Two light holds, which the plugin does
 /// not make: each copy recovers to its own cut, and nothing joins these.
-#[test]
-fn of_two_postgres_every_copy_was_true_and_none_of_two_light_holds() {
-    let bank = Bank::open("bank-two", [Kind::Postgres, Kind::SecondPostgres], PAUSE);
-    backed_up_in_a_row(&bank, times(1, 50));
+fn of_two_postgres(bank: &Bank) {
+    backed_up_in_a_row(bank, times(1, 50));
     let late = FaultClass::with(&bank.scene, "cut-delay-5s", Some(("cutDelay", "2s")));
     let mut effects = Vec::new();
     for trial in 1..=times(1, 10) {

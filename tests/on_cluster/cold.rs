@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::backup::{Taken, cut_inside};
+use crate::support::backup::{Taken, cut_inside, part, written};
 use crate::support::database::{Database, Kind};
 use crate::support::leftovers::unnamed;
 use crate::support::plugin::{list, outcome_is, run_of, text};
@@ -14,9 +14,14 @@ use crate::times;
 
 const KINDS: [Kind; 2] = [Kind::Redis, Kind::Postgres];
 
-fn scene(test: &str) -> Scene {
+#[test]
+fn a_cold_backup_stops_the_workloads_and_starts_them_again() {
     // Rows that only a clean end brings to the device: nothing flushes them here.
-    Scene::new(test, &[Database::new(Kind::Redis).argument("--appendfsync", "no"), Database::new(Kind::Postgres)])
+    let redis = Database::new(Kind::Redis).argument("--appendfsync", "no");
+    let scene = Scene::new("cold", &[redis, Database::new(Kind::Postgres)].map(|database| database.every("20ms")));
+    part("a cold backup", || it_has_all_that_was_acknowledged_before_the_stop(&scene));
+    part("a death while the workloads are stopped", || a_death_leaves_them_to_thaw(&scene));
+    part("an interrupted stop", || an_interrupted_stop_starts_them_again(&scene));
 }
 
 /// Every database runs, with as many replicas as before, and takes writes.
@@ -29,9 +34,10 @@ fn serves(scene: &Scene) {
     scene.all_serve(seconds(60));
 }
 
-#[test]
-fn a_cold_backup_has_all_that_was_acknowledged_before_the_stop() {
-    let scene = scene("cold");
+fn it_has_all_that_was_acknowledged_before_the_stop(scene: &Scene) {
+    for kind in KINDS {
+        written(&scene.acks(kind), kind.name());
+    }
     let uids: Vec<String> = KINDS.iter().map(|kind| scene.uid(&format!("pod/{}", kind.pod()))).collect();
     let said = ["stopped: no pod of theirs is left, and no VolumeAttachment"];
     let ended = scene.backup(&["--cold"]).run().done().says(&said);
@@ -44,7 +50,7 @@ fn a_cold_backup_has_all_that_was_acknowledged_before_the_stop() {
     for claim in list(&record, "/status/claims") {
         cut_inside(claim, window);
     }
-    serves(&scene);
+    serves(scene);
     // Other pods now, which otherwise look the same.
     for (kind, uid) in KINDS.iter().zip(&uids) {
         assert_ne!(scene.uid(&format!("pod/{}", kind.pod())), *uid);
@@ -53,14 +59,12 @@ fn a_cold_backup_has_all_that_was_acknowledged_before_the_stop() {
     assert_eq!(list(&record, "/status/pods/before").len(), 2);
     assert_eq!(list(&record, "/status/pods/after").len(), 2);
     let taken = Taken { run: run_of(&record), record, window, kinds: KINDS.to_vec() };
-    taken.copies_are_right(&scene);
+    taken.copies_are_right(scene);
     scene.plugin(&["verify", &taken.run]).run().done();
 }
 
 /// Killed at any moment; whatever is down then is started by `thaw`, and by nothing else.
-#[test]
-fn whoever_dies_while_the_workloads_are_stopped_leaves_them_to_thaw() {
-    let scene = scene("cold-killed");
+fn a_death_leaves_them_to_thaw(scene: &Scene) {
     // From the intent to stop until the cuts are there; the whole row are all events of a run.
     let one = 4 + u32::try_from(Seeded::of_run().below(7)).unwrap();
     let moments: Vec<u32> = if times(0, 1) == 1 { (1..=20).collect() } else { vec![one] };
@@ -72,19 +76,17 @@ fn whoever_dies_while_the_workloads_are_stopped_leaves_them_to_thaw() {
         }
         assert!(died.was_killed(), "{died}");
         let thawed = scene.plugin(&["thaw", "-o", "json"]).run().done();
-        serves(&scene);
+        serves(scene);
         let runs = thawed.json();
         for run in list(&runs, "/items") {
             let outcome = text(run, "/status/outcome");
             assert!(matches!(outcome, "Failed" | "ApplicationConsistent"), "{run:#}");
         }
-        until_none("what nobody names", seconds(60), || unnamed(&scene));
+        until_none("what nobody names", seconds(60), || unnamed(scene));
     }
 }
 
-#[test]
-fn an_interrupted_stop_starts_them_again() {
-    let scene = scene("cold-interrupted");
+fn an_interrupted_stop_starts_them_again(scene: &Scene) {
     let running = scene.backup(&["--cold"]).start();
     until("a workload that is being stopped", seconds(60), || {
         let replicas = scene.kubectl.value(&Kind::Postgres.object(), "/spec/replicas");
@@ -92,7 +94,7 @@ fn an_interrupted_stop_starts_them_again() {
     });
     running.signal("INT");
     let ended = running.end(seconds(180)).exits(130);
-    serves(&scene);
+    serves(scene);
     outcome_is(&ended.json(), "Failed");
-    until_none("what nobody names", seconds(60), || unnamed(&scene));
+    until_none("what nobody names", seconds(60), || unnamed(scene));
 }

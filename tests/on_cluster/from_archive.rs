@@ -9,7 +9,7 @@ use crate::support::plugin::{Plugin, list, outcome_is, run_of, text};
 use crate::support::scene::Scene;
 use crate::support::user::Colleague;
 use crate::support::wait::seconds;
-use crate::wal_archive::{archiving, asked, until_answers};
+use crate::wal_archive::{archiving, asked, until_archived};
 
 const COMMAND: [&str; 2] = ["--restore-command", "cp /archive/%f %p"];
 
@@ -42,7 +42,7 @@ impl Ground {
     fn mark(&self, name: &str) {
         asked(&self.scene, &format!("INSERT INTO marks VALUES ('{name}')"));
         let written = asked(&self.scene, "SELECT pg_walfile_name(pg_switch_wal())");
-        until_answers(&self.scene, &format!("SELECT last_archived_wal >= '{written}' FROM pg_stat_archiver"), "t");
+        until_archived(&self.scene, &written);
     }
 
     fn marks(&self) -> String {
@@ -80,7 +80,7 @@ impl Ground {
         let settings = "SELECT count(*) FROM pg_file_settings WHERE name ~ '^recovery_target|^restore_command'";
         assert_eq!(asked(&self.scene, settings), "0", "a replica would copy them");
         let written = asked(&self.scene, "SELECT pg_walfile_name(pg_switch_wal())");
-        until_answers(&self.scene, &format!("SELECT last_archived_wal >= '{written}' FROM pg_stat_archiver"), "t");
+        until_archived(&self.scene, &written);
         assert_eq!(self.helpers(), Vec::<String>::new());
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::support::backup::part;
 use crate::support::cluster;
 use crate::support::copies::pod_of;
 use crate::support::database::{Database, Kind};
@@ -51,30 +52,48 @@ fn until_shows(scene: &Scene, pod: &str, columns: &str) {
 }
 
 #[test]
-fn every_reason_is_said_at_once() {
-    let databases = [Database::new(Kind::Redis).idle(), Database::new(Kind::Mariadb).idle().unprobed()];
-    let scene = Scene::new("refused", &databases);
-    redis_pod(&scene, "pending", |pod| pod["spec"]["nodeSelector"] = json!({"no": "such-node"}));
-    redis_pod(&scene, "unready", |pod| {
+fn what_cannot_end_well_is_refused() {
+    let scene = Scene::new("refused", &Kind::ALL.map(|kind| Database::new(kind).idle().unprobed()));
+    part("a namespace that does not exist", a_namespace_that_does_not_exist);
+    part("pods without claims", || pods_without_claims(&scene));
+    part("a database that does not answer", || a_database_that_does_not_answer(&scene));
+    part("every reason is said at once", || every_reason_is_said_at_once(&scene));
+}
+
+/// A database that accepts connections and answers nothing.
+fn a_database_that_does_not_answer(scene: &Scene) {
+    for kind in Kind::ALL {
+        let backup = || scene.backup_of(&[kind], &[]);
+        let stopped = Stopped::servers(scene, kind);
+        refused(scene, backup(), &[&kind.pod()]);
+        drop(stopped);
+        backup().run().done();
+    }
+}
+
+fn every_reason_is_said_at_once(scene: &Scene) {
+    let names = ["pending", "unready", "leaving", "elsewhere"];
+    redis_pod(scene, "pending", |pod| pod["spec"]["nodeSelector"] = json!({"no": "such-node"}));
+    redis_pod(scene, "unready", |pod| {
         container(pod).as_object_mut().unwrap().remove("startupProbe");
         container(pod)["readinessProbe"] = json!({"exec": {"command": ["false"]}, "periodSeconds": 1});
     });
-    redis_pod(&scene, "leaving", |pod| {
+    redis_pod(scene, "leaving", |pod| {
         pod["spec"]["terminationGracePeriodSeconds"] = json!(600);
         container(pod)["lifecycle"] = json!({"preStop": {"exec": {"command": ["sleep", "600"]}}});
     });
-    redis_pod(&scene, "elsewhere", |pod| {
+    redis_pod(scene, "elsewhere", |pod| {
         pod["spec"]["volumes"].as_array_mut().unwrap().push(json!({"name": "fast", "emptyDir": {}}));
         container(pod)["volumeMounts"] =
             json!([{"name": "fast", "mountPath": "/data"}, {"name": "data", "mountPath": "/other"}]);
     });
-    until_shows(&scene, "pending", "0/1 Pending");
-    until_shows(&scene, "unready", "0/1 Running");
-    until_shows(&scene, "leaving", "1/1 Running");
-    until_shows(&scene, "elsewhere", "1/1 Running");
+    until_shows(scene, "pending", "0/1 Pending");
+    until_shows(scene, "unready", "0/1 Running");
+    until_shows(scene, "leaving", "1/1 Running");
+    until_shows(scene, "elsewhere", "1/1 Running");
     scene.kubectl.ok(&["delete", "pod", "leaving", "--wait=false"]);
-    until_shows(&scene, "leaving", "1/1 Terminating");
-    let stopped = Stopped::servers(&scene, Kind::Mariadb);
+    until_shows(scene, "leaving", "1/1 Terminating");
+    let stopped = Stopped::servers(scene, Kind::Mariadb);
 
     let objects = [
         "statefulset/redis",
@@ -85,11 +104,12 @@ fn every_reason_is_said_at_once() {
         "pod/leaving",
         "pod/elsewhere",
     ];
+    let absent = format!("statefulset/nosuch: does not exist in namespace {}", scene.namespace());
     let ended = refused(
-        &scene,
-        backup(&scene, &objects),
+        scene,
+        backup(scene, &objects),
         &[
-            "statefulset/nosuch",
+            &absent,
             "pod/pending",
             "Pending",
             "pod/unready",
@@ -105,48 +125,37 @@ fn every_reason_is_said_at_once() {
     // The one database with which nothing is wrong is not named as a reason.
     assert!(!ended.stderr.contains("pod/redis-0"), "{ended}");
     drop(stopped);
-    // And each on its own.
-    for pod in ["pod/pending", "pod/unready", "pod/leaving", "pod/elsewhere"] {
-        refused(&scene, backup(&scene, &[pod]), &[pod]);
-    }
-    refused(&scene, backup(&scene, &["statefulset/nosuch"]), &["statefulset/nosuch", scene.namespace()]);
-}
-
-/// A database that accepts connections and answers nothing.
-#[test]
-fn a_database_that_does_not_answer() {
-    for kind in Kind::ALL {
-        let scene = Scene::new("silent-db", &[Database::new(kind).idle().unprobed()]);
-        let stopped = Stopped::servers(&scene, kind);
-        refused(&scene, scene.backup(&[]), &[&kind.pod()]);
-        drop(stopped);
-        scene.backup(&[]).run().done();
+    for name in names {
+        scene.kubectl.ok(&["delete", "pod", name, "--grace-period=0", "--force"]);
+        scene.kubectl.ok(&["delete", "pvc", name]);
     }
 }
 
-#[test]
-fn a_namespace_that_is_not_there_and_pods_without_claims() {
-    let scene = Scene::new("empty", &[]);
+fn a_namespace_that_does_not_exist() {
     Plugin::on_cluster()
         .args(["quiesce-snapshot", "statefulset/redis", "-n", "no-such-space"])
         .run()
         .exits(5)
         .says(&["namespace/no-such-space", "does not exist"]);
+}
+
+fn pods_without_claims(scene: &Scene) {
     scene.kubectl.apply(&[
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "plain", "labels": {"app": "plain"}},
         "spec": {"dnsPolicy": "Default", "terminationGracePeriodSeconds": 0,
             "containers": [{"name": "shell", "image": "localhost/writer:1", "command": ["sleep", "infinity"]}]}}),
     ]);
-    until_shows(&scene, "plain", "1/1 Running");
-    refused(&scene, backup(&scene, &["pod/plain"]), &["claim"]);
-    refused(&scene, backup(&scene, &["-l", "app=plain"]), &["claim"]);
-    refused(&scene, backup(&scene, &["-l", "app=nobody"]), &["app=nobody"]);
+    until_shows(scene, "plain", "1/1 Running");
+    refused(scene, backup(scene, &["pod/plain"]), &["claim"]);
+    refused(scene, backup(scene, &["-l", "app=plain"]), &["claim"]);
+    refused(scene, backup(scene, &["-l", "app=nobody"]), &["app=nobody"]);
+    scene.kubectl.ok(&["delete", "pod", "plain"]);
 }
 
 /// `rbac` prints what is needed and no more: with it a backup succeeds, without the right to exec it is refused.
 #[test]
-fn a_user_who_may_not_exec() {
-    let scene = Scene::new("rights", &[Database::new(Kind::Redis)]);
+fn a_user_who_may_not_exec_is_refused() {
+    let scene = Scene::new("rights", &[Database::new(Kind::Redis).idle().unprobed()]);
     let user = format!("user-of-{}", scene.namespace());
     let folder = tempfile::tempdir().unwrap();
     let kubeconfig = cluster::kubeconfig_of(&user, folder.path());
@@ -157,18 +166,23 @@ fn a_user_who_may_not_exec() {
     let mut roles = user::give(&scene, &user, &["--backup-only"]);
     as_user().run().done();
     // Whoever looks at the workload sees what was done to it.
-    let told = events(&scene);
-    for reason in ["Quiesced", "Thawed", "BackupDone"] {
-        assert!(told.contains(reason), "no event {reason} on the StatefulSet: {told:?}");
-    }
+    until("the events on the StatefulSet", seconds(30), || {
+        let seen = events(&scene);
+        if ["Quiesced", "Thawed", "BackupDone"].iter().all(|reason| seen.contains(*reason)) {
+            Ok(())
+        } else {
+            Err(format!("{seen:?}"))
+        }
+    });
 
     let namespaced = roles.iter_mut().find(|role| role["kind"] == "Role").unwrap();
     let mut without = |resource: &str| {
         let rules = namespaced["rules"].as_array_mut().unwrap();
-        let had = rules.len();
-        rules.retain(|rule| !rule["resources"].as_array().unwrap().contains(&json!(resource)));
-        assert!(rules.len() < had, "the Role has no rule for {resource}");
+        let at = rules.iter().position(|rule| rule["resources"].as_array().unwrap().contains(&json!(resource)));
+        let rule = rules.remove(at.unwrap_or_else(|| panic!("the Role has no rule for {resource}")));
+        assert!(!rules.iter().any(|rule| rule["resources"].as_array().unwrap().contains(&json!(resource))));
         scene.kubectl.apply(std::slice::from_ref(namespaced));
+        until_may_not(&scene, &user, &rule, resource);
     };
     // Who may not make events takes backups all the same.
     without("events");
@@ -179,6 +193,21 @@ fn a_user_who_may_not_exec() {
     without("pods/exec");
     let ended = refused(&scene, as_user(), &["pods/exec"]);
     assert!(!ended.stderr.contains("leases"), "only what is missing is named\n{ended}");
+}
+
+/// Waits until the API server refuses this user what a rule allowed before: it learns of a changed role a moment later.
+fn until_may_not(scene: &Scene, user: &str, rule: &Value, resource: &str) {
+    let verb = rule["verbs"][0].as_str().unwrap();
+    let (resource, part) = resource.split_once('/').unwrap_or((resource, ""));
+    let resource = match rule["apiGroups"][0].as_str().unwrap() {
+        "" => resource.to_owned(),
+        group => format!("{resource}.{group}"),
+    };
+    let question = ["auth", "can-i", verb, &resource, "--subresource", part, "--as", user];
+    until(&format!("{user} not to be allowed to {verb} {resource}"), seconds(60), || {
+        let asked = scene.kubectl.run(&question);
+        if asked.stdout.starts_with("no") { Ok(()) } else { Err(asked.to_string()) }
+    });
 }
 
 /// The reasons of the events on the scene's StatefulSets.

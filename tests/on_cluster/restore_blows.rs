@@ -5,7 +5,6 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
 use serde_json::{Value, json};
@@ -15,14 +14,16 @@ use crate::support::acks::now;
 use crate::support::backup::{Taken, consistent};
 use crate::support::cluster;
 use crate::support::database::{Database, Kind};
+use crate::support::journal;
 use crate::support::kubectl::name;
 use crate::support::leftovers::{leases, records, unnamed};
 use crate::support::plugin::{Plugin, list, run_of, text};
 use crate::support::process::Ended;
 use crate::support::random::Seeded;
 use crate::support::scene::Scene;
+use crate::support::strikes::{only, stopped_at, until_over};
 use crate::support::user::Colleague;
-use crate::support::wait::{seconds, until_none};
+use crate::support::wait::{seconds, until, until_none};
 use crate::sweep::{KINDS, kinds};
 use crate::times;
 
@@ -31,6 +32,12 @@ use crate::times;
 enum Course {
     Restore,
     Undo,
+}
+
+/// The courses that are struck: both, or those that `CONSISTENT_BACKUP_COURSE` names.
+fn courses() -> Vec<Course> {
+    let named = only("CONSISTENT_BACKUP_COURSE", &["restore", "undo"]).unwrap_or(vec!["restore", "undo"]);
+    named.into_iter().map(|name| if name == "undo" { Course::Undo } else { Course::Restore }).collect()
 }
 
 /// With what.
@@ -72,13 +79,23 @@ struct Before {
     began: i128,
 }
 
+/// The policy of a StatefulSet whose controller deletes the claims of what is scaled down.
+fn deletes_claims() -> Value {
+    json!({"whenScaled": "Delete", "whenDeleted": "Delete"})
+}
+
 impl Ground {
     fn new(test: &str) -> Self {
-        let deletes = json!({"whenScaled": "Delete", "whenDeleted": "Delete"});
         let redis = Database::new(Kind::Redis)
-            .every("20ms")
-            .edit(move |set| set["spec"]["persistentVolumeClaimRetentionPolicy"] = deletes.clone());
-        let scene = Scene::new(test, &[redis, Database::new(Kind::Postgres).every("20ms")]);
+            .edit(|set| set["spec"]["persistentVolumeClaimRetentionPolicy"] = deletes_claims());
+        let databases = [redis, Database::new(Kind::Postgres)].map(|database| database.every("20ms").unprobed());
+        let scene = Scene::new(test, &databases);
+        until("the claim to belong to the StatefulSet", seconds(60), || {
+            match &*scene.kubectl.value("pvc/data-redis-0", "/metadata/ownerReferences/0/kind") {
+                "StatefulSet" => Ok(()),
+                owner => Err(format!("its owner is `{owner}`")),
+            }
+        });
         let colleague = Colleague::of(&scene);
         let taken = consistent(&scene, &DATABASES, &[]);
         Self { scene, colleague, taken, given_up: RefCell::default() }
@@ -109,13 +126,6 @@ impl Ground {
         restores.pop()
     }
 
-    fn events(&self, run: &str) -> u32 {
-        let journal = self.scene.kubectl.get(&format!("configmap/consistent-backup-{run}"));
-        let keys = journal["data"].as_object().unwrap().keys();
-        let is_entry = |key: &&String| key.strip_prefix('e').is_some_and(|n| n.len() == 4 && n.parse::<u32>().is_ok());
-        u32::try_from(keys.filter(is_entry).count()).unwrap()
-    }
-
     /// Strikes one run and judges everything after it; whether it was struck before it was over.
     #[track_caller]
     fn survived(&self, course: Course, blow: &Blow, help: Help) -> bool {
@@ -126,7 +136,7 @@ impl Ground {
             Course::Undo => {
                 let run = run_of(&self.restore().run().done().json());
                 scene.all_serve(seconds(60));
-                (self.undo(&run), self.events(&run))
+                (self.undo(&run), journal::count(scene, &run))
             }
         };
         let at = |what: &dyn std::fmt::Display| format!("{course:?} {blow:?} {help:?}: {what}");
@@ -134,16 +144,16 @@ impl Ground {
         let ended = match blow {
             Blow::Killed(event) => plugin.dies_at(so_far + event).run(),
             Blow::Fault(kind, n) => plugin.env("CONSISTENT_BACKUP_TEST_FAULT", format!("{kind}@{n}")).run(),
-            Blow::Stopped(event) => {
-                let mut running = plugin.stops_at(so_far + event).start();
-                if running.until_stopped(seconds(180)) {
+            Blow::Stopped(event) => stopped_at(so_far + event, plugin).map_or_else(
+                |ended| ended,
+                |running| {
                     let record = self.record().expect("it is in the journal");
                     self.old_data_is_safe(&before, Some(&record));
                     helped = Some(self.help(help, &run_of(&record)));
                     running.signal("CONT");
-                }
-                running.end(seconds(180))
-            }
+                    running.end(seconds(180))
+                },
+            ),
         };
         let found = self.record();
         self.old_data_is_safe(&before, found.as_ref());
@@ -172,15 +182,17 @@ impl Ground {
         if helped.is_none() && (needs_help || help == Help::Undo) {
             helped = found.as_ref().map(|record| self.help(help, &run_of(record)));
         }
-        let last = self.judged(&before, help, helped.is_some(), &at);
+        let last = if helped.is_some() { self.record() } else { found };
+        self.judged(&before, help, helped.is_some(), last.as_ref(), &at);
+        let last = last.as_ref().map(|record| text(record, "/status/outcome"));
         if let (Some(helped), Some(last)) = (&helped, &last) {
             // 1 is the truth where it went the other way than this command wanted.
-            let way = (help == Help::Resume && last != "Restored") || (help == Help::Undo && last == "Restored");
+            let way = (help == Help::Resume && *last != "Restored") || (help == Help::Undo && *last == "Restored");
             assert!(helped.code() == Some(i32::from(way)), "{}", at(helped));
         }
         let hit = ended.stderr.lines().find(|line| line.starts_with("test: ")).unwrap_or("");
         let code = ended.code().map_or("killed".to_owned(), |code| code.to_string());
-        let (outcome, last) = (outcome.as_deref().unwrap_or("-"), last.as_deref().unwrap_or("-"));
+        let (outcome, last) = (outcome.as_deref().unwrap_or("-"), last.unwrap_or("-"));
         println!(
             "{course:?} {blow:?} {help:?} in {:.0} s: {code} {outcome}, then {last} {hit}",
             ended.took.as_secs_f64()
@@ -210,23 +222,22 @@ impl Ground {
         }
     }
 
-    /// Judges the end: the workload serves the whole of one data, and nothing is left that is not named; then deletes the
-    /// restore, and judges that nothing is left at all. How it ended, if there was anything to end.
+    /// Judges the end, as this record tells it if there was anything to end: the workload serves the whole of one data,
+    /// and nothing is left that is not named; then deletes the restore, and judges that nothing is left at all.
     #[track_caller]
     fn judged(
         &self,
         before: &Before,
         help: Help,
         helped: bool,
+        record: Option<&Value>,
         at: &dyn Fn(&dyn std::fmt::Display) -> String,
-    ) -> Option<String> {
+    ) {
         let scene = &self.scene;
-        let record = self.record();
-        let last = record.as_ref().map(|record| text(record, "/status/outcome").to_owned());
         scene.all_serve(seconds(60));
-        self.old_data_is_safe(before, record.as_ref());
+        self.old_data_is_safe(before, record);
         let mut given_up = self.given_up.borrow_mut();
-        match last.as_deref() {
+        match record.map(|record| text(record, "/status/outcome")) {
             Some("Restored") => {
                 assert!(help != Help::Undo || !helped, "{}", at(&format!("{record:#?}")));
                 rows_are_right(scene, &self.taken, before.began, &mut given_up);
@@ -240,8 +251,8 @@ impl Ground {
             }
             Some(other) => panic!("{}", at(&format!("{other} after help: {record:#?}"))),
         }
-        until_none("all volumes are in use or named", seconds(30), || self.volumes_without_a_name(record.as_ref()));
-        if let Some(record) = &record {
+        until_none("all volumes are in use or named", seconds(30), || self.volumes_without_a_name(record));
+        if let Some(record) = record {
             assert_eq!(record["status"]["policiesPending"], false, "{record:#}");
             // The lease of one that was killed after its last event expires.
             scene.kubectl.ok(&["delete", "leases", "--all"]);
@@ -253,12 +264,11 @@ impl Ground {
             unnamed(scene).into_iter().chain(leases(scene)).collect()
         });
         let policy = scene.kubectl.get("statefulset/redis")["spec"]["persistentVolumeClaimRetentionPolicy"].clone();
-        assert_eq!(policy, json!({"whenScaled": "Delete", "whenDeleted": "Delete"}), "{}", at(&"the retention policy"));
+        assert_eq!(policy, deletes_claims(), "{}", at(&"the retention policy"));
         for (claim, volume) in volumes(scene, &DATABASES) {
             let policy = scene.kubectl.value(&format!("pv/{volume}"), "/spec/persistentVolumeReclaimPolicy");
             assert_eq!(policy, "Delete", "{}", at(&format!("the volume of {claim}")));
         }
-        last
     }
 
     /// Volumes of the scene that no claim is bound to and that this record does not name.
@@ -272,26 +282,12 @@ impl Ground {
         ours.map(|volume| name(volume).to_owned()).filter(|volume| !known.contains(volume)).collect()
     }
 
-    /// Strikes with one blow after the other until a run is over before. A run that does not survive fails the test in the
-    /// end; what the others find is worth knowing, too.
-    fn swept(&self, course: Course, blows: impl Iterator<Item = Blow>, what: &str) -> usize {
-        let mut failed = Vec::new();
-        let mut struck = 0;
-        for (nth, blow) in blows.enumerate() {
-            let survived = || self.survived(course, &blow, HELP[nth % HELP.len()]);
-            match catch_unwind(AssertUnwindSafe(survived)) {
-                Ok(true) => struck += 1,
-                Ok(false) => break,
-                // What it left is in the way of all others.
-                Err(_) => {
-                    failed.push(format!("{blow:?}"));
-                    break;
-                }
-            }
-        }
-        println!("{course:?} {what}: {struck} struck, not survived: {failed:?}");
-        assert!(failed.is_empty(), "{course:?} {what}: not survived: {failed:?}");
-        struck
+    /// Strikes with one blow after the other until a run is over before. What a run leaves that does not survive is in
+    /// the way of all others.
+    fn swept(&self, course: Course, blow: fn(u32) -> Blow, least: usize) {
+        let row =
+            until_over(EVENTS, 1, |&event| self.survived(course, &blow(event), HELP[event as usize % HELP.len()]));
+        row.all_survived(&format!("{course:?} {:?}", blow(0)), least);
     }
 }
 
@@ -299,14 +295,16 @@ impl Ground {
 const EVENTS: std::ops::Range<u32> = 1..60;
 
 #[test]
-fn a_restore_is_killed_and_stopped() {
+fn a_restore_survives_being_killed_and_stopped() {
+    let courses = courses();
     let ground = Ground::new("restore-killed");
     if times(0, 1) == 1 {
-        // A restore of two claims and two databases has 18, its undoing 12.
-        assert!(ground.swept(Course::Restore, EVENTS.map(Blow::Killed), "killed") >= 15);
-        assert!(ground.swept(Course::Undo, EVENTS.map(Blow::Killed), "killed") >= 10);
-        assert!(ground.swept(Course::Restore, EVENTS.map(Blow::Stopped), "stopped") >= 15);
-        assert!(ground.swept(Course::Undo, EVENTS.map(Blow::Stopped), "stopped") >= 10);
+        for course in courses {
+            // A restore of two claims and two databases has 18, its undoing 12.
+            let least = if course == Course::Restore { 15 } else { 10 };
+            ground.swept(course, Blow::Killed, least);
+            ground.swept(course, Blow::Stopped, least);
+        }
         return;
     }
     // Stopped, replaced in part, started; its undoing secured, and gone back in part.
@@ -315,17 +313,19 @@ fn a_restore_is_killed_and_stopped() {
     }
     assert!(ground.survived(Course::Undo, &Blow::Killed(7), Help::Undo), "it was over before its event 7");
     let event = 1 + u32::try_from(Seeded::of_run().below(15)).unwrap();
-    assert!(ground.survived(Course::Restore, &Blow::Stopped(event), HELP[event as usize % HELP.len()]));
+    let stopped = ground.survived(Course::Restore, &Blow::Stopped(event), HELP[event as usize % HELP.len()]);
+    assert!(stopped, "it was over before its event {event}");
 }
 
 #[test]
-fn any_broken_request_of_a_restore_is_survived() {
+fn a_restore_survives_any_broken_request() {
+    let (courses, kinds) = (courses(), kinds());
     if times(0, 1) == 1 {
         // Three at a time: a restore mostly waits.
-        let courses = [Course::Undo, Course::Restore].map(|course| kinds().into_iter().map(move |kind| (course, kind)));
-        let queue = Mutex::new(courses.into_iter().flatten().collect::<Vec<_>>());
+        let rows = courses.iter().rev().flat_map(|course| kinds.iter().map(move |kind| (*course, kind)));
+        let queue = Mutex::new(rows.collect::<Vec<_>>());
         let next = || queue.lock().unwrap().pop();
-        let work = || std::iter::from_fn(next).map(|(course, kind)| swept_through(course, &kind)).collect::<Vec<_>>();
+        let work = || std::iter::from_fn(next).map(|(course, kind)| swept_through(course, kind)).collect::<Vec<_>>();
         let failed: Vec<String> = std::thread::scope(|scope| {
             let workers: Vec<_> = (0..3).map(|_| scope.spawn(work)).collect();
             workers.into_iter().flat_map(|worker| worker.join().unwrap()).flatten().collect()
@@ -337,7 +337,7 @@ fn any_broken_request_of_a_restore_is_survived() {
     let mut random = Seeded::of_run();
     // Most requests before these only look.
     for course in [Course::Restore, Course::Undo, Course::Restore] {
-        let kind = KINDS[usize::try_from(random.below(KINDS.len() as u64)).unwrap()];
+        let kind = *random.one_of(&KINDS);
         let n = 90 + u32::try_from(random.below(90)).unwrap();
         ground.survived(course, &Blow::Fault(kind.to_owned(), n), HELP[n as usize % HELP.len()]);
     }
@@ -346,24 +346,18 @@ fn any_broken_request_of_a_restore_is_survived() {
 /// Breaks every request of such a run in this way, until a run needs fewer; what was not survived. Such a run leaves its
 /// ground in an unknown state, so the next one gets another.
 fn swept_through(course: Course, (kind, from): &(String, u32)) -> Vec<String> {
-    let mut failed = Vec::new();
-    let mut ground = Ground::new("restore-sweep");
-    let mut n = *from;
-    loop {
-        let help = HELP[n as usize % HELP.len()];
-        let blow = Blow::Fault(kind.clone(), n);
-        match catch_unwind(AssertUnwindSafe(|| ground.survived(course, &blow, help))) {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(_) => {
-                failed.push(format!("{course:?} {kind}@{n}"));
-                assert!(failed.len() < 5, "{failed:?}");
-                ground = Ground::new("restore-sweep");
-            }
-        }
-        n += 1;
+    let mut spare = None;
+    let row = until_over(*from..1000, 5, |&n| {
+        let ground = spare.take().unwrap_or_else(|| Ground::new("restore-sweep"));
+        let struck = ground.survived(course, &Blow::Fault(kind.clone(), n), HELP[n as usize % HELP.len()]);
+        spare = Some(ground);
+        struck
+    });
+    println!("{course:?} {kind}: {} requests from {from}, not survived: {:?}", row.survived, row.failed);
+    if let Some(at) = &row.goes_on_at {
+        println!("the time is up: {course:?} {kind} goes on @{at}");
+    } else {
+        assert!(*from > 1 || row.survived + row.failed.len() > 40, "only {} requests were broken", row.survived);
     }
-    println!("{course:?} {kind}: {} requests from {from}, not survived: {failed:?}", n - from);
-    assert!(*from > 1 || n > 40, "only {n} requests were broken");
-    failed
+    row.failed.into_iter().map(|n| format!("{course:?} {kind}@{n}")).collect()
 }

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::support::acks::{AckLog, now};
+use crate::support::backup::{part, written};
 use crate::support::cluster;
 use crate::support::database::{Database, Kind};
 use crate::support::leftovers::leases;
@@ -32,6 +33,7 @@ impl Ground {
         let scene = Scene::new(test, &[Database::new(Kind::Postgres).idle()]);
         let release = Release::new(&scene.kubectl, Product::ScalarDbCluster, "shop", &[]);
         let acks = release.busy();
+        written(&acks, "shop");
         let record = scene.plugin(&["quiesce-snapshot", "--release", "shop", "statefulset/postgres", "-o", "json"]);
         let record = record.run().done().json();
         outcome_is(&record, "ApplicationConsistent");
@@ -87,13 +89,13 @@ fn may_restore_release(apps: &Scene, user: &str, secret: &str) {
         rule("coordination.k8s.io", "leases", &["create", "delete", "get", "patch"]),
         of_secret,
     ]);
-    let (api, role) = ("rbac.authorization.k8s.io", json!({"name": "of-release"}));
-    apps.kubectl.apply(&[
-        json!({"apiVersion": format!("{api}/v1"), "kind": "Role", "metadata": role, "rules": rules}),
-        json!({"apiVersion": format!("{api}/v1"), "kind": "RoleBinding", "metadata": role,
-            "roleRef": {"apiGroup": api, "kind": "Role", "name": "of-release"},
-            "subjects": [{"apiGroup": api, "kind": "User", "name": user}]}),
-    ]);
+    let (api, named) = ("rbac.authorization.k8s.io", json!({"name": "of-release"}));
+    let role = json!({"apiVersion": format!("{api}/v1"), "kind": "Role", "metadata": named, "rules": rules});
+    let binding = json!({"apiVersion": format!("{api}/v1"), "kind": "RoleBinding", "metadata": named,
+        "roleRef": {"apiGroup": api, "kind": "Role", "name": "of-release"},
+        "subjects": [{"apiGroup": api, "kind": "User", "name": user}]});
+    apps.kubectl.apply(&[role.clone(), binding]);
+    user::until_may(&apps.kubectl, user, &role);
 }
 
 /// Ledger is elsewhere than its database, and its properties lie in a Secret; Auditor's lie where the chart has them.
@@ -115,6 +117,9 @@ fn ledger_and_auditor_are_restored_in_one_run_with_other_properties_and_taken_ba
     assert!(before.0.ends_with(&format!("{second}\n")) && !before.1.contains(KEY), "{before:?}");
 
     let elsewhere = format!("{}/ledger", apps.namespace());
+    for (kind, acks) in &acks {
+        written(acks, kind.name());
+    }
     let named = ["--release", "auditor", "--release", &elsewhere, "statefulset/postgres", "statefulset/postgres-two"];
     let record = scene.plugin(&["quiesce-snapshot", "-o", "json"]).args(named).run().done().json();
     outcome_is(&record, "ApplicationConsistent");
@@ -193,12 +198,18 @@ fn ledger_and_auditor_are_restored_in_one_run_with_other_properties_and_taken_ba
 }
 
 #[test]
-fn killed_in_the_middle_it_serves_again_with_the_properties_of_its_data() {
+fn a_release_gets_its_properties_alone_or_with_its_data_also_when_the_plugin_is_killed() {
+    let ground = Ground::new("scalar-restored");
+    part("the release alone", || the_release_alone(&ground));
+    part("killed in the middle", || killed_in_the_middle(&ground));
+}
+
+/// It serves again with the properties of its data.
+fn killed_in_the_middle(ground: &Ground) {
     /// From the intent to stop until the policies are put back.
     const EVENTS: (u32, u32) = (4, 15);
     /// All databases have recovered: from there it goes on. Events that are no intents may have been lost.
     const FORWARD: (u32, u32) = (9, 11);
-    let ground = Ground::new("scalar-killed");
     let all = EVENTS.1 - EVENTS.0 + 1;
     let one = u32::try_from(Seeded::of_run().below(u64::from(all))).unwrap();
     // All of them, or one.
@@ -226,9 +237,7 @@ fn killed_in_the_middle_it_serves_again_with_the_properties_of_its_data() {
 }
 
 /// Its databases are somebody else's: nothing of it is copied, and only its properties are set.
-#[test]
-fn a_release_alone_gets_the_properties_of_what_was_restored_elsewhere() {
-    let ground = Ground::new("scalar-set");
+fn the_release_alone(ground: &Ground) {
     let window = ["quiesce-snapshot", "--release", "shop", "--backend", "window", "--hold", "1s", "-o", "json"];
     let backup = run_of(&ground.scene.plugin(&window).run().done().json());
     let refused = ground.scene.plugin(&["restore-from-snapshot", &backup, "--yes"]).run();

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::gone::{aliases, secrets};
-use crate::support::backup::consistent;
+use crate::support::backup::{consistent, part};
 use crate::support::cluster;
 use crate::support::database::{Database, Kind};
 use crate::support::kubectl::names;
@@ -15,7 +15,7 @@ use crate::support::leftovers::{leases, records, state};
 use crate::support::plugin::{list, run_of, text};
 use crate::support::process::Running;
 use crate::support::scene::Scene;
-use crate::support::wait::{seconds, until_none};
+use crate::support::wait::{seconds, until, until_none};
 
 /// Pods, claims and bound volumes of verifications, and what these were made from.
 fn copies(scene: &Scene) -> Vec<String> {
@@ -49,30 +49,39 @@ fn archiving() -> Database {
     })
 }
 
+#[test]
+fn copies_are_started_alone_and_leave_nothing_and_damage_is_found() {
+    let databases = [archiving(), Database::new(Kind::Mariadb), Database::new(Kind::Redis)];
+    let scene = Scene::new("verify", &databases.map(|database| database.every("40ms")));
+    part("copies are started alone", || copies_are_started_alone_and_leave_nothing(&scene));
+    part("damage is found", || damage_is_found(&scene));
+}
+
 /// Killed, run again and kept, removed by the command that it prints, interrupted, asked the user's questions: on one
 /// backup of three busy databases, of which PostgreSQL archives its WAL.
-#[test]
-fn copies_are_started_alone_and_leave_nothing() {
-    let scene = Scene::new("verify", &[archiving(), Database::new(Kind::Mariadb), Database::new(Kind::Redis)]);
+fn copies_are_started_alone_and_leave_nothing(scene: &Scene) {
     scene.statement(Kind::Postgres, "SELECT pg_switch_wal()");
-    let taken = consistent(&scene, &Kind::ALL, &[]);
-    let (before, services) = (state(&scene), served_by(&scene));
-    assert_eq!(services.len(), 3, "{services:?}");
+    let taken = consistent(scene, &Kind::ALL, &[]);
+    let services = until("a pod behind each Service", seconds(60), || match served_by(scene) {
+        services if services.len() == 3 => Ok(services),
+        services => Err(format!("{services:?}")),
+    });
+    let before = state(scene);
     let verify = |more: &[&str]| scene.plugin(&["verify", &taken.run]).args(more);
     verify(&["--query", "redis-cli DBSIZE"]).run().exits(5).says(&["POD=COMMAND"]);
     scene.plugin(&["verify", "20260101-000000-none"]).run().exits(5).says(&["20260101-000000-none"]);
-    assert_eq!(copies(&scene), Vec::<String>::new());
+    assert_eq!(copies(scene), Vec::<String>::new());
 
     // Its last step takes long: all of what follows comes while it is at work.
     let mut dies = verify(&["--query", "postgres-0=sleep 300"]).start();
     dies.until_says("checking: amcheck", seconds(240));
-    assert_eq!(served_by(&scene), services, "a Service found a copy");
+    assert_eq!(served_by(scene), services, "a Service found a copy");
     verify(&[]).run().exits(5).says(&["another process is verifying"]);
     scene.plugin(&["delete", &taken.run, "--yes"]).run().exits(5).says(&["another process is verifying"]);
     dies.kill_hard();
     dies.end(seconds(10));
-    assert!(!copies(&scene).is_empty(), "it was killed while its copies were there");
-    assert_eq!(records(&scene)[0]["status"]["verified"], Value::Null, "no verdict was reached");
+    assert!(!copies(scene).is_empty(), "it was killed while its copies were there");
+    assert_eq!(records(scene)[0]["status"]["verified"], Value::Null, "no verdict was reached");
 
     let archived = "postgres-0=psql -U app -Atc \"SELECT current_setting('archive_mode'), \
         archived_count + failed_count FROM pg_stat_archiver\"";
@@ -95,39 +104,41 @@ fn copies_are_started_alone_and_leave_nothing() {
             assert_eq!(check(target, name), "passed", "{name} of {target:#}");
         }
     }
-    let real = scene
-        .kubectl
-        .exec("postgres-0", &["psql", "-U", "app", "-Atc", "SELECT archived_count > 0 FROM pg_stat_archiver"]);
-    assert_eq!(real.done().stdout.trim(), "t", "the real one archives");
+    until("the real one to archive", seconds(60), || {
+        let asked = ["psql", "-U", "app", "-Atc", "SELECT archived_count > 0 FROM pg_stat_archiver"];
+        let told = scene.kubectl.exec("postgres-0", &asked).done().stdout;
+        if told.trim() == "t" { Ok(()) } else { Err(told) }
+    });
     let queries = list(&record, "/status/verified/queries");
     assert_eq!(text(&queries[0], "/output"), "off|0", "{queries:#?}");
     assert_eq!(queries[1]["exitCode"], 0, "{queries:#?}");
-    assert!(served_by(&scene) == services, "a Service found a copy");
+    assert!(served_by(scene) == services, "a Service found a copy");
 
     let remove = ended.stderr.lines().find_map(|line| line.split_once("remove all of it: ")).unwrap().1.to_owned();
     let mut command = Command::new("sh");
     command.args(["-c", &remove]).env("KUBECONFIG", cluster::kubeconfig());
     // kubectl waits until all of it is gone, and the driver tries again only after a while.
-    Running::start(&mut command).end(seconds(180)).done();
-    until_none("the kept copies to be gone", seconds(180), || copies(&scene));
+    Running::start(&mut command).end(seconds(240)).done();
+    until_none("the kept copies to be gone", seconds(180), || copies(scene));
 
     // While requests are on their way, then while volumes are being made.
     let interrupted = verify(&[]).start();
     interrupted.until_says("making the copy", seconds(60));
     interrupted.signal("INT");
     interrupted.end(seconds(240)).exits(130).says(&["every copy is removed"]);
-    assert_eq!(copies(&scene), Vec::<String>::new());
+    assert_eq!(copies(scene), Vec::<String>::new());
     let interrupted = verify(&[]).start();
     interrupted.until_says("waiting for its volumes", seconds(60));
     interrupted.signal("INT");
     interrupted.end(seconds(240)).exits(130).says(&["every copy is removed"]);
-    assert_eq!(copies(&scene), Vec::<String>::new());
-    assert_eq!(leases(&scene), Vec::<String>::new());
-    assert_eq!(state(&scene), before, "something was left, or changed");
+    assert_eq!(copies(scene), Vec::<String>::new());
+    assert_eq!(leases(scene), Vec::<String>::new());
+    assert_eq!(state(scene), before, "something was left, or changed");
     scene.all_serve(seconds(30));
     let listed = scene.plugin(&["list"]).run().done().stdout;
     assert!(listed.lines().any(|line| line.contains(&taken.run) && line.contains(" yes ")), "{listed}");
     scene.plugin(&["describe", &taken.run]).run().done().stdout.find("Verified:    yes").expect("describe tells it");
+    scene.plugin(&["delete", &taken.run, "--yes"]).run().done();
 }
 
 /// In another namespace, with what the backup remembers; killed there, and once the backup's own namespace is gone with
@@ -169,7 +180,7 @@ fn copies_elsewhere_and_a_verdict_that_outlives_the_record() {
         scene.kubectl.exec("postgres-check-0", &["psql", "-U", "app", "-Atc", "SELECT pg_switch_wal()", "-c", asked]);
     assert_eq!(switched.done().stdout.lines().last(), Some("off|0"));
 
-    scene.kubectl.ok(&["delete", "namespace", &space, "--wait", "--timeout=120s"]);
+    scene.kubectl.ok(&["delete", "namespace", &space, "--wait", "--timeout=240s"]);
     verify(&[]).run().exits(5).says(&[&format!("namespace/{space}")]);
     assert_eq!(records(&scene)[0]["status"]["verified"], Value::Null);
     let query = ["--query", "postgres-0=printenv FROM_CONF", "-o", "json"];
@@ -183,10 +194,10 @@ fn copies_elsewhere_and_a_verdict_that_outlives_the_record() {
 
 /// Files that are damaged before the backup, as a broken disk does it: an index page in the place of another, and a
 /// command that was cut short, which Redis forgets when it loads the file.
-#[test]
-fn damage_is_found() {
-    let scene = Scene::new("damage", &[Database::new(Kind::Postgres).idle(), Database::new(Kind::Redis).idle()]);
+fn damage_is_found(scene: &Scene) {
     let (pg, redis) = (Kind::Postgres, Kind::Redis);
+    // A command that is cut short is forgotten only where nothing comes after it.
+    scene.kubectl.ok(&["delete", "pod", "writer-redis", "--now"]);
     scene.statement(pg, "CREATE TABLE d AS SELECT n FROM generate_series(1, 20000) n");
     scene.statement(pg, "CREATE INDEX d_n ON d (n)");
     scene.statement(pg, "CHECKPOINT");
@@ -202,8 +213,8 @@ fn damage_is_found() {
     let torn = "printf '*3\\r\\n$3\\r\\nSET' >>/data/appendonlydir/appendonly.aof.1.incr.aof";
     scene.kubectl.exec(&redis.pod(), &["sh", "-c", torn]).done();
 
-    let ended =
-        scene.backup(&["--verify"]).run().exits(3).says(&["is not what it should be", "amcheck", "redis-check"]);
+    let ended = scene.backup_of(&[pg, redis], &["--verify"]).run().exits(3);
+    let ended = ended.says(&["is not what it should be", "amcheck", "redis-check"]);
     let record = ended.json();
     assert_eq!(text(&record, "/status/outcome"), "ApplicationConsistent", "what the backup is does not change");
     let verified = &record["status"]["verified"];
@@ -213,7 +224,7 @@ fn damage_is_found() {
     assert_eq!(check(of(pg.pod()), "amcheck"), "failed", "{verified:#}");
     assert_eq!(check(of(redis.pod()), "redis-check"), "failed", "{verified:#}");
     assert_eq!(check(of(redis.pod()), "keys"), "passed", "the server itself says nothing of it: {verified:#}");
-    assert_eq!(copies(&scene), Vec::<String>::new());
+    assert_eq!(copies(scene), Vec::<String>::new());
 
     let run = run_of(&record);
     let described = scene.plugin(&["describe", &run]).run().done().stdout;

@@ -1,8 +1,9 @@
-//! A cluster that lacks a part: each is noticed before anything is touched. These tests have the cluster to
-//! themselves, and put back what they took away.
+//! A cluster that lacks a part: each is noticed before anything is touched. The test has the cluster to itself, and puts
+//! back what it takes away.
 
 use serde_json::{Value, json};
 
+use crate::support::backup::part;
 use crate::support::cluster::{self, Down};
 use crate::support::database::{Database, Kind};
 use crate::support::kubectl::{Kubectl, name};
@@ -12,12 +13,28 @@ use crate::support::wait::{seconds, until};
 
 const GROUP: &str = "snapshot.storage.k8s.io";
 
+#[test]
+fn a_missing_part_of_the_cluster_is_noticed_before_anything_is_touched() {
+    let scene = Scene::alone("parts", &[Database::new(Kind::Redis).idle().unprobed()]);
+    part("no snapshot class, and two default ones", || no_snapshot_class_and_two_default_ones(&scene));
+    part("no snapshot-controller", || no_snapshot_controller(&scene));
+    part("no snapshot CRDs", || no_snapshot_crds(&scene));
+}
+
 /// Backs up, and fails unless that is refused with these words and nothing was touched.
 #[track_caller]
 fn refused(scene: &Scene, words: &[&str]) {
     let before = state(scene);
     let ended = scene.backup(&[]).run().exits(5).says(words);
     assert_eq!(state(scene), before, "refused, but something was touched\n{ended}");
+}
+
+/// Controllers notice a moment later that the part is there again.
+fn until_backed_up(scene: &Scene) {
+    until("a backup once the part is back", seconds(120), || {
+        let ended = scene.backup(&[]).run();
+        if ended.code() == Some(0) { Ok(()) } else { Err(ended) }
+    });
 }
 
 /// Objects as they were, put back at the end.
@@ -42,38 +59,32 @@ impl Drop for Put {
     }
 }
 
-#[test]
-fn no_snapshot_class_and_two_default_ones() {
-    let scene = Scene::alone("classes", &[Database::new(Kind::Redis)]);
+fn no_snapshot_class_and_two_default_ones(scene: &Scene) {
     let all = scene.kubectl.list(&["volumesnapshotclasses"]);
     let second = json!({"apiVersion": format!("{GROUP}/v1"), "kind": "VolumeSnapshotClass",
         "metadata": {"name": format!("{}-second", scene.namespace()), "labels": {"test": scene.namespace()},
             "annotations": {"snapshot.storage.kubernetes.io/is-default-class": "true"}},
         "driver": all[0]["driver"], "deletionPolicy": "Delete"});
     scene.kubectl.apply(std::slice::from_ref(&second));
-    refused(&scene, &["default", name(&second), "persistentvolumeclaim/data-redis-0"]);
+    refused(scene, &["default", name(&second), "persistentvolumeclaim/data-redis-0"]);
     scene.backup(&["--snapshot-class", "test"]).run().done();
     scene.backup(&["--snapshot-class", "nosuch"]).run().exits(5).says(&["volumesnapshotclass/nosuch"]);
     scene.kubectl.ok(&["delete", "volumesnapshotclass", name(&second)]);
 
     let put = Put::back(&scene.kubectl, all);
     scene.kubectl.ok(&["delete", "volumesnapshotclasses", "--all"]);
-    refused(&scene, &["VolumeSnapshotClass", "persistentvolumeclaim/data-redis-0"]);
+    refused(scene, &["VolumeSnapshotClass", "persistentvolumeclaim/data-redis-0"]);
     drop(put);
-    scene.backup(&[]).run().done();
+    until_backed_up(scene);
 }
 
-#[test]
-fn no_snapshot_controller() {
-    let scene = Scene::alone("controller", &[Database::new(Kind::Redis)]);
+fn no_snapshot_controller(scene: &Scene) {
+    let before = scene.kubectl.list(&["volumesnapshots"]).len();
     let down = Down::take("snapshot-controller");
-    refused(&scene, &["snapshot-controller"]);
-    assert!(scene.kubectl.list(&["volumesnapshots"]).is_empty(), "what was tried is still there");
+    refused(scene, &["snapshot-controller"]);
+    assert_eq!(scene.kubectl.list(&["volumesnapshots"]).len(), before, "what was tried is still there");
     drop(down);
-    until("a backup once the controller is back", seconds(60), || {
-        let ended = scene.backup(&[]).run();
-        if ended.code() == Some(0) { Ok(()) } else { Err(ended) }
-    });
+    until_backed_up(scene);
 }
 
 /// Snapshot CRDs that are not served: as good as not installed, and what is stored in them is not lost.
@@ -94,10 +105,15 @@ impl Unserved {
         }
     }
 
+    /// Each CRD is taken out of service by itself: the group may be gone while one of its resources still answers.
     fn until_served(kubectl: &Kubectl, served: bool) {
-        until(&format!("{GROUP}/v1 served: {served}"), seconds(30), || {
-            let found = kubectl.run(&["get", "--raw", &format!("/apis/{GROUP}/v1")]).status.success();
-            if found == served { Ok(()) } else { Err("not yet") }
+        until(&format!("{GROUP}/v1 served: {served}"), seconds(60), || {
+            let paths = Self::CRDS.map(|crd| format!("/{crd}")).into_iter().chain([String::new()]);
+            let answers = |path: &String| {
+                kubectl.run(&["get", "--raw", &format!("/apis/{GROUP}/v1{path}")]).status.success() != served
+            };
+            let wrong: Vec<String> = paths.filter(answers).collect();
+            if wrong.is_empty() { Ok(()) } else { Err(format!("not yet: {wrong:?}")) }
         });
     }
 
@@ -120,14 +136,9 @@ impl Drop for Unserved {
     }
 }
 
-#[test]
-fn no_snapshot_crds() {
-    let scene = Scene::alone("crds", &[Database::new(Kind::Redis)]);
+fn no_snapshot_crds(scene: &Scene) {
     let unserved = Unserved::take(&scene.kubectl);
-    refused(&scene, &[GROUP]);
+    refused(scene, &[GROUP]);
     drop(unserved);
-    until("a backup once the CRDs are back", seconds(60), || {
-        let ended = scene.backup(&[]).run();
-        if ended.code() == Some(0) { Ok(()) } else { Err(ended) }
-    });
+    until_backed_up(scene);
 }

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::support::acks::now;
+use crate::support::backup::written;
 use crate::support::database::{Database, Kind};
 use crate::support::leftovers::{leases, records, state};
 use crate::support::plugin::{list, outcome_is, run_of, text};
@@ -53,12 +54,7 @@ fn redis(scene: &Scene, pod: &str, command: &[&str]) -> String {
 
 /// A backup, and a mark in the database that is younger than it.
 fn backed_up(scene: &Scene, objects: &[&str]) -> (String, Window) {
-    let before = now();
-    // A few seconds of work, so that something is promised.
-    until("writes before the backup", seconds(60), || {
-        let writes = scene.acks(REDIS).all().len();
-        if writes > 60 { Ok(()) } else { Err(format!("{writes} since {before}")) }
-    });
+    written(&scene.acks(REDIS), "redis");
     let record = scene.plugin(&["quiesce-snapshot", "-o", "json"]).args(objects).run().done().json();
     outcome_is(&record, "ApplicationConsistent");
     redis(scene, &pods(scene)[0], &["SET", "younger", "yes"]);
@@ -200,6 +196,8 @@ fn a_primary_and_its_replica() {
         });
     };
     follows("a replica");
+    // It follows before its probe says that it is ready.
+    scene.wait_ready(REDIS);
     scene.plugin(&["quiesce-snapshot", "pod/redis-1"]).run().exits(5).says(&["pod/redis-1", "is a replica"]);
     let (backup, window) = backed_up(&scene, &["statefulset/redis"]);
     let volumes =
@@ -247,7 +245,7 @@ fn all_that_stands_in_the_way_of_a_restore() {
     };
     let by = text(&scene.kubectl.get("storageclass/test"), "/provisioner").to_owned();
     scene.kubectl.apply(&[class_by(&by)]);
-    let objects = Database::new(REDIS).idle().objects(&scene.kubectl);
+    let objects = Database::new(REDIS).idle().unprobed().objects(&scene.kubectl);
     let set = objects.iter().find(|o| o["kind"] == "StatefulSet").unwrap().clone();
     let bare = |name: &str| {
         let mut pod = on_claim(&set, name);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::acks::{Ack, AckLog, now};
-use super::backup::{Taken, recorded};
+use super::backup::{Taken, recorded, written};
 use super::copies;
 use super::database::{Database, Kind};
 use super::scene::Scene;
@@ -27,14 +27,26 @@ pub struct Bank {
 }
 
 impl Bank {
+    /// A scene in which any two databases can be a bank's.
+    pub fn scene(test: &str) -> Scene {
+        let kinds = [Kind::Postgres, Kind::SecondPostgres, Kind::Mariadb, Kind::Redis];
+        Scene::new(test, &kinds.map(|kind| Database::new(kind).idle().unprobed()))
+    }
+
     /// Opens a bank with these two databases, each transfer of a writer so long after the last.
-    pub fn open(test: &str, branches: [Kind; 2], pause: Duration) -> Self {
-        let kinds = [branches[0], branches[1], Kind::Redis];
-        let scene = Scene::new(test, &kinds.map(|kind| Database::new(kind).idle()));
+    pub fn open(scene: Scene, branches: [Kind; 2], pause: Duration) -> Self {
         scene.kubectl.apply(&[pod(branches, pause)]);
         let acks = Scene::log_of(&scene.uid("pod/bank"));
         acks.serves_after(now(), seconds(60));
         Self { scene, branches, acks }
+    }
+
+    /// Closes it, and empties its databases for another one.
+    pub fn close(self) -> Scene {
+        self.scene.kubectl.ok(&["delete", "pod", "bank", "--now"]);
+        self.branches.iter().for_each(|kind| self.scene.statement(*kind, "DROP TABLE accounts, moves"));
+        self.scene.statement(Kind::Redis, "FLUSHALL");
+        self.scene
     }
 
     /// Its three databases.
@@ -49,12 +61,13 @@ impl Bank {
 
     /// Waits until money is moved, beginning now.
     pub fn moves(&self) {
-        self.acks.serves_after(now(), seconds(30));
+        self.acks.serves_after(now(), seconds(60));
     }
 
     /// One backup under load, judged by copies of all its claims.
     #[track_caller]
     pub fn backed_up(&self) -> (Taken, Findings) {
+        written(&self.acks, "the bank");
         let taken = recorded(&self.scene, &self.kinds(), &self.scene.backup_of(&self.kinds(), &[]).run().done());
         let acks = self.acks();
         let before = taken.window.start - 10_000_000_000..taken.window.start;

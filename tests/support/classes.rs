@@ -17,11 +17,13 @@ impl FaultClass {
         Self::with(scene, fault, None)
     }
 
-    /// The same with another value of its parameter.
+    /// The same with another value of its parameter. Each value has a class of its own: the snapshot-controller may go by
+    /// what a class was a moment ago.
     pub fn with(scene: &Scene, fault: &str, parameter: Option<(&str, &str)>) -> Self {
         let file = cluster::folder().join(format!("faults/{fault}.yaml"));
         let mut object = scene.kubectl.read(&file).remove(0);
-        let name = format!("{}-{fault}", scene.namespace());
+        let value = parameter.map(|(_, value)| format!("-{value}")).unwrap_or_default();
+        let name = format!("{}-{fault}{value}", scene.namespace());
         // The scene deletes by this label what it leaves beside its namespace.
         object["metadata"] = json!({"name": name, "labels": {"test": scene.namespace()}});
         if let Some((parameter, value)) = parameter {

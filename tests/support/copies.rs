@@ -23,17 +23,25 @@ pub fn asked(scene: &Scene, kind: Kind, suffix: &str, command: &str) -> Result<S
     let set = scene.kubectl.get(&kind.object());
     let pod = format!("copy-{}-{suffix}", kind.name());
     scene.kubectl.apply(&[pod_of(&set, &pod, &format!("{}-{suffix}", kind.claim()))]);
-    let opened = wait::tried(seconds(90), || {
+    let opened = wait::tried(seconds(180), || {
         let status = scene.kubectl.get(&format!("pod/{pod}"))["status"].clone();
         let ready = status["containerStatuses"][0]["ready"] == true;
         if ready { Ok(()) } else { Err(status["containerStatuses"].to_string()) }
     });
     let read = opened.and_then(|()| {
-        let read = scene.kubectl.exec(&pod, &["sh", "-c", command]);
+        let read = scene.kubectl.exec(&pod, &["sh", "-c", &loaded(kind, command)]);
         if read.status.success() { Ok(read.stdout) } else { Err(read.to_string()) }
     });
     scene.kubectl.ok(&["delete", "pod", &pod, "--grace-period=0", "--force"]);
     read
+}
+
+/// This command, run once the server has loaded its data: the probe of Redis passes while it still answers LOADING.
+pub fn loaded(kind: Kind, command: &str) -> String {
+    match kind {
+        Kind::Redis => format!("until redis-cli ping | grep -q PONG; do sleep 0.1; done; {command}"),
+        _ => command.to_owned(),
+    }
 }
 
 /// Makes the claim `CLAIM-SUFFIX` from a VolumeSnapshot of the database's claim.

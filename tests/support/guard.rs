@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 
 use super::cluster;
 use super::plugin::BINARY;
-use super::process::run;
+use super::process::Running;
+use super::wait::seconds;
 
 /// The image of this very binary, in the cluster.
 pub fn image() -> &'static str {
@@ -15,7 +16,8 @@ pub fn image() -> &'static str {
         let _ = cluster::kubeconfig();
         let tag = format!("plugin-under-test:{}", std::process::id());
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cluster/plugin-image");
-        run(Command::new(script).args([BINARY, &tag])).done();
+        // A debug build is large, and a busy machine packs it for more than a minute.
+        Running::start(Command::new(script).args([BINARY, &tag])).end(seconds(300)).done();
         format!("localhost/{tag}")
     })
 }

@@ -69,7 +69,10 @@ pub fn leases(scene: &Scene) -> Vec<String> {
     names(&scene.kubectl.list(&["leases"])).into_iter().map(|lease| format!("lease/{lease}")).collect()
 }
 
-/// Everything in the namespace and of it that a run could have touched: kind, name, uid and version.
+/// The ConfigMap that a controller makes in every namespace, at any time after it was created.
+const OF_THE_CLUSTER: &str = "kube-root-ca.crt";
+
+/// Everything in the namespace and of it that a run could have touched: kind, name, uid and generation.
 #[track_caller]
 pub fn state(scene: &Scene) -> BTreeSet<String> {
     let kinds = "configmaps,secrets,leases,persistentvolumeclaims,statefulsets,deployments,serviceaccounts";
@@ -82,5 +85,5 @@ pub fn state(scene: &Scene) -> BTreeSet<String> {
         // Not the version: controllers write the status of workloads at any time.
         format!("{} {} {} {}", object["kind"], name(object), meta["uid"], meta["generation"])
     };
-    objects.iter().map(line).collect()
+    objects.iter().filter(|object| name(object) != OF_THE_CLUSTER).map(line).collect()
 }

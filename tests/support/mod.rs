@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "tests and benchmarks talk to whoever runs them")]
 
 pub mod acks;
+pub mod api;
 pub mod backup;
 pub mod bank;
 pub mod classes;
@@ -13,6 +14,7 @@ pub mod cluster;
 pub mod copies;
 pub mod database;
 pub mod guard;
+pub mod journal;
 pub mod kubectl;
 pub mod leftovers;
 pub mod network;
@@ -21,6 +23,7 @@ pub mod process;
 pub mod random;
 pub mod scalar;
 pub mod scene;
+pub mod strikes;
 pub mod user;
 pub mod verdict;
 pub mod wait;

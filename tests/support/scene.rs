@@ -9,6 +9,7 @@ use std::thread;
 use serde_json::{Value, json};
 
 use super::acks::{AckLog, now};
+use super::api;
 use super::cluster::{self, Turn};
 use super::database::{Database, Kind};
 use super::kubectl::{Kubectl, name};
@@ -45,10 +46,10 @@ impl Scene {
         let kubectl = Kubectl::new(&namespace);
         let databases_of = databases.iter().map(|d| (d.kind, d.claims)).collect();
         let scene = Self { kubectl, databases: databases_of, writers: Default::default(), _turn: turn };
-        scene.kubectl.ok(&["create", "namespace", &namespace]);
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+        api::create(&namespace, &object).unwrap_or_else(|e| panic!("{e}"));
         until("the namespace's service account", seconds(10), || {
-            let got = scene.kubectl.run(&["get", "serviceaccount", "default"]);
-            if got.status.success() { Ok(()) } else { Err(got.stderr) }
+            api::get(&namespace, "serviceaccount/default").map(drop)
         });
         let objects: Vec<Value> = databases.iter().flat_map(|database| database.objects(&scene.kubectl)).collect();
         scene.kubectl.apply(&objects);
@@ -65,14 +66,21 @@ impl Scene {
         &self.kubectl.namespace
     }
 
-    /// Waits until the StatefulSet has all its pods, ready.
+    /// Waits until the StatefulSet has all its pods, ready, and no earlier pod is still ending. The status alone may be
+    /// that of a moment ago, and the plugin counts pods that end.
     pub fn wait_ready(&self, kind: Kind) {
         until(&format!("a ready {}", kind.name()), seconds(120), || {
             let set = self.kubectl.get(&kind.object());
             let (wanted, status) = (&set["spec"]["replicas"], &set["status"]);
-            let ready =
-                status["readyReplicas"] == *wanted && status["observedGeneration"] == set["metadata"]["generation"];
-            if ready { Ok(()) } else { Err(status.to_string()) }
+            let observed = status["observedGeneration"] == set["metadata"]["generation"];
+            if !observed || [&status["replicas"], &status["readyReplicas"]] != [wanted; 2] {
+                return Err(status.to_string());
+            }
+            let pods = self.kubectl.list(&["pods"]);
+            let owned = |pod: &&Value| pod["metadata"]["ownerReferences"][0]["uid"] == set["metadata"]["uid"];
+            let pods: Vec<&Value> = pods.iter().filter(owned).collect();
+            let all = Some(pods.len() as u64) == wanted.as_u64();
+            if all && pods.iter().all(|pod| is_ready(pod)) { Ok(()) } else { Err(format!("{pods:?}")) }
         });
     }
 
@@ -157,13 +165,11 @@ impl Scene {
         let (this, space) = (&self.kubectl, self.namespace());
         let ours = |object: &Value, reference: &str| object["spec"][reference]["namespace"] == *space;
         let forget = |kind: &str, reference: &str, change: Value| -> Vec<String> {
-            let listed = this.run(&["get", kind, "-o", "json"]);
-            let list: Value = serde_json::from_str(&listed.stdout).unwrap_or_default();
-            let objects = list["items"].as_array().cloned().unwrap_or_default();
+            let objects = api::list(space, kind, None).unwrap_or_default();
             let objects: Vec<String> =
                 objects.iter().filter(|o| ours(o, reference)).map(|o| name(o).to_owned()).collect();
             for object in &objects {
-                this.run(&["patch", kind, object, "--type=merge", "-p", &change.to_string()]);
+                let _ = api::merge(space, &format!("{kind}/{object}"), &change);
             }
             objects
         };
@@ -174,13 +180,21 @@ impl Scene {
         for content in &contents {
             this.run(&["delete", "volumesnapshotcontent", content, "--wait=false", "--ignore-not-found"]);
             // The sidecar misses a deletion that comes while it cuts, until something else changes.
-            this.run(&["annotate", "volumesnapshotcontent", content, "test=over"]);
+            let change = json!({"metadata": {"annotations": {"test": "over"}}});
+            let _ = api::merge(space, &format!("volumesnapshotcontent/{content}"), &change);
         }
         this.run(&["delete", "pods", "--all", "--grace-period=0", "--force", "--wait=false"]);
         this.run(&["delete", "namespace", space, "--wait=false"]);
         let beside = "volumesnapshotclasses,storageclasses,clusterroles,clusterrolebindings";
         this.run(&["delete", beside, "-l", &format!("test={space}"), "--wait=false"]);
     }
+}
+
+/// Whether this pod is ready and stays.
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array();
+    let ready = conditions.is_some_and(|all| all.iter().any(|c| c["type"] == "Ready" && c["status"] == "True"));
+    ready && pod["metadata"]["deletionTimestamp"].is_null()
 }
 
 impl Drop for Scene {

@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::cluster;
+use super::kubectl::Kubectl;
 use super::plugin::Plugin;
 use super::scene::Scene;
+use super::wait::{seconds, until};
 
 /// Binds this user to the roles that `rbac` prints with these options; the roles as they were applied.
 pub fn give(scene: &Scene, user: &str, options: &[&str]) -> Vec<Value> {
@@ -28,7 +30,28 @@ pub fn give(scene: &Scene, user: &str, options: &[&str]) -> Vec<Value> {
     }
     scene.kubectl.apply(&roles);
     scene.kubectl.apply(&bindings);
+    for role in &roles {
+        until_may(&scene.kubectl, user, role);
+    }
     roles
+}
+
+/// Waits until the API server's authoriser grants this role to the user. It learns of roles and bindings by watching, a
+/// moment after they are stored, and refuses until then.
+#[track_caller]
+pub fn until_may(kubectl: &Kubectl, user: &str, role: &Value) {
+    let plain =
+        |rule: &&Value| rule["resourceNames"].is_null() && !rule["resources"][0].as_str().unwrap().contains('/');
+    let rule = role["rules"].as_array().unwrap().iter().find(plain).unwrap_or_else(|| panic!("no rule in {role:#}"));
+    let word = |list: &str| rule[list][0].as_str().unwrap();
+    let resource = match word("apiGroups") {
+        "" => word("resources").to_owned(),
+        group => format!("{}.{group}", word("resources")),
+    };
+    until(&format!("{user} to be allowed to {} {resource}", word("verbs")), seconds(60), || {
+        let asked = kubectl.run(&["auth", "can-i", word("verbs"), &resource, "--as", user]);
+        if asked.stdout.trim() == "yes" { Ok(()) } else { Err(asked.to_string()) }
+    });
 }
 
 /// Somebody else on another machine, with these rights in the scene's namespace.

@@ -5,6 +5,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 const BETWEEN: Duration = Duration::from_millis(100);
+/// The longest pause between two looks.
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// Looks until `look` gives a value; past `within` the test fails with the reason that was seen last.
 pub fn until<T, E: Display>(what: &str, within: Duration, mut look: impl FnMut() -> Result<T, E>) -> T {
@@ -18,10 +20,12 @@ pub fn until<T, E: Display>(what: &str, within: Duration, mut look: impl FnMut()
 pub fn tried<T, E: Display>(within: Duration, mut look: impl FnMut() -> Result<T, E>) -> Result<T, E> {
     let end = Instant::now() + within;
     loop {
+        let begun = Instant::now();
         match look() {
             Ok(value) => return Ok(value),
             Err(last) if Instant::now() >= end => return Err(last),
-            Err(_) => sleep(BETWEEN),
+            // A look that costs a process takes the machine from what is waited for, so it is rare.
+            Err(_) => sleep(begun.elapsed().mul_f32(2.0).clamp(BETWEEN, LONGEST)),
         }
     }
 }
