@@ -54,7 +54,8 @@ impl Ground {
         let begun = now();
         let mut ended = strike(self.window(guarded)).run();
         if guarded {
-            // By itself: nothing was called since.
+            // By itself: nothing was called since. Of a pause that came to some pods only the others' rows tell nothing.
+            until_none("pods that are paused", seconds(BY_ITSELF), || self.release.paused());
             self.acks.serves_after(now(), seconds(BY_ITSELF));
         }
         let paused = self.release.paused();

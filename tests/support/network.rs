@@ -26,7 +26,7 @@ impl Lost {
             .unwrap_or_else(|e| panic!("unshare: {e}"));
         let network = Self { keeper, link: format!("lost{number}") };
         let pid = network.keeper.id().to_string();
-        until("a network namespace", seconds(5), || {
+        until("a network namespace", seconds(30), || {
             let of = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/net")).ok();
             if of(&pid).is_some() && of(&pid) != of("self") { Ok(()) } else { Err("not yet") }
         });

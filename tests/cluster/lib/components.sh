@@ -54,8 +54,9 @@ storage() {
   until_true 30 test -S "$socket"
   keep snapshot-controller snapshot-controller --kubeconfig="$KUBECONFIG" --leader-election=false \
     --feature-gates=CSIVolumeGroupSnapshot=true --v=2
+  # A driver that never answers is given up after 20 s instead of a minute.
   keep snapshotter csi-snapshotter --kubeconfig="$KUBECONFIG" --csi-address="$socket" --leader-election=false \
-    --feature-gates=CSIVolumeGroupSnapshot=true --v=3
+    --timeout=20s --feature-gates=CSIVolumeGroupSnapshot=true --v=3
   keep provisioner csi-provisioner --kubeconfig="$KUBECONFIG" --csi-address="$socket" --leader-election=false \
     --feature-gates=Topology=false --v=3
 }
