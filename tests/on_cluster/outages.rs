@@ -62,9 +62,17 @@ fn some_of(outages: &[Outage]) {
     }
 }
 
-#[test]
-fn of_a_part_that_all_need() {
-    some_of(&OF_ALL);
+/// What breaks the cluster for all: `tests/run` gives these tests a cluster of their own.
+mod alone {
+    #[test]
+    fn of_a_part_that_all_need() {
+        super::some_of(&super::OF_ALL);
+    }
+
+    #[test]
+    fn of_the_storages_space() {
+        super::of_the_storages_space();
+    }
 }
 
 #[test]
@@ -325,7 +333,6 @@ fn the_network_is_lost() {
 /// The storage gives out under running databases, which break. What is said of a backup then is true, the damaged ones
 /// are no reason to refuse a restore, and it brings back all that was promised before. Full volumes are tried by the
 /// seed, one run in six.
-#[test]
 fn of_the_storages_space() {
     if named().is_some_and(|named| !named.contains(&FULL)) {
         return;

@@ -13,12 +13,19 @@ use crate::support::wait::{seconds, until};
 
 const GROUP: &str = "snapshot.storage.k8s.io";
 
-#[test]
-fn a_missing_part_of_the_cluster_is_noticed_before_anything_is_touched() {
-    let scene = Scene::alone("parts", &[Database::new(Kind::Redis).idle().unprobed()]);
-    part("no snapshot class, and two default ones", || no_snapshot_class_and_two_default_ones(&scene));
-    part("no snapshot-controller", || no_snapshot_controller(&scene));
-    part("no snapshot CRDs", || no_snapshot_crds(&scene));
+/// What breaks the cluster for all: `tests/run` gives these tests a cluster of their own.
+mod alone {
+    use super::{
+        Database, Kind, Scene, no_snapshot_class_and_two_default_ones, no_snapshot_controller, no_snapshot_crds, part,
+    };
+
+    #[test]
+    fn a_missing_part_of_the_cluster_is_noticed_before_anything_is_touched() {
+        let scene = Scene::alone("parts", &[Database::new(Kind::Redis).idle().unprobed()]);
+        part("no snapshot class, and two default ones", || no_snapshot_class_and_two_default_ones(&scene));
+        part("no snapshot-controller", || no_snapshot_controller(&scene));
+        part("no snapshot CRDs", || no_snapshot_crds(&scene));
+    }
 }
 
 /// Backs up, and fails unless that is refused with these words and nothing was touched.

@@ -1,17 +1,23 @@
 //! Numbers that look random, the same for the same seed.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::thread;
+
 use super::acks::now;
 
 /// A generator with a seed.
 pub struct Seeded(u64);
 
 impl Seeded {
-    /// With `CONSISTENT_BACKUP_SEED`, or a new seed, which is printed.
+    /// With `CONSISTENT_BACKUP_SEED`, or a new seed, which is printed. Each test draws for itself: one seed for all of a run
+    /// would always draw the same things together.
     pub fn of_run() -> Self {
         let seed = std::env::var("CONSISTENT_BACKUP_SEED").ok().and_then(|text| text.parse().ok());
-        let seed = seed.unwrap_or_else(|| u64::try_from(now() / 1_000_000).unwrap());
+        let seed: u64 = seed.unwrap_or_else(|| u64::try_from(now() / 1_000_000).unwrap());
         println!("CONSISTENT_BACKUP_SEED={seed}");
-        Self(seed)
+        let mut hasher = DefaultHasher::new();
+        (seed, thread::current().name()).hash(&mut hasher);
+        Self(hasher.finish())
     }
 
     /// A number below `end`.

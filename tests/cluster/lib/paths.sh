@@ -7,7 +7,8 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 # What is built outlives the clone: the next one on this machine finds it.
 CACHE=${CONSISTENT_BACKUP_CACHE:-/var/cache/kubectl-consistent-backup}
 BUILD=$CACHE/cluster
-RUN=$HERE/.run
+# A second cluster of the same clone has another one, beside it.
+RUN=${CLUSTER_RUN:-$HERE/.run}
 PKI=$RUN/pki
 LOGS=$RUN/logs
 PIDS=$RUN/pids
