@@ -159,7 +159,7 @@ fn a_storage_that_never_answers_costs_the_budget(scene: &Scene) {
     assert_eq!(leases(scene), Vec::<String>::new());
 
     class.heal(scene);
-    // The snapshotter waits a minute for an answer, and asks again then.
+    // The snapshotter gives an answer 20 s and then asks again.
     until_none("thaw to remove what was left", seconds(240), || {
         let thawed = scene.plugin(&["thaw", &run, "-o", "json"]).run();
         if thawed.code() == Some(0) { unnamed(scene) } else { vec![thawed.to_string()] }
