@@ -64,8 +64,10 @@ fn killed_while_the_tables_are_locked(scene: &Scene) {
 /// A transaction that lasts longer than the plugin waits for the lock.
 fn a_table_that_another_session_has_locked(scene: &Scene) {
     scene.statement(Kind::SecondPostgres, "CREATE TABLE busy (n int)");
-    let long =
-        "psql -X -q -U app -d app -c \"BEGIN; INSERT INTO busy VALUES (1); SELECT pg_sleep(600)\" >/dev/null 2>&1 &";
+    // The server is process 1 of its container and inherits what runs on alone: a psql that ended with 2 would be a crashed
+    // backend to it, and it would restart.
+    let long = "(psql -X -q -U app -d app -c \"BEGIN; INSERT INTO busy VALUES (1); SELECT pg_sleep(600)\"; true) \
+        >/dev/null 2>&1 &";
     scene.kubectl.exec(&Kind::SecondPostgres.pod(), &["sh", "-c", long]).done();
     let sessions = "FROM pg_locks WHERE relation = 'busy'::regclass AND mode = 'RowExclusiveLock' AND granted";
     let until_locked = |locked: &str| {
