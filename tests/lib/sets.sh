@@ -66,10 +66,10 @@ list_sets() {
   done
 }
 
-# last_run NAME : minutes, commit and end of its last run on this machine, or of the one that tests/README.md tells of
+# last_run NAME : minutes, commit, day and end of its last run on this machine
 last_run() {
   local last
-  last=$(grep -h "^$1 " tests/lib/sets.last "$CACHE/sets.last" 2>/dev/null | tail -n 1)
+  last=$(grep "^$1 " "$CACHE/sets.last" 2>/dev/null | tail -n 1)
   echo "${last:+${last#"$1 "}}"
 }
 
