@@ -29,7 +29,7 @@ fn endpoints(scene: &Scene, kind: Kind) -> Vec<String> {
     endpoints.map(|endpoint| endpoint["addresses"].to_string()).collect()
 }
 
-/// The same, once it finds one: its controller is told of a pod after it is ready.
+/// The same, once it finds one: its controller follows a pod a moment after it is ready.
 #[track_caller]
 fn endpoint(scene: &Scene, kind: Kind) -> Vec<String> {
     until(&format!("one pod behind the Service of {}", kind.name()), seconds(60), || match endpoints(scene, kind) {

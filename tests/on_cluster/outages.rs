@@ -330,7 +330,7 @@ fn the_network_is_lost() {
     works(&scene);
 }
 
-/// The storage gives out under running databases, which break. What is said of a backup then is true, the damaged ones
+/// The storage fills up under running databases, which break. The record of a backup is true then, the damaged ones
 /// are no reason to refuse a restore, and it brings back all that was promised before. Full volumes are tried by the
 /// seed, one run in six.
 fn of_the_storages_space() {
@@ -379,8 +379,8 @@ fn recorded_only(scene: &Scene, ended: &Ended) -> Taken {
     Taken { run: run_of(&record), record, window, kinds: scene.kinds() }
 }
 
-/// The volumes of all databases are full. Whether a backup can be taken then is the databases' to say; what is said of
-/// it is true, and with space again everything goes on.
+/// The volumes of all databases are full. The databases decide whether a backup can be taken then. Exit code and record
+/// are true, and with space again every database serves.
 fn the_volumes_are_full(scene: &Scene) {
     for kind in Kind::ALL {
         let folder = kind.folder();

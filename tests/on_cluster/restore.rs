@@ -253,7 +253,7 @@ fn a_restore_that_succeeded_is_taken_back(scene: &Scene, taken: &Taken, event: O
     until_none("no lease", seconds(30), || leases(scene));
 }
 
-/// What stands in the way of taking a restore back is said before anything is touched. `first` is a restore of Redis;
+/// An undo that cannot work is refused with its reasons before anything is touched. `first` is a restore of Redis;
 /// in the end it is taken back.
 fn what_cannot_be_taken_back_is_refused(scene: &Scene, taken: &Taken, first: &str) {
     let undo = |run: &str, more: &[&str]| undo_of(scene, run, more).run();

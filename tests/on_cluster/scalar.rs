@@ -194,7 +194,7 @@ fn the_users_own_command(ground: &Ground) {
     ground.serves();
 }
 
-/// The pods serve before it is ended. It writes down when it is told to end, and goes on for 1.5 s: a plugin that waited
+/// The pods serve before the command ends. It notes when SIGTERM came, and goes on for 1.5 s: a plugin that waited
 /// for its end would unpause after that.
 fn a_command_that_takes_too_long(ground: &Ground) {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -288,7 +288,7 @@ fn a_release_whose_plugin_dies_or_whose_pods_change_is_not_left_paused() {
 const BUDGET: u64 = 8;
 const LIMITS: &[&str] = &["--hold", "1s", "--max-pause-wait-time", "2s", "--quiesce-budget", "8s"];
 
-/// It stays paused until `thaw`, and this is said beforehand.
+/// The release stays paused until `thaw`, and the plan warns of it.
 fn without_a_guard(ground: &Ground) {
     let died = ground.paused_by_the_dead(LIMITS);
     let silent = now();

@@ -153,7 +153,7 @@ pub fn is_namespaced(object: &Value) -> bool {
     Resource::by_object(object).namespaced
 }
 
-/// What is at this path.
+/// Reads the object at this path.
 pub fn raw(path: &str) -> Result<Value, Failure> {
     call(&Method::GET, path, "application/json", None)
 }
