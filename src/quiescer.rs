@@ -284,9 +284,12 @@ pub struct Token {
 }
 
 impl fmt::Display for Token {
-    /// `consistent-backup/RUN/ATTEMPT`: letters, digits, dashes and slashes only, so it needs no quoting anywhere.
+    /// `consistent-backup/RUN/ATTEMPT`: letters, digits, dashes and slashes only, so it needs no quoting anywhere. The id
+    /// may come from a record that somebody else has written: what no id of ours has stands there as `_`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "consistent-backup/{}/{}", self.run, self.attempt)
+        let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+        let run: String = self.run.chars().map(plain).collect();
+        write!(f, "consistent-backup/{run}/{}", self.attempt)
     }
 }
 

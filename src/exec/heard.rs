@@ -1,7 +1,8 @@
 //! What came back from a command and was not asked for yet, bounded.
 
-/// The longest answer. What is longer is no answer: a part of it could be read as the whole.
-const MOST_OUT: usize = 1 << 20;
+/// The longest answer. What is longer is no answer: a part of it could be read as the whole. A list of all clients of a
+/// Redis that takes no more of them (`maxclients`, 10000) has some 3 MiB.
+const MOST_OUT: usize = 8 << 20;
 /// How much of standard error is kept: its end, where the reason stands.
 const MOST_ERR: usize = 64 << 10;
 
@@ -127,7 +128,7 @@ mod tests {
     #[test]
     fn both_streams_are_bounded() {
         let mut heard = Heard::default();
-        for _ in 0..40 {
+        for _ in 0..=MOST_OUT / (32 << 10) {
             heard.out(&vec![b'x'; 32 << 10]);
             heard.err(&vec![b'y'; 32 << 10]);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::{Act, Answer, Argv, End, Probe, QUIESCERS, Quiescer, Released, Script, Token, by_name, fixture};
+use super::{Act, Answer, Argv, End, Probe, QUIESCERS, Quiescer, Released, Script, Token, by_name, fixture, shell};
 use crate::protocol::Held;
 
 const LEFT: Duration = Duration::from_secs(30);
@@ -52,10 +52,13 @@ fn argv_of(act: &Act) -> Option<&Argv> {
     if let Act::Exec { argv, .. } = act { Some(argv) } else { None }
 }
 
-/// Every command that an adapter ever runs.
+/// Every command that an adapter ever runs with its client.
 fn commands(q: &dyn Quiescer, p: &Probe) -> Vec<Argv> {
     let mut all: Vec<Argv> = q.channels(p, &token(), LEFT).into_iter().map(|channel| channel.argv).collect();
     let mut acts = vec![q.probe(), q.recovered(p)];
+    acts.extend(q.checks(p, LEFT).into_iter().map(|check| check.act));
+    acts.extend(q.recovered_by_log(p));
+    acts.extend(q.archived(p, &shell::point([("stopSegment", "000000010000000000000002")])));
     acts.extend(q.release(p, &token()));
     acts.extend(conversation(q, p));
     all.extend(acts.iter().filter_map(argv_of).cloned());
@@ -93,6 +96,53 @@ fn commands_run_in_a_plain_shell_and_hold_no_secret() {
             let parsed = Command::new("sh").args(["-n", "-c", script]).stderr(Stdio::piped()).output().unwrap();
             assert!(parsed.status.success(), "{}: {}", q.name(), String::from_utf8_lossy(&parsed.stderr));
         }
+    }
+}
+
+/// Users of a database may influence what a statement of ours means, and when it ends; not in a session that begins with
+/// these.
+fn own_settings(q: &dyn Quiescer, p: &Probe) -> Vec<&'static str> {
+    let mut all: Vec<&'static str> = match q.name() {
+        "postgres" => vec![
+            "-c search_path=pg_catalog ",
+            "-c role=none ",
+            "-c standard_conforming_strings=on ",
+            "-c statement_timeout=0 ",
+            "-c lock_timeout=0 ",
+            "-c idle_in_transaction_session_timeout=0",
+            "-c default_transaction_read_only=off ",
+            "PGCLIENTENCODING=UTF8 ",
+            "set -- psql -X ",
+        ],
+        "mysql" => vec!["--init-command=\"SET SESSION sql_mode = '', ", "max_statement_time = 0", "--skip-reconnect"],
+        // A user of Redis has no say in what a command means: no settings of a user or database, and names of commands
+        // and modules are the server's configuration.
+        "redis" => vec![],
+        name => panic!("{name}: which settings may its users influence?"),
+    };
+    if q.name() == "postgres" && p.setting("server_version_num").parse::<u32>().unwrap() >= 140_000 {
+        all.push("-c idle_session_timeout=0");
+    }
+    all
+}
+
+#[test]
+fn every_session_begins_with_settings_of_our_own() {
+    for (q, p) in spoken_to() {
+        let mut with_client = 0;
+        for argv in commands(q, &p) {
+            // The others are plain shells.
+            let Some(first) = argv[2].find("\"$@\"") else { continue };
+            with_client += 1;
+            // Of the probe the version is not known yet.
+            let known = own_settings(q, &p).into_iter().filter(|setting| !setting.contains("idle_session_timeout"));
+            let probe = argv_of(&q.probe()) == Some(&argv);
+            let all: Vec<&str> = if probe { known.collect() } else { own_settings(q, &p) };
+            for setting in all {
+                assert!(argv[2][..first].contains(setting), "{}: no {setting} before {}", q.name(), argv[2]);
+            }
+        }
+        assert!(with_client > 5, "{}: {with_client}", q.name());
     }
 }
 
@@ -222,6 +272,12 @@ fn no_answer_is_never_success() {
         assert!(thawed.why.is_some());
         assert_ne!(q.read_release(&[]), Released::Gone);
     }
+}
+
+#[test]
+fn a_hostile_run_id_stands_in_no_command() {
+    let hostile = Token { run: "x$(touch /tmp/pwned)`'\";\n".into(), attempt: 1 };
+    assert_eq!(hostile.to_string(), "consistent-backup/x__touch__tmp_pwned______/1");
 }
 
 #[test]

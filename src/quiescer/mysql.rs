@@ -45,18 +45,26 @@ const SIGNS: Signs = Signs {
 };
 
 /// Makes the client's command the positional parameters. `--host=localhost`: MYSQL_HOST may name another server.
+///
+/// The session's own settings come with its first statement. The server's may be those of applications: a `sql_mode` in
+/// which our statements mean something else, or limits that would end a hold. MySQL takes what stands in `/*!…*/` from
+/// that version on, MariaDB leaves versions from 50700 on out, and alone takes `/*M!…*/` ("Comment Syntax", MariaDB manual).
 const CLIENT: &str = r#"value_of MARIADB_ROOT_USER MYSQL_ROOT_USER || value=root
 user=$value
 if value_of MARIADB_ROOT_PASSWORD MYSQL_ROOT_PASSWORD; then export MYSQL_PWD="$value"; fi
 client=mariadb
 command -v mariadb >/dev/null 2>&1 || client=mysql
-set -- "$client" --host=localhost --user="$user" --connect-timeout=5 --batch --skip-column-names --unbuffered --skip-reconnect
+set -- "$client" --host=localhost --user="$user" --connect-timeout=5 --batch --skip-column-names --unbuffered --skip-reconnect \
+  --init-command="SET SESSION sql_mode = '', autocommit = 1, sql_select_limit = 18446744073709551615, wait_timeout = 28800, net_write_timeout = 60/*M!100101 , max_statement_time = 0*//*M!100301 , idle_transaction_timeout = 0*//*!50708 , max_execution_time = 0*/"
 "#;
 
 /// The script with the client as positional parameters.
 fn with_client(script: &str) -> String {
     format!("{CLIENT}{script}")
 }
+
+/// What asks for the binary log's position: MySQL from 8.2, and all others.
+const BINLOG: [&str; 2] = ["SHOW BINARY LOG STATUS", "SHOW MASTER STATUS"];
 
 /// The line before the binary log's position, whose own line begins with a name that anybody may have chosen.
 const BINLOG_FOLLOWS: &str = "binlog\tfollows";
@@ -137,8 +145,9 @@ impl Quiescer for Mysql {
             "SET SESSION wait_timeout = GREATEST(1, LEAST({left}, {left} - TIMESTAMPDIFF(SECOND, @asked, SYSDATE())));"
         ));
         lines.push("SELECT 'session', CONNECTION_ID();".into());
-        let status = probe.setting("binlog_status");
-        if probe.setting("log_bin") == "ON" && !status.is_empty() {
+        // It may come from a record, and the client would run a command of its own there (`system`).
+        let status = BINLOG.iter().find(|statement| **statement == probe.setting("binlog_status"));
+        if let Some(status) = status.filter(|_| probe.setting("log_bin") == "ON") {
             let gtid = if probe.version.contains("MariaDB") { "gtid_binlog_pos" } else { "gtid_executed" };
             lines.push(format!("SELECT 'binlog', 'follows';\n{status};"));
             lines.push(format!("SELECT 'gtid', REPLACE(@@global.{gtid}, CHAR(10), '');"));

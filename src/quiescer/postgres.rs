@@ -18,8 +18,10 @@ use super::{
     Act, Answer, Channel, End, Ending, Probe, Quiescer, Reason, RecoveryPoint, Released, Script, Thawed, Token,
 };
 use crate::protocol::Held;
+use client::{APP, with_client};
 
 mod archive;
+mod client;
 mod full;
 mod probe;
 mod recovery;
@@ -42,41 +44,12 @@ const SIGNS: Signs = Signs {
     env: &["POSTGRES_", "POSTGRESQL_", "PGDATA"],
 };
 
-/// Makes the client's command the positional parameters.
-/// The administrator's own password comes first: with another user than `postgres`, that one is no superuser there.
-/// PGHOST and PGSERVICE may point to another server, which must never be taken for this one: only the local socket
-/// or the loopback address is used. `-w`: a prompt would swallow our commands.
-const CLIENT: &str = r#"unset PGHOSTADDR PGSERVICE PGSERVICEFILE
-export PGAPPNAME="$app" PGCONNECT_TIMEOUT=5 PGPORT="${PGPORT:-${POSTGRESQL_PORT_NUMBER:-5432}}"
-if value_of POSTGRESQL_POSTGRES_PASSWORD POSTGRESQL_ADMIN_PASSWORD; then
-  export PGUSER=postgres PGPASSWORD="$value"
-else
-  value_of POSTGRES_USER POSTGRESQL_USERNAME PGUSER || value=postgres
-  export PGUSER="$value"
-  if value_of POSTGRES_PASSWORD POSTGRESQL_PASSWORD PGPASSWORD; then export PGPASSWORD="$value"; fi
-fi
-export PGDATABASE="${PGDATABASE:-postgres}"
-for dir in "${PGHOST-}" /var/run/postgresql /run/postgresql /tmp ''; do
-  if [ -S "$dir/.s.PGSQL.$PGPORT" ]; then break; fi
-done
-export PGHOST="${dir:-127.0.0.1}"
-set -- psql -X -q -w -A -t -v ON_ERROR_STOP=1
-"#;
-
 /// What must not change while it is held. The WAL file's name has the timeline at once; the control file has it only
 /// after the first checkpoint that follows a promotion. The server cuts long names: `release` would not find them.
 const STATE: &str = "SELECT 'state', extract(epoch FROM pg_postmaster_start_time()), pg_is_in_recovery(), \
 current_setting('application_name') = 'TOKEN', \
 CASE WHEN pg_is_in_recovery() THEN 0 ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END, \
 CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_lsn() END;\n";
-
-/// The name of sessions that hold nothing.
-const APP: &str = "consistent-backup";
-
-/// The script with the client as positional parameters, under this application name.
-fn with_client(app: &str, script: &str) -> String {
-    format!("app={app}\n{CLIENT}{script}")
-}
 
 /// Whether a session outside a transaction can be given a deadline (`idle_session_timeout`, from 14).
 fn idle_deadline(probe: &Probe) -> bool {
@@ -121,7 +94,7 @@ impl Quiescer for Postgres {
     }
 
     fn channels(&self, probe: &Probe, token: &Token, left: Duration) -> Vec<Channel> {
-        let script = with_client(&token.to_string(), "exec $limit \"$@\"\n");
+        let script = with_client(probe, &token.to_string(), "exec $limit \"$@\"\n");
         let own = Channel { id: SESSION, argv: shell::sh(left, &script), end: "\\q\n" };
         [vec![own, shell::shell_channel(left)], full::channels(probe, token, left)].concat()
     }
@@ -222,7 +195,7 @@ impl Quiescer for Postgres {
         thawed
     }
 
-    fn release(&self, _probe: &Probe, token: &Token) -> Script {
+    fn release(&self, probe: &Probe, token: &Token) -> Script {
         // Asked again until none is listed: a terminated backend is there for some moments.
         let script = format!(
             r#"n=0
@@ -235,7 +208,7 @@ echo "$left sessions of this run are still there"
 exit 4
 "#
         );
-        vec![shell::once(&with_client(APP, &script))]
+        vec![shell::once(&with_client(probe, APP, &script))]
     }
 
     fn read_release(&self, answers: &[Answer]) -> Released {
@@ -277,9 +250,9 @@ exit 4
         recovery::failed(log)
     }
 
-    fn recovered(&self, _probe: &Probe) -> Act {
+    fn recovered(&self, probe: &Probe) -> Act {
         let script = "[ \"$($limit \"$@\" -c 'SELECT NOT pg_is_in_recovery()')\" = t ] && echo serves\n";
-        shell::once(&with_client(APP, script))
+        shell::once(&with_client(probe, APP, script))
     }
 
     fn alone(&self, container: &Container, probe: &Probe) -> Result<Alone, Reason> {

@@ -26,9 +26,12 @@ pub(super) const PREPARE: Duration = Duration::from_secs(300);
 /// How long the flush may take before the budget ends it anyway.
 pub(super) const FLUSH: Duration = Duration::from_secs(60);
 
-/// Sets `value` to the first variable that has one, or to the content of the file that `NAME_FILE` names.
+/// `value_of` sets `value` to the first variable that has one, or to the content of the file that `NAME_FILE` names.
 /// An unreadable file is passed over: the local socket may still do, and if not the refusal names the variable.
-const VALUE: &str = r#"value_of() {
+///
+/// `one_line` prints its argument without control characters: a file's name may hold a newline, and what follows it
+/// would be read as a fact of its own.
+const FUNCTIONS: &str = r#"value_of() {
   for name; do
     eval "value=\${$name-} file=\${${name}_FILE-}"
     if [ -z "$value" ] && [ -n "$file" ]; then value=$(cat "$file" 2>/dev/null) || value=; fi
@@ -36,17 +39,19 @@ const VALUE: &str = r#"value_of() {
   done
   return 1
 }
+one_line() { printf '%s' "$1" | tr '\000-\037\177' '?'; }
 "#;
 
-/// A shell that runs `script` with `value_of` and `$limit`, the prefix that ends a command after `limit`.
+/// A shell that runs `script` with `value_of`, `one_line` and `$limit`, the prefix that ends a command after `limit`.
 /// The old busybox takes other arguments, so it is tried; without `timeout` the server's own deadline remains.
 pub(super) fn sh(limit: Duration, script: &str) -> Argv {
     let seconds = limit.as_secs().max(1);
-    let text = format!("limit=\nif timeout 5 true 2>/dev/null; then limit='timeout {seconds}'; fi\n{VALUE}{script}");
+    let text =
+        format!("limit=\nif timeout 5 true 2>/dev/null; then limit='timeout {seconds}'; fi\n{FUNCTIONS}{script}");
     vec!["sh".into(), "-c".into(), text]
 }
 
-/// One-shot: `script` in a shell with `value_of` and `$limit`.
+/// One-shot: `script` in a shell with `value_of`, `one_line` and `$limit`.
 pub(super) fn once(script: &str) -> Act {
     Act::Exec { argv: sh(ONE_SHOT_LIMIT, script), within: ONE_SHOT }
 }

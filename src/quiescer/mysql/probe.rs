@@ -31,17 +31,18 @@ tab=$(printf '\t')
 of() { printf '%s\n' "$facts" | sed -n "s/^$1$tab//p"; }
 data=$(of datadir)
 if cd "$data" && [ -r . ]; then echo "readable${tab}yes"; fi
+found() { printf 'dir\t%s\n' "$(one_line "$(readlink -f "$1")")"; }
 for dir in . "$(of innodb_data_home_dir)" "$(of innodb_log_group_home_dir)" "$(of innodb_undo_directory)" \
   "$(of innodb_doublewrite_dir)" "$(of aria_log_dir_path)" "$(dirname "$(of log_bin_basename)")"; do
-  if [ -n "$dir" ] && [ -d "$dir" ]; then printf 'dir\t%s\n' "$(readlink -f "$dir")"; fi
+  if [ -n "$dir" ] && [ -d "$dir" ]; then found "$dir"; fi
 done
 for link in * */*; do
-  if [ -L "$link" ] && [ -d "$link" ]; then printf 'dir\t%s\n' "$(readlink -f "$link")";
-  elif [ -L "$link" ]; then printf 'dir\t%s\n' "$(dirname "$(readlink -f "$link")")"; fi
-  case $link in *.isl) printf 'dir\t%s\n' "$(dirname "$(cat "$link")")";; esac
+  if [ -L "$link" ] && [ -d "$link" ]; then found "$link";
+  elif [ -L "$link" ]; then found "$(dirname "$(readlink -f "$link")")"; fi
+  case $link in *.isl) printf 'dir\t%s\n' "$(one_line "$(dirname "$(head -c 4096 "$link")")")";; esac
 done
 for file in '#sql'* */'#sql'*; do
-  if [ -f "$file" ]; then printf 'leftover\t%s\n' "$file"; fi
+  if [ -f "$file" ]; then printf 'leftover\t%s\n' "$(one_line "$file")"; fi
 done
 for words in 'ALL SLAVES' 'REPLICA' 'SLAVE'; do
   if status=$($limit "$@" --vertical --column-names -e "SHOW $words STATUS" 2>/dev/null); then

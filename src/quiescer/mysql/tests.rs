@@ -166,3 +166,22 @@ fn files_of_unfinished_statements_are_seen() {
     let left = with("mariadb/probe", "sync\tyes\n", "leftover\tapp/#sql-alter-1-2.ibd\nsync\tyes\n");
     assert_eq!(Mysql.read_probe(&left).unwrap().leftovers, ["app/#sql-alter-1-2.ibd"]);
 }
+
+/// A file's name may hold newlines and tabs, and a record any text: the client would run `system` as a command of its own.
+#[test]
+fn only_a_known_statement_asks_for_the_binary_log() {
+    let sent = |status: &str| {
+        let mut probe = probe(&Mysql, "mariadb/probe");
+        probe.settings.retain(|(name, _)| name != "binlog_status");
+        probe.settings.push(("binlog_status".into(), status.into()));
+        held_with(9, &probe)
+    };
+    assert!(sent("SHOW MASTER STATUS").contains("SHOW MASTER STATUS;"));
+    for forged in ["system id", "SHOW MASTER STATUS; system id", ""] {
+        let sent = sent(forged);
+        assert!(!sent.contains("system") && !sent.contains("MASTER STATUS"), "{sent}");
+    }
+    let act = Mysql.probe();
+    let Act::Exec { argv, .. } = act else { panic!("{act:?}") };
+    assert!(argv[2].contains(r#"printf 'leftover\t%s\n' "$(one_line "$file")""#), "{}", argv[2]);
+}

@@ -6,7 +6,8 @@
 
 use super::super::shell::{self, quote};
 use super::super::{Act, Answer, Probe, Reason, RecoveryPoint, Token};
-use super::{APP, PREPARE, ask, with_client};
+use super::client::{APP, with_client};
+use super::{PREPARE, ask, wal};
 
 /// Whether this server has the names from 15 on, without exclusive backups.
 fn renamed(probe: &Probe) -> bool {
@@ -43,7 +44,8 @@ pub(super) fn read_stop(answer: Option<&Answer>) -> Result<RecoveryPoint, String
     let [stop, segment, start, label, map] = fields[..] else {
         return Err(format!("the server's own backup did not end as asked: {}", shell::told(answer)));
     };
-    if !stop.contains('/') || segment.len() != 24 || !start.contains('/') || label.is_empty() {
+    let whole = is_lsn(stop) && is_lsn(start) && wal::is_segment(segment) && !label.is_empty();
+    if !whole || ![label, map].iter().all(|text| text.bytes().all(is_base64)) {
         return Err("the label of the server's own backup was not understood".into());
     }
     Ok(shell::point([
@@ -55,10 +57,21 @@ pub(super) fn read_stop(answer: Option<&Answer>) -> Result<RecoveryPoint, String
     ]))
 }
 
+/// Whether this is a position in the WAL, such as `2A/FF000028`.
+fn is_lsn(text: &str) -> bool {
+    let hex = |part: &str| !part.is_empty() && part.len() <= 8 && part.bytes().all(|b| b.is_ascii_hexdigit());
+    text.split_once('/').is_some_and(|(high, low)| hex(high) && hex(low))
+}
+
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=')
+}
+
 /// Prints `archived` once the last segment that the copy needs is. The archiver takes them in order. `.done` goes away
 /// with the segment, so both gone is done too.
 pub(super) fn archived(probe: &Probe, point: &RecoveryPoint) -> Option<Act> {
-    let segment = point.0.get("stopSegment")?;
+    // It may come from a record, and stands in a shell's text.
+    let segment = point.0.get("stopSegment").filter(|name| wal::is_segment(name))?;
     let wal = quote(&format!("{}/pg_wal", probe.setting("data_directory")));
     let script = format!(
         r#"cd {wal} || exit
@@ -69,7 +82,7 @@ else
 fi
 "#
     );
-    Some(shell::once(&with_client(APP, &script)))
+    Some(shell::once(&with_client(probe, APP, &script)))
 }
 
 /// What stands in the way of it.
@@ -138,6 +151,12 @@ mod tests {
         assert!(point["backupLabel"].starts_with("U1RBUlQgV0FMIExPQ0FUSU9O"), "{}", point["backupLabel"]);
         assert!(!point.contains_key("tablespaceMap"), "there is no tablespace");
         assert!(Postgres.archived(&archiving("150018"), &thawed.point).is_some());
+        // What is not the name of a segment comes into no command, whoever says it.
+        let mut forged = thawed.point.clone();
+        forged.0.insert("stopSegment".into(), "$(id)00000000000000000000".into());
+        assert!(Postgres.archived(&archiving("150018"), &forged).is_none());
+        let said = thaw(with("postgres/archive-thaw", "000000010000000000000002", "$(id)0010000000000000002"));
+        assert_eq!((said.held, said.released), (Held::No, true));
         // Same server, same session, but no label: this is no base backup.
         let without = thaw(with("postgres/archive-thaw", "stopped|", "stop|"));
         assert_eq!((without.held, without.released), (Held::No, true));

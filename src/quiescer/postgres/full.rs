@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::super::shell::{self, mark, quote};
 use super::super::{Act, Answer, Channel, End, Probe, Reason, Script, Token};
-use super::with_client;
+use super::client::with_client;
 use crate::protocol::Held;
 
 /// The channel of the first database; those of the others follow.
@@ -50,7 +50,7 @@ fn numbered(probe: &Probe) -> impl Iterator<Item = (u8, String)> {
 pub(super) fn channels(probe: &Probe, token: &Token, left: Duration) -> Vec<Channel> {
     let channel = |(id, name): (u8, String)| {
         let script = format!("export PGDATABASE={}\nexec $limit \"$@\"\n", quote(&name));
-        Channel { id, argv: shell::sh(left, &with_client(&token.to_string(), &script)), end: "\\q\n" }
+        Channel { id, argv: shell::sh(left, &with_client(probe, &token.to_string(), &script)), end: "\\q\n" }
     };
     numbered(probe).map(channel).collect()
 }
@@ -64,8 +64,7 @@ fn ask(on: u8, lines: &str, token: &Token, what: &str) -> Act {
 pub(super) fn hold(probe: &Probe, token: &Token, left: Duration) -> Script {
     let ms = left.as_millis().max(1);
     let begin = format!(
-        "SET client_min_messages = error; SET search_path = pg_catalog; \
-         SET idle_in_transaction_session_timeout = {ms};\n\
+        "SET client_min_messages = error; SET idle_in_transaction_session_timeout = {ms};\n\
          SELECT extract(epoch FROM clock_timestamp()) AS asked \\gset\n"
     );
     let until = mark(token, "locked");

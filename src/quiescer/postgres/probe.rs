@@ -1,8 +1,8 @@
 //! What is asked of PostgreSQL before anything is touched, and what of its answers stands in the way.
 
 use super::archive;
+use super::client::{later_settings, with_any_client};
 use super::full::{ATTEMPT, DATABASES, NAMES, TABLES};
-use super::{APP, with_client};
 use crate::quiescer::shell::{self, Facts, reason};
 use crate::quiescer::{Act, Another, Answer, Probe, REPLICA, Reason};
 
@@ -47,14 +47,16 @@ printf '%s\n' "$facts"
 data=$(printf '%s\n' "$facts" | sed -n 's/^data_directory|//p')
 for dir in "$data" "$data/pg_wal" "$data"/pg_tblspc/*; do
   [ -d "$dir" ] || continue
-  printf 'dir|%s\n' "$(readlink -f "$dir")"
+  printf 'dir|%s\n' "$(one_line "$(readlink -f "$dir")")"
   case $dir in */pg_wal) echo 'wal|yes';; */pg_tblspc/*) echo 'linked|yes';; esac
 done
 set -f
 for word in $($limit "$@" -c "SELECT setting FROM pg_settings WHERE name = 'archive_command'" | tr -d \''"'); do
-  case $word in /*%f*) dir=${word%/*}; if [ -d "$dir" ]; then printf 'archive|%s\n' "$(readlink -f "$dir")"; fi;; esac
+  case $word in /*%f*) dir=${word%/*}; if [ -d "$dir" ]; then printf 'archive|%s\n' "$(one_line "$(readlink -f "$dir")")"; fi;; esac
 done
 set +f
+number=$(printf '%s\n' "$facts" | sed -n 's/^server_version_num|//p')
+LATER
 begun=$(date +%s)
 printf '%s\n' "$facts" | sed -n 's/^database|[tf]|//p' | head -n MOST | while IFS= read -r PGDATABASE; do
   [ $(($(date +%s) - begun)) -lt 8 ] || break
@@ -75,7 +77,8 @@ pub(super) fn act() -> Act {
     // One too many tells that there are too many. A server may have thousands, and most are asked for no full hold.
     let most = (DATABASES + 1).to_string();
     let script = PROBE.replace("SYNC\n", &shell::probe_sync('|')).replace("TABLES", TABLES).replace("MOST", &most);
-    shell::once(&with_client(APP, &script))
+    let script = script.replace("LATER\n", &later_settings());
+    shell::once(&with_any_client(&script))
 }
 
 /// Reads its answer.

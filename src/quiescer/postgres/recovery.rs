@@ -9,7 +9,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Container;
 
-use super::{APP, verify, wal, with_client};
+use super::client::{APP, with_client};
+use super::{verify, wal};
 use crate::quiescer::recovery::{File, PREPARED, Recovered, Recovery, Target, Timeline, Wanted, lsn};
 use crate::quiescer::shell::{self, quote, reason};
 use crate::quiescer::{Act, Answer, Probe, Reason, RecoveryPoint};
@@ -210,7 +211,7 @@ pub(super) fn recovered(probe: &Probe) -> Act {
          SELECT 'lsn', pg_current_wal_lsn();\n\
          END\n{reset}echo end\n"
     );
-    shell::once(&with_client(APP, &script))
+    shell::once(&with_client(probe, APP, &script))
 }
 
 /// Whether it did recover from its archive: that alone makes a new timeline.

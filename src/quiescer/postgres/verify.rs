@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Container;
 
-use super::{APP, SIGNS, with_client};
+use super::SIGNS;
+use super::client::{APP, with_client};
 use crate::quiescer::verify::{Alone, Check, Checked, OVER, Outcome, facts, prepared, preparing, within};
 use crate::quiescer::{Answer, Probe, Reason, shell};
 
@@ -85,10 +86,6 @@ fn read_files(text: &str) -> Vec<Checked> {
     }]
 }
 
-/// Databases' limits must not end a check; an attribute of a role or database would else win over the copy's settings.
-const OPTIONS: &str = "export PGOPTIONS='-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0 \
--c default_transaction_read_only=off'\n";
-
 const SETTINGS_NOW: &str = r#"$limit "$@" <<'END' || exit
 SELECT name, setting FROM pg_settings WHERE name IN ('archive_mode', 'max_logical_replication_workers', 'data_checksums');
 SELECT 'recovery', pg_is_in_recovery();
@@ -97,10 +94,15 @@ echo end
 "#;
 
 /// Each index and table is a statement of its own, so that one that is damaged does not hide the others.
+///
+/// The functions are those of the extension, in the schema that the catalogue names: anybody may have made others of the
+/// same names, which say that all is well. Where the extension is new it comes into `pg_catalog`, where nobody else can
+/// have made anything. All arguments are given, with the exact types, so that no other function of that schema is
+/// chosen.
 const AMCHECK: &str = r#"dbs=$($limit "$@" -c 'SELECT datname FROM pg_database WHERE datallowconn AND datconnlimit <> -2 ORDER BY 1') || exit
 printf '%s\n' "$dbs" | while IFS= read -r db; do
   export PGDATABASE="$db"
-  if ! said=$("$@" -c 'CREATE EXTENSION IF NOT EXISTS amcheck' 2>&1 </dev/null); then
+  if ! said=$("$@" -c 'CREATE EXTENSION IF NOT EXISTS amcheck WITH SCHEMA pg_catalog' 2>&1 </dev/null); then
     case $said in
       *'not available'*|*'could not open extension control file'*|*'permission denied'*) why=none;;
       *) why=lost;;
@@ -112,10 +114,15 @@ printf '%s\n' "$dbs" | while IFS= read -r db; do
   said=$($limit "$@" -v ON_ERROR_STOP=0 2>&1 <<'END'
 SELECT 'expected|' || count(*) FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE WANTED;
 SELECT 'other|' || count(*) FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE c.relkind = 'i' AND a.amname <> 'btree';
-SELECT CASE WHEN c.relkind = 'i' THEN format('SELECT ''checked'', bt_index_check(%sHEAP)', c.oid)
-  ELSE format('SELECT CASE WHEN count(*) = 0 THEN ''checked|1'' ELSE %L || count(*) || '' faults, such as: '' || min(msg) END FROM verify_heapam(%s)',
-    'bad|table ' || c.oid::regclass || ': ', c.oid) END
-FROM pg_class c JOIN pg_am a ON a.oid = c.relam WHERE WANTED \gexec
+SELECT CASE WHEN c.relkind = 'i' THEN format('SELECT ''checked'', %I.bt_index_check(%s::regclassHEAP)', f.nspname, c.oid)
+  ELSE format('SELECT CASE WHEN count(*) = 0 THEN ''checked|1'' ELSE %L || count(*) || '' faults, such as: '' || min(msg) END FROM %I.verify_heapam(%s::regclass, false, false, ''none''::text, NULL::bigint, NULL::bigint)',
+    'bad|table ' || c.oid::regclass || ': ', f.nspname, c.oid) END
+FROM pg_class c JOIN pg_am a ON a.oid = c.relam JOIN
+  (SELECT p.proname, min(n.nspname::text) AS nspname FROM pg_extension e
+    JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e' AND d.classid = 'pg_proc'::regclass
+    JOIN pg_proc p ON p.oid = d.objid JOIN pg_namespace n ON n.oid = p.pronamespace WHERE e.extname = 'amcheck' GROUP BY p.proname) f
+  ON f.proname = CASE WHEN c.relkind = 'i' THEN 'bt_index_check' ELSE 'verify_heapam' END
+WHERE WANTED \gexec
 END
 )
   case $? in 124|143) echo "late|$db";; esac
@@ -161,7 +168,7 @@ echo end
 
 /// What is asked once it serves.
 pub(super) fn checks(probe: &Probe, time: Duration) -> Vec<Check> {
-    let act = |script: &str| within(&with_client(APP, &format!("{OPTIONS}{script}")), time);
+    let act = |script: &str| within(&with_client(probe, APP, script), time);
     let heap = if version(probe) >= 110_000 { ", true" } else { "" };
     let amcheck = AMCHECK.replace("WANTED", wanted(probe)).replace("HEAP", heap);
     let mut checks = vec![

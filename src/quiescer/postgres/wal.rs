@@ -2,6 +2,11 @@
 
 use crate::quiescer::{Probe, RecoveryPoint};
 
+/// Whether this is the name of a WAL segment: 24 hexadecimal digits, in capitals.
+pub(super) fn is_segment(name: &str) -> bool {
+    name.len() == 24 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F'))
+}
+
 /// The name of the segment that has this position; nothing if one of the three is not known.
 pub(super) fn segment(timeline: &str, lsn: &str, size: &str) -> Option<String> {
     let (high, low) = lsn.split_once('/')?;
