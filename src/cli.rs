@@ -257,6 +257,9 @@ pub struct Thaw {
     /// Do not wait until the lease of the process that led the run has expired
     #[arg(long)]
     pub force: bool,
+    /// Finish also what only its record speaks for
+    #[arg(short, long)]
+    pub yes: bool,
     /// How the result is printed.
     #[command(flatten)]
     pub output: OutputFlag,

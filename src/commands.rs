@@ -22,6 +22,7 @@ mod quiesce_snapshot;
 mod rbac;
 mod restore_from_snapshot;
 mod thaw;
+mod unproven;
 mod verify;
 
 /// Runs what was asked for.
@@ -45,7 +46,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
         Command::QuiesceSnapshot(args) => Box::pin(quiesce_snapshot::run(&cluster, args)).await,
         Command::RestoreFromSnapshot(args) => Box::pin(restore_from_snapshot::run(&cluster, args)).await,
         Command::Verify(args) => Box::pin(verify::run(&cluster, args)).await,
-        Command::Thaw(args) => thaw::run(&cluster, args).await,
+        Command::Thaw(args) => Box::pin(thaw::run(&cluster, args)).await,
         Command::List(args) => list::run(&cluster, args).await,
         Command::Describe(args) => describe::run(&cluster, args).await,
         Command::Compare(args) => compare::run(&cluster, args).await,

@@ -4,6 +4,8 @@
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "consistent-backup");
 /// The label with the run's id.
 pub const RUN: &str = "consistent-backup/run";
+/// The annotation on a Lease with the runs whose records may act in its namespace.
+pub const RECORDS: &str = "consistent-backup/records";
 /// The label with what the run does, on its journal.
 pub const KIND: &str = "consistent-backup/kind";
 /// The label of an object that is only made to see who takes notice of it.
@@ -16,6 +18,9 @@ pub const VERIFY: &str = "consistent-backup/verify";
 pub const CLAIM: &str = "consistent-backup/claim";
 /// The annotation with the claim's namespace, on contents, which have none.
 pub const NAMESPACE: &str = "consistent-backup/namespace";
+/// The annotation with the namespace of the run's record, on VolumeSnapshots and contents. Whoever writes a record elsewhere
+/// cannot speak for them: the id of a run is no secret.
+pub const RECORD_NAMESPACE: &str = "consistent-backup/record-namespace";
 /// The annotation with the recovery points of the run's targets, on contents.
 pub const RECOVERY_POINT: &str = "consistent-backup/recovery-point";
 /// The annotation with the outcome, on contents.

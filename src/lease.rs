@@ -19,10 +19,12 @@ use crate::error::Refusal;
 
 mod claim;
 mod held;
+mod mark;
 mod observed;
 
 use claim::Wanted;
 use held::Held;
+pub use mark::{Mark, Record, plan_digest};
 
 /// How long a Lease lasts without renewal.
 pub const DURATION: Duration = Duration::from_secs(10);
@@ -42,6 +44,15 @@ pub enum Take {
     AfterExpiry,
     /// Take it at once.
     Force,
+}
+
+/// What a run leaves behind that gives its Leases back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// It is over.
+    Nothing,
+    /// Another process has to finish it, and must find its marks.
+    Unfinished,
 }
 
 /// Why taking a Lease is not over yet.
@@ -77,6 +88,11 @@ pub async fn last_heard(
     claim::last_heard(&Api::namespaced(cluster.api.clone(), namespace), pod).await
 }
 
+/// The mark of this run on the Lease of this pod, if there is one: which record its own is.
+pub async fn mark(cluster: &Cluster, namespace: &str, pod: &str, run: &str) -> Result<Option<Mark>, String> {
+    claim::mark(&Api::namespaced(cluster.api.clone(), namespace), pod, run).await
+}
+
 impl Leases {
     /// Takes the Leases of all pods at once, and tells through `say` what is waited for. All or none: if one is
     /// refused the others are given back. Each is renewed from the moment it was taken.
@@ -107,7 +123,7 @@ impl Leases {
         if refusals.is_empty() {
             Ok(Self { held })
         } else {
-            let _ = Self { held }.release().await;
+            let _ = Self { held }.release(Left::Nothing).await;
             Err(refusals)
         }
     }
@@ -161,10 +177,19 @@ impl Leases {
         }
     }
 
+    /// Writes on each which record is this run's, and which plan stands there: before the first thing is touched by it,
+    /// and before the record has another plan.
+    pub async fn mark(&self, namespace: &str, plan: &str) -> Result<(), String> {
+        let plan = plan_digest(plan);
+        let marked = join_all(self.held.iter().map(|held| held.mark(namespace, &plan))).await;
+        marked.into_iter().collect()
+    }
+
     /// Gives back what is ours; bounded. The error names what was not given back, which expires by itself.
-    pub async fn release(self) -> Result<(), String> {
+    pub async fn release(self, left: Left) -> Result<(), String> {
         let end = Instant::now() + RELEASE;
-        let released = join_all(self.held.into_iter().map(|held| held.release(end))).await;
+        let unfinished = left == Left::Unfinished;
+        let released = join_all(self.held.into_iter().map(|held| held.release(end, unfinished))).await;
         let failed: Vec<String> = released.into_iter().filter_map(Result::err).collect();
         if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
     }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub mod backup;
+pub mod check;
 pub mod entry;
 pub mod item;
 pub mod paused;

@@ -9,15 +9,19 @@ use crate::plan::Plan;
 use crate::pods::PodState;
 use crate::protocol::backup::{Event, Run};
 use crate::record::backup::{self, Backup, replay};
+use crate::record::check;
 use crate::record::item::Item;
 use crate::record::verified;
 
 mod copies;
 #[cfg(test)]
 mod histories;
+#[cfg(test)]
+mod hostile;
 pub mod leader;
 mod name;
 pub mod orphans;
+pub mod proof;
 pub mod rebuilt;
 pub mod retention;
 
@@ -42,8 +46,22 @@ impl BackupJournal {
     /// The same for one that was read already.
     pub fn of(stored: &Stored, loaded: Loaded<Event>) -> Result<Self, Error> {
         let plan: Plan = serde_json::from_str(latest_plan(&loaded)).map_err(|e| damaged(stored, "its plan", e))?;
+        check::backup(&plan).map_err(|e| damaged(stored, "its plan", e.0))?;
+        stored.is_of(&plan.run, &plan.namespace)?;
         let run = replay(&plan, &loaded.entries).map_err(|e| damaged(stored, "its entries", e.0))?;
         Ok(Self { plan, run, loaded })
+    }
+
+    /// The plan as it stands there.
+    pub fn plan_text(&self) -> &str {
+        latest_plan(&self.loaded)
+    }
+
+    /// The plans of all attempts that can be read.
+    pub fn plans(&self) -> Vec<Plan> {
+        let later = (2..=self.run.attempt()).filter_map(|attempt| self.loaded.keys.get(&plan_key(attempt)));
+        let all = std::iter::once(&self.loaded.plan).chain(later);
+        all.filter_map(|text| serde_json::from_str(text).ok()).filter(|plan| check::backup(plan).is_ok()).collect()
     }
 
     /// A pod table that lies beside the entries; none if it was not stored yet.

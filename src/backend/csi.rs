@@ -30,12 +30,21 @@ const REQUEST: Duration = Duration::from_secs(5);
 pub struct Csi<'a> {
     cluster: &'a Cluster,
     plan: &'a Plan,
+    /// Whether the user named the run and wants it deleted.
+    named: bool,
 }
 
 impl<'a> Csi<'a> {
     /// A backend for this plan's claims.
     pub fn new(cluster: &'a Cluster, plan: &'a Plan) -> Self {
-        Self { cluster, plan }
+        Self { cluster, plan, named: false }
+    }
+
+    /// The same for a run that the user named and wants deleted: kept copies may go, and those of an older version, which
+    /// do not say where their record lies.
+    #[must_use]
+    pub fn named(self) -> Self {
+        Self { named: true, ..self }
     }
 
     fn claim(&self, claim: usize) -> &'a Claim {

@@ -14,7 +14,7 @@ use crate::error::{Error, ExitCode};
 use crate::executor::restore::RestoreJournal;
 use crate::executor::verify;
 use crate::journal::{self, Kind, Stored};
-use crate::lease::{Leases, Take};
+use crate::lease::{Leases, Left, Take};
 use crate::output::progress::Progress;
 use crate::output::{self, Format};
 use crate::plan::verify::namespaces;
@@ -99,7 +99,7 @@ pub(super) async fn delete(cluster: &Cluster, run: &RunName, progress: &Progress
         let leases = Leases::take(cluster, &pods, &stored.run, Take::IfFree, &|_| {}).await.map_err(Error::refusals)?;
         let deleted = delete_restore(cluster, run, tell).await;
         // What is not given back expires by itself.
-        let _ = leases.release().await;
+        let _ = leases.release(Left::Nothing).await;
         return deleted;
     }
     // Nobody may begin to verify it meanwhile.
@@ -111,7 +111,7 @@ pub(super) async fn delete(cluster: &Cluster, run: &RunName, progress: &Progress
     let say = |text: &str| progress.say(text);
     let leases = verify::lease(cluster, &stored.namespace, &stored.run, &say).await.map_err(Error::refusals)?;
     let deleted = delete_backup(cluster, &stored, &backup, tell).await;
-    let _ = leases.release().await;
+    let _ = leases.release(Left::Nothing).await;
     deleted
 }
 
@@ -170,6 +170,7 @@ async fn remove_aliases(cluster: &Cluster, run: &str) -> Result<(), Error> {
 
 async fn remove_copies(cluster: &Cluster, backup: &BackupJournal, tell: impl Fn(&str)) -> Result<(), Error> {
     let left: Vec<String> = Csi::new(cluster, &backup.plan)
+        .named()
         .discard_telling(None, REMOVAL, tell)
         .await
         .into_iter()

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::quiesce_snapshot::{end_guard, give_back, leased, thaw_command, waiting};
+use super::quiesce_snapshot::{end_guard, give_back, leased, left, thaw_command, waiting};
 use crate::clock::Clock;
 use crate::cluster::client::Cluster;
 use crate::error::{Error, ExitCode};
@@ -12,7 +12,7 @@ use crate::executor::restore;
 use crate::executor::signals::Signals;
 use crate::executor::{Log, Stop, execute};
 use crate::journal::{self, Kind, Stored, parts};
-use crate::lease::{Leases, Take, Waiting};
+use crate::lease::{Leases, Left, Take, Waiting};
 use crate::output::progress::Progress;
 use crate::plan::Plan;
 use crate::preflight::Planned;
@@ -59,6 +59,7 @@ async fn finish_backup(
     removal: Option<Duration>,
 ) -> Result<bool, Error> {
     let found = BackupJournal::read(stored)?;
+    let first = found.plan_text().to_owned();
     if !found.is_open() {
         // Its guard may be left where the cluster did not answer at its end.
         if let Err(why) = guards::end(cluster, &found.plan).await {
@@ -68,7 +69,7 @@ async fn finish_backup(
     }
     let held: Vec<String> = found.run.may_be_held().into_iter().map(|t| found.plan.targets[t].path()).collect();
     let may_be = !held.is_empty();
-    let ended = lead(cluster, stored, found.plan, held, take, signals, progress, removal).await;
+    let ended = lead(cluster, stored, (found.plan, &first), held, take, signals, progress, removal).await;
     // Whatever stood in the way: what the journal says is not done yet.
     ended.map_err(|error| if may_be { Error { code: ExitCode::Held, ..error } } else { error })
 }
@@ -77,7 +78,7 @@ async fn finish_backup(
 async fn lead(
     cluster: &Cluster,
     stored: &Stored,
-    plan: Plan,
+    (plan, first): (Plan, &str),
     held: Vec<String>,
     take: Take,
     signals: &Signals,
@@ -94,10 +95,18 @@ async fn lead(
             .hint(format!("finish it with: {}", thaw_command(cluster, &plan))));
     };
     let leases = leases.map_err(Error::refusals)?;
+    let mut leaves = Left::Unfinished;
     let result = async {
         // Read again: between the first look and the lease the run may have gone on.
         let (stored, loaded, journal) = journal::take_over::<Event>(cluster, &stored.namespace, &stored.run).await?;
         let found = BackupJournal::of(&stored, loaded)?;
+        // The question whether the record may be believed was about the plan of the first look.
+        if found.plan_text() != first {
+            return Err(Error::failed(format!("run {} has another plan than a moment ago", plan.run))
+                .hint(format!("if no process leads it any more: {}", thaw_command(cluster, &plan))));
+        }
+        // One of an older version gets its mark now. Without it a later process only has to ask.
+        let _ = leases.mark(&stored.namespace, found.plan_text()).await;
         let after = found.pods("pods.after");
         // Without them the copies are kept all the same.
         let manifests = parts::read(cluster, &stored.namespace, &stored.run).await.ok().flatten().unwrap_or_default();
@@ -111,6 +120,7 @@ async fn lead(
             Err(stop) => Err(stop),
         };
         let _ = log.written().await;
+        leaves = left(&log.run);
         end_guard(&hands, &log, progress).await;
         hands.announce_end(&log, ended.as_ref().ok().copied()).await;
         match ended {
@@ -126,7 +136,7 @@ async fn lead(
         }
     }
     .await;
-    give_back(leases, progress).await;
+    give_back(leases, leaves, progress).await;
     result
 }
 

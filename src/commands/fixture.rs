@@ -53,8 +53,10 @@ pub(super) fn restore(run: &str, events: &[Value]) -> Stored {
 /// One that is done, and keeps a volume that was to be deleted with its claim, and one that was not.
 pub(super) fn restored(run: &str) -> Stored {
     let claim = |name: &str, volume: &str, policy: &str| {
-        let old = json!({"uid": "c", "claim": {}, "volume": {"name": volume, "uid": volume, "reclaimPolicy": policy}});
-        json!({"namespace": "demo", "name": name, "old": old, "new": {}, "size": "1Gi", "snapshot": "s", "content": "c"})
+        let manifest = json!({"metadata": {"name": name, "namespace": "demo"}});
+        let volume = json!({"name": volume, "uid": volume, "reclaimPolicy": policy});
+        let old = json!({"uid": "c", "claim": manifest, "volume": volume});
+        json!({"namespace": "demo", "name": name, "old": old, "new": manifest, "size": "1Gi", "snapshot": "s", "content": "c"})
     };
     let claims = json!([claim("data", "pv-old", "Delete"), claim("logs", "pv-kept", "Retain")]);
     let begun = ["secureIntended", "secured", "readBack", "stopIntended", "stopped"].map(|event| json!(event));

@@ -14,7 +14,7 @@ use crate::executor::restore::restoring;
 use crate::executor::signals::Signals;
 use crate::executor::{Log, Stop, execute};
 use crate::journal::{self, Kind, New, release};
-use crate::lease::{Leases, Take, Waiting};
+use crate::lease::{Leases, Left, Take, Waiting};
 use crate::output::progress::Progress;
 use crate::output::{self, Format};
 use crate::plan::{Backend, Plan, Request, guard_pod, leased_object};
@@ -81,10 +81,15 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
     let journal = match journal::create(cluster, &new).await {
         Ok(journal) => journal,
         Err(error) => {
-            let _ = leases.release().await;
+            let _ = leases.release(Left::Nothing).await;
             return Err(error);
         }
     };
+    // Before anything is touched: by this mark whoever finishes the run knows that its record is no forgery.
+    if let Err(why) = leases.mark(&new.namespace, &new.plan).await {
+        let _ = leases.release(Left::Nothing).await;
+        return Err(Error::failed("nothing was touched: the leases cannot be marked").cause(why));
+    }
     // Before anything is held; the journal names them. A backup without them has its data all the same.
     if let Err(why) = journal::parts::write(cluster, &plan.namespace, &plan.run, &planned.manifests).await {
         progress.say(&format!("the manifests are not recorded: {why}"));
@@ -115,7 +120,7 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
     let _ = log.written().await;
     end_guard(&hands, &log, &progress).await;
     hands.announce_end(&log, ended.as_ref().ok().copied()).await;
-    give_back(leases, &progress).await;
+    give_back(leases, left(&log.run), &progress).await;
     let verified = match &ended {
         Ok(outcome) if args.verify && *outcome < Outcome::Failed => {
             let verified = verified(cluster, &args, &plan, &signals, &progress).await;
@@ -451,9 +456,14 @@ pub(super) async fn end_guard(hands: &Backup<'_>, log: &Log<Run>, progress: &Pro
     }
 }
 
+/// What this run leaves to another process.
+pub(super) fn left(run: &Run) -> Left {
+    if run.is_finished() && run.may_be_held().is_empty() { Left::Nothing } else { Left::Unfinished }
+}
+
 /// Gives the leases back; what is not given back expires by itself, so this is said and no error.
-pub(super) async fn give_back(leases: Leases, progress: &Progress) {
-    if let Err(why) = leases.release().await {
+pub(super) async fn give_back(leases: Leases, left: Left, progress: &Progress) {
+    if let Err(why) = leases.release(left).await {
         progress.say(&format!("a lease was not given back and expires by itself: {why}"));
     }
 }

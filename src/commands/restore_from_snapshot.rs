@@ -16,7 +16,7 @@ use crate::executor::restore::{Restore, make_aliases, overlapping, remove_aliase
 use crate::executor::signals::Signals;
 use crate::executor::{Log, execute};
 use crate::journal::{self, Kind, New};
-use crate::lease::{Leases, Take, Waiting};
+use crate::lease::{Leases, Left, Take, Waiting};
 use crate::manifests::Manifests;
 use crate::output::progress::Progress;
 use crate::output::{self, Format, restores};
@@ -40,7 +40,7 @@ pub(super) async fn run(cluster: &Cluster, args: RestoreFromSnapshot) -> Result<
     let progress = Progress::new();
     progress.step("looking at the cluster");
     match (&args.run, &args.resume, &args.undo) {
-        (_, Some(restore), _) => Box::pin(again::resume(cluster, restore, args.output.output, progress)).await,
+        (_, Some(restore), _) => Box::pin(again::resume(cluster, restore, &args, progress)).await,
         (_, _, Some(restore)) => Box::pin(again::undo(cluster, restore, &args, progress)).await,
         (Some(backup), _, _) => Box::pin(restore(cluster, backup, &args, progress)).await,
         (None, None, None) => Err(Error::usage("name the backup that is to be restored")),
@@ -142,7 +142,11 @@ async fn in_place(
     // The signals' task keeps what moves alive: the error would be written onto its line.
     let leases = taken.inspect_err(|_| progress.done())?;
     let ended = lead(cluster, (source, args.discard_old), (&plan, &asked), &leases, signals, clock, progress).await;
-    give_back(leases, progress).await;
+    let left = match &ended {
+        Ok(Ended { outcome: Outcome::Restored | Outcome::RestoredOldVolumes | Outcome::Failed, .. }) => Left::Nothing,
+        Ok(Ended { outcome: Outcome::Stuck, .. }) | Err(_) => Left::Unfinished,
+    };
+    give_back(leases, left, progress).await;
     progress.done();
     let Ended { outcome, aborted, discarded } = ended?;
     let mut code = match outcome {
@@ -210,6 +214,9 @@ async fn lead(
         keys: vec![("pods.before".to_owned(), serde_json::to_string(&before).map_err(text)?)],
     };
     let journal = journal::create(cluster, &new).await?;
+    // Before anything is touched: by this mark whoever finishes the run knows that its record is no forgery.
+    let marked = leases.mark(&new.namespace, &new.plan).await;
+    marked.map_err(|why| Error::failed("nothing was stopped: the leases cannot be marked").cause(why))?;
     let mut log = Log::new(Run::new(&shape(&plan)), Vec::new(), journal, clock);
     let mut hands = Restore::new(cluster, plan, before, leases, signals, progress);
     let ended = execute(&mut log, &mut hands).await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::finish::{self, Ended};
+use super::unproven::confirm_unproven;
 use crate::cli::Thaw;
 use crate::cluster::client::Cluster;
 use crate::cluster::discovery::namespace_refusal;
@@ -46,26 +47,27 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
         return Ok(ExitCode::Done);
     }
     let take = if args.force { Take::Force } else { Take::AfterExpiry };
+    // All questions before the first run is touched.
+    let mut unproven = Vec::new();
+    for header in &open {
+        unproven.push(confirm_unproven(cluster, header, may_hold(header), args.yes, &progress).await.err());
+    }
     let talk = progress.clone();
     let signals = Signals::listen(move |line| talk.say(line))?;
     let mut code = ExitCode::Done;
     let mut items = Vec::new();
-    for header in &open {
+    for (header, unproven) in open.iter().zip(unproven) {
         if signals.came() {
             progress.say(&format!("{} in {}: left as it is", header.run, header.namespace));
             code = code.worse(if may_hold(header) { ExitCode::Held } else { ExitCode::Interrupted });
             continue;
         }
-        progress.say(&format!("{} in {}: finishing", header.run, header.namespace));
         let detached = is_detached(header);
-        // Named by nobody, it is not over for anybody who copies.
-        if detached && args.run.is_some() {
-            release(cluster, header, &signals, &progress).await;
-        }
-        // Once more: what it holds may be released by now.
-        let again =
-            if detached { crate::runs::stored(cluster, &header.namespace, &header.run).await.ok() } else { None };
-        match finish::finish(cluster, again.as_ref().unwrap_or(header), take, &signals, &progress).await {
+        let finished = match unproven {
+            Some(error) => Err(error),
+            None => finished(cluster, header, (detached, args.run.is_some()), take, &signals, &progress).await,
+        };
+        match finished {
             Ok(Ended { item, held }) => {
                 if detached {
                     forget(cluster, header, &progress).await;
@@ -118,6 +120,25 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
         }
     }
     Ok(code)
+}
+
+/// Brings a run to its end. `named`: the user named it.
+async fn finished(
+    cluster: &Cluster,
+    header: &Stored,
+    (detached, named): (bool, bool),
+    take: Take,
+    signals: &Signals,
+    progress: &Progress,
+) -> Result<Ended, Error> {
+    progress.say(&format!("{} in {}: finishing", header.run, header.namespace));
+    // Named by nobody, it is not over for anybody who copies.
+    if detached && named {
+        release(cluster, header, signals, progress).await;
+    }
+    // Once more: what it holds may be released by now.
+    let again = if detached { crate::runs::stored(cluster, &header.namespace, &header.run).await.ok() } else { None };
+    finish::finish(cluster, again.as_ref().unwrap_or(header), take, signals, progress).await
 }
 
 /// Whether it is held until it is asked to be released.
@@ -221,8 +242,9 @@ mod tests {
         let (cluster, _) = serving(&[restore("r1", &[])], "-none");
         let thaw = async |run: &str| {
             let output = OutputFlag { output: Format::Name };
-            let args = Thaw { run: Some(RunName::new(run).unwrap()), all_namespaces: false, force: false, output };
-            super::run(&cluster, args).await.unwrap_err()
+            let args =
+                Thaw { run: Some(RunName::new(run).unwrap()), all_namespaces: false, force: false, yes: false, output };
+            Box::pin(super::run(&cluster, args)).await.unwrap_err()
         };
         let error = thaw("r9").await;
         assert_eq!(

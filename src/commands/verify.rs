@@ -16,7 +16,7 @@ use crate::executor::restore::{manifests, source};
 use crate::executor::signals::Signals;
 use crate::executor::verify::{Found, Verifier, keep, lease, mark, remove};
 use crate::journal;
-use crate::lease::Leases;
+use crate::lease::{Leases, Left};
 use crate::manifests::Manifests;
 use crate::output::progress::Progress;
 use crate::output::{self, Format, verified};
@@ -206,7 +206,7 @@ pub(super) async fn lead(
     };
     let leases = leases.map_err(Error::refusals)?;
     let ended = led(cluster, asked, planned, clock, &leases, signals, progress).await;
-    give_back(leases, progress).await;
+    give_back(leases, Left::Nothing, progress).await;
     ended
 }
 

@@ -23,6 +23,8 @@ const WHAT: &str = "manifests";
 const KEYS: [&str; 3] = ["manifests", "number", "count"];
 /// An object of the API server may have 1 MiB, all told.
 const MOST: usize = 900 << 10;
+/// As many parts of one run at most: whoever can write ConfigMaps must not fill our memory.
+const PARTS: usize = 20;
 /// How long one request is tried.
 const WITHIN: Duration = Duration::from_secs(20);
 
@@ -98,6 +100,9 @@ pub async fn read(cluster: &Cluster, namespace: &str, run: &str) -> Result<Optio
     let listed = listed(cluster, namespace, run).await?;
     if listed.is_empty() {
         return Ok(None);
+    }
+    if listed.len() > PARTS {
+        return Err(format!("the manifests of run {run} have {} parts, and {PARTS} are read at most", listed.len()));
     }
     let parts: Vec<_> = listed.iter().filter_map(read_part).collect();
     joined(parts).and_then(|text| unpack(&text)).map(Some).map_err(|why| format!("the manifests of run {run}: {why}"))

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Entry;
+use super::store::name_of;
 use crate::error::Error;
 use crate::labels::{KIND, RUN};
 
@@ -124,6 +125,18 @@ impl Stored {
             data: object.data.unwrap_or_default(),
             rebuilt: false,
         }
+    }
+
+    /// Fails unless it is the journal of this run, and lies where its plan says: another one could speak for a run whose
+    /// marks others have put on their objects.
+    pub fn is_of(&self, run: &str, namespace: &str) -> Result<(), Error> {
+        if run != self.run || self.name != name_of(run) {
+            return Err(self.damaged("its plan is of another run than its label and name"));
+        }
+        if namespace != self.namespace {
+            return Err(self.damaged(format!("its plan lies in namespace {namespace:?}")));
+        }
+        Ok(())
     }
 
     /// Who wrote last.

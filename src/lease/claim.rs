@@ -12,11 +12,12 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::held::Held;
+use super::mark::{Mark, marks, recorded, written};
 use super::observed::{Observed, Verdict};
 use super::{DURATION, Take, Waiting};
 use crate::cluster::client::{Persisted, explain, is_already_exists, is_conflict, is_forbidden, is_not_found, persist};
 use crate::error::Refusal;
-use crate::labels::{MANAGED_BY, RUN};
+use crate::labels::{MANAGED_BY, RECORDS, RUN};
 use crate::names::fnv;
 use crate::plan::leased_object;
 
@@ -167,11 +168,14 @@ async fn make(api: &Api<Lease>, wanted: &Wanted) -> Result<Option<Lease>, Refusa
 async fn seize(api: &Api<Lease>, wanted: &Wanted, found: &Lease) -> Result<Option<Lease>, Refusal> {
     let transitions = found.spec.as_ref().and_then(|s| s.lease_transitions).unwrap_or(0);
     let now = MicroTime(Timestamp::now());
+    // Its last run may not be finished: whoever finishes it must still find its mark.
+    let marks = recorded(found);
+    let records = (!marks.is_empty()).then(|| written(&marks));
     let body = Patch::Merge(json!({
         "metadata": {
             "resourceVersion": found.resource_version(),
             "labels": { MANAGED_BY.0: MANAGED_BY.1 },
-            "annotations": { RUN: wanted.run },
+            "annotations": { RUN: wanted.run, RECORDS: records },
         },
         "spec": {
             "holderIdentity": wanted.holder,
@@ -207,6 +211,18 @@ pub(super) async fn holder(api: &Api<Lease>, pod: &str) -> Option<String> {
         sleep(LOOK / 2).await;
     }
     None
+}
+
+/// The mark of this run on the Lease of this pod, if there is one.
+pub(super) async fn mark(api: &Api<Lease>, pod: &str, run: &str) -> Result<Option<Mark>, String> {
+    let name = name_of(pod);
+    match persist(WITHIN, || api.get_opt(&name)).await {
+        Persisted::Final(Ok(found)) => {
+            Ok(found.and_then(|lease| marks(&lease).into_iter().find(|mark| mark.run == run)))
+        }
+        Persisted::Final(Err(e)) => Err(format!("lease/{name} could not be read: {}", explain(&e))),
+        Persisted::Unknown(why) => Err(format!("lease/{name} could not be read: {why}")),
+    }
 }
 
 /// The run whose Lease it is or was last, and when the API server took the last write to it.

@@ -14,8 +14,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::claim::Wanted;
+use super::mark::{Mark, add, recorded, written};
 use super::{DURATION, RENEWAL};
 use crate::cluster::client::{Guard, explain, is_conflict, is_not_found};
+use crate::labels::{RECORDS, RUN};
 
 /// One try of a renewal: several fit into the duration.
 const TRY: Duration = Duration::from_secs(2);
@@ -40,6 +42,10 @@ struct Known {
     wall: SystemTime,
     /// Why the last renewal did not succeed.
     error: Option<String>,
+    /// The marks on it, as they are or are to be.
+    marks: Vec<Mark>,
+    /// Whether the next renewal writes them.
+    unwritten: bool,
 }
 
 impl Held {
@@ -50,6 +56,8 @@ impl Held {
             renewed: since,
             wall: SystemTime::now().checked_sub(since.elapsed()).unwrap_or_else(SystemTime::now),
             error: None,
+            marks: recorded(lease),
+            unwritten: false,
         }));
         let (tell, lost) = watch::channel(None);
         let (asks, asked) = mpsc::unbounded_channel();
@@ -90,18 +98,29 @@ impl Held {
         }
     }
 
-    /// Deletes it if it is ours, and only as we know it: never the next holder's.
-    pub(super) async fn release(self, end: Instant) -> Result<(), String> {
+    /// Writes the mark of this run's record and plan on it.
+    pub(super) async fn mark(&self, namespace: &str, plan: &str) -> Result<(), String> {
+        {
+            let mut known = lock(&self.known);
+            add(&mut known.marks, &self.wanted.run, namespace, plan);
+            known.unwritten = true;
+        }
+        self.confirm().await
+    }
+
+    /// Gives it back if it is ours, and only as we know it: never the next holder's. It is deleted, unless marks of runs
+    /// stay on it that nobody has finished: those of others, and where `unfinished` our own.
+    pub(super) async fn release(self, end: Instant, unfinished: bool) -> Result<(), String> {
         self.task.abort();
-        let mut version = lock(&self.known).version.clone();
+        let (mut version, mut marks) = {
+            let known = lock(&self.known);
+            (known.version.clone(), known.marks.clone())
+        };
+        marks.retain(|mark| unfinished || mark.run != self.wanted.run);
         let mut error = "no answer".to_owned();
         while Instant::now() < end {
-            let params = DeleteParams {
-                preconditions: Some(Preconditions { uid: self.uid.clone(), resource_version: Some(version.clone()) }),
-                ..DeleteParams::default()
-            };
-            match timeout(TRY, self.api.delete(&self.wanted.name, &params)).await {
-                Ok(Ok(_)) => return Ok(()),
+            match timeout(TRY, self.give_back(&version, &marks)).await {
+                Ok(Ok(())) => return Ok(()),
                 Ok(Err(e)) if is_not_found(&e) => return Ok(()),
                 Ok(Err(e)) if is_conflict(&e) => {}
                 Ok(Err(e)) => error = explain(&e),
@@ -119,6 +138,19 @@ impl Held {
             sleep(Duration::from_millis(100)).await;
         }
         Err(format!("lease/{} in {}: {error}", self.wanted.name, self.wanted.namespace))
+    }
+
+    async fn give_back(&self, version: &str, marks: &[Mark]) -> Result<(), kube::Error> {
+        let Some(last) = marks.last() else {
+            let only = Preconditions { uid: self.uid.clone(), resource_version: Some(version.to_owned()) };
+            let params = DeleteParams { preconditions: Some(only), ..DeleteParams::default() };
+            return self.api.delete(&self.wanted.name, &params).await.map(drop);
+        };
+        let body = Patch::Merge(json!({
+            "metadata": { "resourceVersion": version, "annotations": { RUN: last.run, RECORDS: written(marks) } },
+            "spec": { "holderIdentity": null },
+        }));
+        self.api.patch(&self.wanted.name, &PatchParams::default(), &body).await.map(drop)
     }
 }
 
@@ -205,11 +237,18 @@ impl Renewer {
 
     async fn renew(&self) -> Renewal {
         let (sent, wall) = (Instant::now(), SystemTime::now());
-        let version = lock(&self.known).version.clone();
-        let body = Patch::Merge(json!({
+        let (version, marks) = {
+            let known = lock(&self.known);
+            (known.version.clone(), known.unwritten.then(|| written(&known.marks)))
+        };
+        let mut body = json!({
             "metadata": { "resourceVersion": version },
             "spec": { "holderIdentity": self.wanted.holder, "renewTime": MicroTime(Timestamp::now()) },
-        }));
+        });
+        if let Some(marks) = &marks {
+            body["metadata"]["annotations"] = json!({ RECORDS: marks });
+        }
+        let body = Patch::Merge(body);
         let params = PatchParams::default();
         let tried = self.api.patch(&self.wanted.name, &params, &body);
         match timeout(TRY.min(self.left()), tried).await {
@@ -219,6 +258,10 @@ impl Renewer {
                 known.renewed = sent;
                 known.wall = wall;
                 known.error = None;
+                // Another one may have been added meanwhile.
+                if marks.is_some_and(|marks| marks == written(&known.marks)) {
+                    known.unwritten = false;
+                }
                 Renewal::Done
             }
             Ok(Err(e)) if is_conflict(&e) || is_not_found(&e) => self.look().await,

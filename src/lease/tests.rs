@@ -43,9 +43,23 @@ impl Server {
             Some(lease) => lease["metadata"]["uid"].clone(),
             None => json!(self.version.to_string()),
         };
-        let meta = json!({"name": name, "uid": uid, "resourceVersion": self.version.to_string()});
+        let notes = self.leases.get(name).map_or(json!({}), |lease| lease["metadata"]["annotations"].clone());
+        let version = self.version.to_string();
+        let meta = json!({"name": name, "uid": uid, "resourceVersion": version, "annotations": notes});
         let spec = json!({"holderIdentity": holder, "leaseDurationSeconds": 10});
         self.leases.insert(name.to_owned(), json!({"metadata": meta, "spec": spec}));
+    }
+
+    /// As a merge patch does it.
+    fn annotate(&mut self, name: &str, body: &Value) -> Value {
+        let lease = self.leases.get_mut(name).unwrap();
+        for (key, value) in body["metadata"]["annotations"].as_object().into_iter().flatten() {
+            match value {
+                Value::Null => lease["metadata"]["annotations"].as_object_mut().unwrap().remove(key),
+                value => lease["metadata"]["annotations"].as_object_mut().unwrap().insert(key.clone(), value.clone()),
+            };
+        }
+        lease.clone()
     }
 
     fn holder(&self, pod: &str) -> Option<&str> {
@@ -61,7 +75,7 @@ impl Server {
                 return status(409, "AlreadyExists");
             }
             self.put(&name, &text(&body["spec"]["holderIdentity"]));
-            return (201, self.leases[&name].clone());
+            return (201, self.annotate(&name, body));
         }
         let Some(found) = found else {
             return status(404, "NotFound");
@@ -79,7 +93,7 @@ impl Server {
             return status(200, "");
         }
         self.put(name, &text(&body["spec"]["holderIdentity"]));
-        (200, self.leases[name].clone())
+        (200, self.annotate(name, body))
     }
 }
 
@@ -120,8 +134,18 @@ fn cluster(fault: impl Fn(usize) -> Fault + Send + Sync + Copy + 'static) -> (Cl
 }
 
 async fn take(cluster: &Cluster, pods: &[&str], how: Take) -> Result<Leases, Vec<Refusal>> {
+    take_by(cluster, "r1", pods, how).await
+}
+
+async fn take_by(cluster: &Cluster, run: &str, pods: &[&str], how: Take) -> Result<Leases, Vec<Refusal>> {
     let pods: Vec<_> = pods.iter().map(|pod| ("shop".to_owned(), (*pod).to_owned())).collect();
-    Leases::take(cluster, &pods, "r1", how, &|_| {}).await
+    Leases::take(cluster, &pods, run, how, &|_| {}).await
+}
+
+/// The plans of this run's mark on a Lease, and where its record lies.
+async fn marked(cluster: &Cluster, pod: &str, run: &str) -> Option<(String, usize)> {
+    let record = super::mark(cluster, "shop", pod, run).await.unwrap()?.record?;
+    Some((record.namespace, record.plans.len()))
 }
 
 /// Somebody else's Lease, renewed every 3 s for so long.
@@ -161,7 +185,7 @@ async fn what_is_free_is_taken_renewed_and_given_back() {
     // Two Leases, each renewed ten times.
     assert_eq!(server.lock().unwrap().version - before, 20);
     assert!(server.lock().unwrap().holder("a").unwrap().starts_with("r1/"));
-    leases.release().await.unwrap();
+    leases.release(Left::Nothing).await.unwrap();
     assert!(server.lock().unwrap().leases.is_empty());
 }
 
@@ -175,7 +199,7 @@ async fn any_broken_request_is_made_good() {
                 seconds(1).await;
                 assert_eq!(leases.lost(), None, "{broken} {fault:?}");
             }
-            leases.release().await.unwrap();
+            leases.release(Left::Nothing).await.unwrap();
             assert!(server.lock().unwrap().leases.is_empty(), "{broken} {fault:?}");
         }
     }
@@ -240,7 +264,7 @@ async fn force_does_not_wait_and_the_loser_notices() {
     assert!(begin.elapsed() <= RENEWAL);
     assert!(first.confirm(DURATION).await.is_err());
     // What is the other's is not given back.
-    first.release().await.unwrap();
+    first.release(Left::Nothing).await.unwrap();
     assert!(server.lock().unwrap().holder("a").is_some());
     assert_eq!(second.lost(), None);
     second.confirm(DURATION).await.unwrap();
@@ -293,6 +317,46 @@ async fn giving_back_does_not_wait_for_ever() {
     let (cluster, _) = cluster(|n| if n < 2 { Fault::None } else { Fault::Hangs });
     let leases = take(&cluster, &["a"], Take::IfFree).await.unwrap();
     let begin = Instant::now();
-    assert!(leases.release().await.is_err());
+    assert!(leases.release(Left::Nothing).await.is_err());
     assert!(begin.elapsed() < Duration::from_secs(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_mark_of_a_run_stays_until_somebody_finishes_it() {
+    let (cluster, server) = cluster(|_| Fault::None);
+    let first = take(&cluster, &["a", "b"], Take::IfFree).await.unwrap();
+    assert_eq!(marked(&cluster, "a", "r1").await, None, "it has no record yet");
+    first.mark("records", "{}").await.unwrap();
+    first.mark("records", "[]").await.unwrap();
+    for pod in ["a", "b"] {
+        assert_eq!(marked(&cluster, pod, "r1").await, Some(("records".into(), 2)));
+    }
+    // It dies; another run takes one of them, and comes to its end.
+    drop(first);
+    let second = take_by(&cluster, "r2", &["a"], Take::IfFree).await.unwrap();
+    second.mark("shop", "{}").await.unwrap();
+    assert_eq!(marked(&cluster, "a", "r2").await, Some(("shop".into(), 1)));
+    second.release(Left::Nothing).await.unwrap();
+    assert_eq!(marked(&cluster, "a", "r2").await, None);
+    assert_eq!(marked(&cluster, "a", "r1").await, Some(("records".into(), 2)));
+    assert_eq!(server.lock().unwrap().holder("a"), Some(""), "nobody has to wait for it");
+    // Somebody finishes the first, but not at once.
+    let third = take(&cluster, &["a", "b"], Take::AfterExpiry).await.unwrap();
+    third.release(Left::Unfinished).await.unwrap();
+    assert_eq!(marked(&cluster, "b", "r1").await, Some(("records".into(), 2)));
+    let last = take(&cluster, &["a", "b"], Take::AfterExpiry).await.unwrap();
+    last.release(Left::Nothing).await.unwrap();
+    assert!(server.lock().unwrap().leases.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mark_is_written_whatever_request_is_broken() {
+    for broken in 0..10 {
+        for fault in FAULTS {
+            let (cluster, _) = cluster(move |n| if n == broken { fault } else { Fault::None });
+            let leases = take(&cluster, &["a"], Take::IfFree).await.unwrap();
+            leases.mark("records", "{}").await.unwrap();
+            assert_eq!(marked(&cluster, "a", "r1").await, Some(("records".into(), 1)), "{broken} {fault:?}");
+        }
+    }
 }

@@ -189,6 +189,11 @@ impl Run {
         vec![Event::TakenOver, Event::Aborted(Abort::Died)]
     }
 
+    /// How many targets this attempt has.
+    pub fn targets(&self) -> usize {
+        self.targets.len()
+    }
+
     /// Every target that may be held, as far as these events tell: from the intent until it was seen released.
     pub fn may_be_held(&self) -> Vec<T> {
         self.targets_where(|target| !matches!(target.phase, Phase::Serving | Phase::Thawed(_)))

@@ -279,6 +279,10 @@ pub fn replay(plan: &Plan, entries: &[Entry<Event>]) -> Result<Run, Damaged> {
     for (number, entry) in entries.iter().enumerate() {
         run.apply(&entry.event).map_err(|e| Damaged(format!("entry {number} of the journal of {}: {e}", plan.run)))?;
     }
+    // Whoever asks the plan for the targets of the run must find them.
+    if run.targets() != plan.targets.len() {
+        return Err(Damaged(format!("the plan has {} targets, and the run {}", plan.targets.len(), run.targets())));
+    }
     Ok(run)
 }
 

@@ -14,7 +14,7 @@ use super::{Csi, REQUEST, content_name, labels, snapshot_name};
 use crate::backend::{Proof, Seen};
 use crate::cluster::client::{explain, is_already_exists, is_forbidden, is_not_found};
 use crate::cluster::snapshots::{VolumeSnapshot, VolumeSnapshotContent, VolumeSnapshotSource, VolumeSnapshotSpec};
-use crate::labels::CLAIM;
+use crate::labels::{CLAIM, RECORD_NAMESPACE};
 use crate::quiescer::Token;
 
 /// How often a claim's content is asked for beside the watch: a watch may be silent for ever.
@@ -96,7 +96,10 @@ impl Csi<'_> {
             },
         );
         snapshot.metadata.labels = Some(labels(token));
-        snapshot.metadata.annotations = Some(BTreeMap::from([(CLAIM.to_owned(), of.name.clone())]));
+        snapshot.metadata.annotations = Some(BTreeMap::from([
+            (CLAIM.to_owned(), of.name.clone()),
+            (RECORD_NAMESPACE.to_owned(), self.plan.namespace.clone()),
+        ]));
         let name = snapshot.metadata.name.clone().unwrap_or_default();
         let mut pause = Duration::from_millis(50);
         // Ends by the caller's deadline: a passing error must not cost the backup, and nothing is known of a request

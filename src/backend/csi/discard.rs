@@ -1,10 +1,14 @@
 //! Removing an attempt's snapshots from cluster and storage: by label, not by record, because a request whose answer
 //! was lost may have made one, and one left behind is retried by the sidecar: a late cut that looks healthy.
+//!
+//! A record alone decides about nothing: a snapshot goes only under the name that this run gives it, with the mark that this
+//! record is its own, and a copy that is kept as a backup only if the user named the run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
+use kube::core::ObjectMeta;
 use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -12,7 +16,7 @@ use super::{Csi, REQUEST, content_name, selector, snapshot_name};
 use crate::backend::Discard;
 use crate::cluster::client::{explain, is_forbidden, is_not_found};
 use crate::cluster::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
-use crate::labels::{CLAIM, TOUCHED};
+use crate::labels::{CLAIM, RECORD_NAMESPACE, RUN, TOUCHED};
 use crate::plan::Claim;
 use crate::quiescer::Token;
 
@@ -38,6 +42,8 @@ struct Removal {
     snapshot: String,
     uid: String,
     content: String,
+    /// It does not bear the mark of this record.
+    foreign: bool,
     left: Option<Left>,
 }
 
@@ -48,6 +54,8 @@ enum Left {
     Yet(String),
     /// It stays: its deletionPolicy is Retain, and we may not change it.
     ForGood(String),
+    /// This record has no say in it.
+    NotOurs(String),
 }
 
 /// How much was seen in the last look.
@@ -71,7 +79,7 @@ enum Content {
 impl Left {
     fn text(&self) -> &str {
         match self {
-            Self::Yet(text) | Self::ForGood(text) => text,
+            Self::Yet(text) | Self::ForGood(text) | Self::NotOurs(text) => text,
         }
     }
 }
@@ -156,7 +164,10 @@ impl Csi<'_> {
                 .map_err(|_| "the API server did not answer".to_owned())?
                 .map_err(|e| format!("volumesnapshots could not be listed: {}", explain(&e)))?;
             for snapshot in listed {
-                let removal = Removal::of(&snapshot, namespace);
+                let name = snapshot.metadata.name.as_deref().unwrap_or_default();
+                let Some(claim) = self.claim_named(namespace, name, attempt) else { continue };
+                let foreign = !self.is_marked(&snapshot.metadata, namespace);
+                let removal = Removal { claim: claim.name.clone(), foreign, ..Removal::of(&snapshot, namespace) };
                 removals.entry(removal.uid.clone()).or_insert(removal);
             }
         }
@@ -166,7 +177,9 @@ impl Csi<'_> {
                 return Ok(Seen::Snapshots);
             };
             for content in listed {
-                let removal = Removal::of_content(&content);
+                let Some(claim) = self.claim_of(&content, attempt) else { continue };
+                let foreign = !self.is_marked(&content.metadata, &claim.namespace);
+                let removal = Removal { claim: claim.name.clone(), foreign, ..Removal::of_content(&content) };
                 removals.entry(removal.uid.clone()).or_insert(removal);
             }
         }
@@ -200,22 +213,38 @@ impl Csi<'_> {
     /// The claim whose snapshot of this attempt (`None`: of any) the content is bound to.
     fn claim_of(&self, content: &VolumeSnapshotContent, attempt: Option<u8>) -> Option<&Claim> {
         let bound = &content.spec.volume_snapshot_ref;
+        self.claim_named(bound.namespace.as_deref()?, bound.name.as_deref()?, attempt)
+    }
+
+    /// The claim whose snapshot of this attempt (`None`: of any) bears this name.
+    fn claim_named(&self, namespace: &str, name: &str, attempt: Option<u8>) -> Option<&Claim> {
         let attempts = attempt.map_or(1..=self.plan.attempts, |attempt| attempt..=attempt);
         let tokens: Vec<Token> = attempts.map(|attempt| Token { run: self.plan.run.clone(), attempt }).collect();
         self.plan.claims.iter().find(|claim| {
-            bound.namespace.as_ref() == Some(&claim.namespace)
-                && tokens.iter().any(|token| bound.name.as_ref() == Some(&snapshot_name(token, &claim.name)))
+            claim.namespace == namespace && tokens.iter().any(|token| snapshot_name(token, &claim.name) == name)
         })
+    }
+
+    /// Whether this object says that its record is ours. Those of older versions say nothing: theirs lies where they do.
+    fn is_marked(&self, object: &ObjectMeta, namespace: &str) -> bool {
+        let record = object.annotations.as_ref().and_then(|annotations| annotations.get(RECORD_NAMESPACE));
+        self.named || record.map_or(namespace, String::as_str) == self.plan.namespace
     }
 
     /// One round of removing; the error says what is left. The content's policy is set to Delete *before* the snapshot
     /// goes: with Retain (its class's, or ours) the content and the stored copy would stay for ever.
     async fn remove(&self, removal: &Removal, round: u32) -> Result<(), Left> {
+        if removal.foreign {
+            return Err(Left::NotOurs(format!(
+                "volumesnapshot/{} in namespace {} does not say that its record lies in namespace {}",
+                removal.snapshot, removal.namespace, self.plan.namespace
+            )));
+        }
         let content = self.release_content(removal, round).await;
         // One that the run could never touch is no obstacle: then the class's policy decides what becomes of it.
         let could = self.plan.contents.read && self.plan.contents.change;
         if let Err(left) = &content
-            && (could || matches!(left, Left::Yet(_)))
+            && (could || !matches!(left, Left::ForGood(_)))
         {
             return Err(left.clone());
         }
@@ -262,6 +291,11 @@ impl Csi<'_> {
         Ok(())
     }
 
+    /// Whether the content was made to outlive its namespace: only copies of a backup that succeeded are.
+    fn is_kept(&self, content: &VolumeSnapshotContent) -> bool {
+        content.metadata.labels.as_ref().and_then(|labels| labels.get(RUN)) == Some(&self.plan.run)
+    }
+
     /// Adds the finalizer. Best effort: the next round looks again.
     async fn protect(&self, content: &VolumeSnapshotContent) {
         let finalizers: Vec<&str> =
@@ -282,6 +316,12 @@ impl Csi<'_> {
         let api = self.contents();
         match timeout(REQUEST, api.get(&removal.content)).await {
             Ok(Ok(content)) => {
+                if !self.named && self.is_kept(&content) {
+                    return Err(Left::NotOurs(format!(
+                        "volumesnapshotcontent/{} is kept as a backup: only deleting the run by its name removes it",
+                        removal.content
+                    )));
+                }
                 if content.spec.deletion_policy != "Delete" {
                     let patch = json!({ "spec": { "deletionPolicy": "Delete" } });
                     let patched =
@@ -362,6 +402,7 @@ impl Removal {
             snapshot: snapshot.metadata.name.clone().unwrap_or_default(),
             content: bound.unwrap_or_else(|| content_name(&uid)),
             uid,
+            foreign: false,
             left: None,
         }
     }
@@ -375,6 +416,7 @@ impl Removal {
             snapshot: bound.name.unwrap_or_default(),
             uid: bound.uid.unwrap_or_default(),
             content: content.metadata.name.clone().unwrap_or_default(),
+            foreign: false,
             left: None,
         }
     }

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::{Csi, REQUEST};
 use crate::backend::Proof;
 use crate::cluster::client::{explain, is_not_found};
-use crate::labels::{CLAIM, MANAGED_BY, NAMESPACE, RUN};
+use crate::labels::{CLAIM, MANAGED_BY, NAMESPACE, RECORD_NAMESPACE, RUN};
 
 /// What is known of a copy that is being made ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +55,7 @@ impl Csi<'_> {
             marks.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
         annotations.insert(CLAIM.into(), json!(of.name));
         annotations.insert(NAMESPACE.into(), json!(of.namespace));
+        annotations.insert(RECORD_NAMESPACE.into(), json!(self.plan.namespace));
         let patch = json!({
             "metadata": {
                 "labels": { MANAGED_BY.0: MANAGED_BY.1, RUN: self.plan.run },

@@ -117,16 +117,21 @@ async fn a_volume_that_stays_is_told_with_its_reason() {
     assert_eq!(volumes, ["pv-old"], "what was Retain before the restore stays");
     let (cluster, server) = serving(std::slice::from_ref(&stored), "-none");
     let stays = Arc::new(Mutex::new(true));
-    let staying = stays.clone();
+    let bound = Arc::new(Mutex::new("another"));
+    let (staying, bound_to) = (stays.clone(), bound.clone());
     server.lock().unwrap().others = Box::new(move |_, path| {
         let name = path.rsplit('/').next().filter(|name| name.starts_with("pv-"))?;
         let volume = json!({"metadata": {"name": name, "uid": name, "finalizers": ["external-provisioner.volume.kubernetes.io/finalizer"]},
-            "status": {"phase": "Failed", "message": "no answer of the driver"}});
+            "spec": {"claimRef": {"namespace": "demo", "name": *bound_to.lock().unwrap()}}, "status": {"phase": "Failed", "message": "no answer of the driver"}});
         let there = name != "pv-old" || *staying.lock().unwrap();
         Some(if there { (200, volume) } else { (404, json!({"kind": "Status", "code": 404, "reason": "NotFound"})) })
     });
     let told = Mutex::new(Vec::new());
     let tell = |text: &str| told.lock().unwrap().push(text.to_owned());
+    // Somebody else's, whatever the record says.
+    let error = crate::executor::restore::delete(&cluster, &stored, REMOVAL, tell).await.unwrap_err();
+    assert!(error.to_string().contains("it does not say that it is of a restored claim"), "{error}");
+    *bound.lock().unwrap() = "data";
     let error = crate::executor::restore::delete(&cluster, &stored, REMOVAL, tell).await.unwrap_err();
     let why = "persistentvolume/pv-old is still there: the storage driver has not removed it (finalizers: \
                external-provisioner.volume.kubernetes.io/finalizer): no answer of the driver";

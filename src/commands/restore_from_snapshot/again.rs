@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::super::delete::confirm;
+use super::super::unproven::confirm_unproven;
 use crate::cli::RestoreFromSnapshot;
 use crate::cluster::client::Cluster;
 use crate::error::{Error, ExitCode};
@@ -31,14 +32,15 @@ async fn found(cluster: &Cluster, name: &RunName) -> Result<(Stored, RestoreJour
 pub(super) async fn resume(
     cluster: &Cluster,
     name: &RunName,
-    format: Format,
+    args: &RestoreFromSnapshot,
     progress: Progress,
 ) -> Result<ExitCode, Error> {
     let (stored, journal) = found(cluster, name).await?;
+    confirm_unproven(cluster, &stored, journal.run.may_be_down(), args.yes, &progress).await?;
     if !journal.is_open() {
         progress.say(&format!("restore {} is over: nothing is left to do", stored.run));
     }
-    ended(cluster, &stored, Way::Forward, "Restored", format, progress).await
+    ended(cluster, &stored, Way::Forward, "Restored", args.output.output, progress).await
 }
 
 /// Brings the old volumes back, also long after the restore had succeeded.
@@ -49,6 +51,7 @@ pub(super) async fn undo(
     progress: Progress,
 ) -> Result<ExitCode, Error> {
     let (stored, journal) = found(cluster, name).await?;
+    confirm_unproven(cluster, &stored, journal.run.may_be_down(), args.yes, &progress).await?;
     let run = &journal.run;
     if !journal.discarded().is_empty() {
         return Err(Error::refusals(vec![discarded(&stored.run)]));

@@ -64,7 +64,7 @@ impl Backup<'_> {
         // Who thaws from elsewhere must know the pods of this attempt: the first one's may be gone, and what is held in
         // them would count as gone with them.
         if attempt > 1
-            && let Err(why) = log.keep(&plan_key(attempt), &*self.plan).await
+            && let Err(why) = self.keep_plan(log, attempt).await
         {
             let (event, detail) = failed(why);
             log.happened(event, detail);
@@ -96,6 +96,13 @@ impl Backup<'_> {
         if !strange.is_empty() && !only_readiness(&strange) {
             log.abort(Abort::PodsChanged, format!("pods changed since they were looked at: {}", words(&strange)));
         }
+    }
+
+    /// Writes the plan of a repeated attempt; its mark first, without which nobody else would believe it.
+    async fn keep_plan(&self, log: &mut Log<Run>, attempt: u8) -> Result<(), String> {
+        let text = serde_json::to_string(&*self.plan).map_err(|e| format!("the plan cannot be stored: {e}"))?;
+        self.leases.mark(&self.plan.namespace, &text).await?;
+        log.keep(&plan_key(attempt), &*self.plan).await
     }
 
     /// The pod table now.

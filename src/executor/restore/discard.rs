@@ -42,7 +42,7 @@ impl Restore<'_> {
             // Asked for whatever their class wants.
             let volume = Volume { reclaim_policy: "Delete".into(), ..volume.clone() };
             let tell = &tell;
-            async move { give_up(&self.cluster, &volume, until, tell).await }
+            async move { give_up(&self.cluster, &self.plan, &volume, until, tell).await }
         }));
         let mut left = Vec::new();
         for (volume, result) in volumes.iter().zip(results.await) {

@@ -19,11 +19,12 @@ use crate::error::{Error, ExitCode, Refusal};
 use crate::executor::signals::Signals;
 use crate::executor::{Log, Stop, execute};
 use crate::journal::{self, Loaded, Stored};
-use crate::lease::{Leases, Take, Waiting};
+use crate::lease::{Leases, Left, Take, Waiting};
 use crate::output::progress::Progress;
 use crate::plan::leased_object;
-use crate::plan::restore::{RestorePlan, Volume};
+use crate::plan::restore::{Claim, RestorePlan, Volume};
 use crate::protocol::restore::{Event, Outcome, Run};
+use crate::record::check;
 use crate::record::restore::{self, Beside, replay};
 
 /// What takes no longer than this is not worth a line.
@@ -57,6 +58,10 @@ impl RestoreJournal {
             .cause(why)
         };
         let plan: RestorePlan = serde_json::from_str(&loaded.plan).map_err(|e| damaged("its plan", e.to_string()))?;
+        check::restore(&plan).map_err(|e| damaged("its plan", e.0))?;
+        stored.is_of(&plan.run, &plan.namespace)?;
+        let kept: BTreeMap<String, Volume> = key(&loaded, KEPT);
+        kept.values().try_for_each(check::volume).map_err(|e| damaged(KEPT, e.0))?;
         let run = replay(&plan, &loaded.entries).map_err(|e| damaged("its entries", e.0))?;
         Ok(Self { plan, run, loaded })
     }
@@ -72,8 +77,8 @@ impl RestoreJournal {
         }
     }
 
-    fn key<T: DeserializeOwned + Default>(&self, key: &str) -> T {
-        self.loaded.keys.get(key).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    fn key<T: DeserializeOwned + Default>(&self, name: &str) -> T {
+        key(&self.loaded, name)
     }
 
     /// The old volumes that were to be deleted with their storage, and whether they are gone. With any there is no way
@@ -105,6 +110,10 @@ impl RestoreJournal {
     pub fn is_open(&self) -> bool {
         !self.run.is_finished() || self.run.has_leftovers()
     }
+}
+
+fn key<T: DeserializeOwned + Default>(loaded: &Loaded<Event>, name: &str) -> T {
+    loaded.keys.get(name).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
 }
 
 /// The record of a restore.
@@ -191,15 +200,16 @@ async fn take_and_lead(
             .hint(format!("finish it with: {}", thaw_command(cluster, plan))));
     };
     let leases = leases.map_err(Error::refusals)?;
-    let result = led(cluster, stored, way, &leases, clock, signals, progress).await;
+    let result = led(cluster, (stored, plan), way, &leases, clock, signals, progress).await;
     // What is not given back expires by itself.
-    let _ = leases.release().await;
+    let left = if result.is_ok() { Left::Nothing } else { Left::Unfinished };
+    let _ = leases.release(left).await;
     result
 }
 
 async fn led(
     cluster: &Cluster,
-    stored: &Stored,
+    (stored, first): (&Stored, &RestorePlan),
     way: Way,
     leases: &Leases,
     clock: Clock,
@@ -213,6 +223,12 @@ async fn led(
     if events.is_empty() {
         return Ok(());
     }
+    // The question whether the record may be believed was about the plan of the first look.
+    if found.plan != *first {
+        return Err(Error::failed(format!("restore {} has another plan than a moment ago", found.plan.run)));
+    }
+    // One of an older version gets its mark now. Without it a later process only has to ask.
+    let _ = leases.mark(&stored.namespace, &found.loaded.plan).await;
     if events.contains(&Event::UndoIntended) {
         if !found.discarded().is_empty() {
             return Err(Error::refusals(vec![discarded(&found.plan.run)]));
@@ -297,7 +313,7 @@ pub async fn delete(
     let unused = found.unused();
     let until = Instant::now() + within;
     // All at once: one that stays must not take the others' time.
-    let given_up = join_all(unused.iter().map(|volume| give_up(cluster, volume, until, &tell))).await;
+    let given_up = join_all(unused.iter().map(|volume| give_up(cluster, &found.plan, volume, until, &tell))).await;
     let (mut gone, mut left) = (Vec::new(), Vec::new());
     for (volume, result) in unused.iter().zip(given_up) {
         match result {
@@ -313,15 +329,24 @@ pub async fn delete(
         .hint("its record stays until the volumes that it kept are gone: try again later"))
 }
 
-/// Whether the volume is gone; if not, it is to stay.
+/// Whether the volume is gone; if not, it is to stay. A volume that is not of one of the restore's claims is never touched:
+/// its record could name any.
 pub(super) async fn give_up(
     cluster: &Cluster,
+    plan: &RestorePlan,
     volume: &Volume,
     until: Instant,
     tell: &impl Fn(&str),
 ) -> Result<bool, String> {
     let api: Api<PersistentVolume> = Api::all(cluster.api.clone());
     let name = format!("persistentvolume/{}", volume.name);
+    match persist(REQUEST * 3, || api.get_opt(&volume.name)).await {
+        Persisted::Final(Ok(None)) => return Ok(true),
+        Persisted::Final(Ok(Some(now))) if is_of(&now, plan) => {}
+        Persisted::Final(Ok(Some(_))) => return Err(format!("{name}: it does not say that it is of a restored claim")),
+        Persisted::Final(Err(e)) => return Err(format!("{name}: {}", explain(&e))),
+        Persisted::Unknown(why) => return Err(format!("{name}: {why}")),
+    }
     let patch = Patch::Merge(json!({
         "metadata": { "uid": volume.uid },
         "spec": { "persistentVolumeReclaimPolicy": volume.reclaim_policy },
@@ -359,6 +384,17 @@ pub(super) async fn give_up(
         }
         sleep(Duration::from_millis(500)).await;
     }
+}
+
+/// Whether the volume was made for one of these claims: what it was bound to stands on it when the claim is gone.
+fn is_of(volume: &PersistentVolume, plan: &RestorePlan) -> bool {
+    let bound = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
+    bound.is_some_and(|bound| {
+        let is = |claim: &Claim| {
+            bound.name.as_ref() == Some(&claim.name) && bound.namespace.as_ref() == Some(&claim.namespace)
+        };
+        plan.claims.iter().any(is)
+    })
 }
 
 /// Why a volume that was given up is there still, in the cluster's own words where it has any.

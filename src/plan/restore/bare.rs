@@ -54,6 +54,12 @@ fn is_pinned(pod: &Pod) -> bool {
     managers.any(|fields| fields.0.pointer("/f:spec/f:nodeName").is_some())
 }
 
+/// Whether this manifest asks for what the pod has, and nothing else. A manifest that only a record speaks for could ask for
+/// more than whoever wrote it may: the node, a service account, somebody's Secrets.
+pub fn is_as_it_runs(manifest_of: &Pod, pod: &Pod) -> bool {
+    manifest(pod, RESTORED_BY, "").spec == manifest_of.spec
+}
+
 /// By which restore this pod was made, if it was.
 pub fn restored_by(pod: &Pod) -> Option<&str> {
     annotation(pod, RESTORED_BY)

@@ -180,6 +180,7 @@ fn copy_of(
         mode: &of.volume_mode,
         namespace,
         run: &source.plan.run,
+        record: &source.plan.namespace,
     };
     let copy = check(&wanted, source.proofs.get(c).and_then(Option::as_ref), facts, refusals);
     let (exists, bound) = match facts.claims.get(&format!("{namespace}/{new_name}")) {

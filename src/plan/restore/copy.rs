@@ -5,6 +5,7 @@ use super::facts::{Facts, Found};
 use crate::backend::Proof;
 use crate::cluster::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
 use crate::error::Refusal;
+use crate::labels::{CLAIM, NAMESPACE, RECORD_NAMESPACE, RUN};
 use crate::plan::{Claim, quantity};
 
 /// On a content: a claim of another volume mode than the source's may be made from it.
@@ -37,6 +38,8 @@ pub(super) struct Wanted<'a> {
     pub(super) namespace: &'a str,
     /// The backup.
     pub(super) run: &'a str,
+    /// Where its record lies.
+    pub(super) record: &'a str,
 }
 
 /// Checks the snapshot, its content and the class; every reason why not is added to `refusals`.
@@ -97,6 +100,17 @@ fn alias(wanted: &Wanted, proof: &Proof, facts: &Facts, refusals: &mut Vec<Refus
         // Refused already.
         Some(Found::No) | None => return None,
     };
+    if !is_of(content, wanted) {
+        refusals.push(Refusal::new(
+            object,
+            format!(
+                "it does not say that it is the copy of claim {} in namespace {} by backup {}, whose record lies in \
+                 namespace {}",
+                wanted.claim.name, wanted.claim.namespace, wanted.run, wanted.record
+            ),
+        ));
+        return None;
+    }
     let status = content.status.clone().unwrap_or_default();
     if let Some(error) = status.error {
         refusals.push(Refusal::new(object, format!("an error stands on it: {}", error.message.unwrap_or_default())));
@@ -118,6 +132,21 @@ fn alias(wanted: &Wanted, proof: &Proof, facts: &Facts, refusals: &mut Vec<Refus
     }
     let handle = status.snapshot_handle?;
     Some(Alias::new(wanted.run, wanted.claim, wanted.namespace, content, &handle))
+}
+
+/// Whether the content itself says whose copy it is: whoever may write a record may name any content there, and a second
+/// VolumeSnapshot of it would show one tenant another's data. Older versions did not say where the record lies: it is
+/// believed in the claim's own namespace, where its writer has the data anyway.
+fn is_of(content: &VolumeSnapshotContent, wanted: &Wanted) -> bool {
+    let of = &content.metadata;
+    let note = |key: &str| of.annotations.as_ref().and_then(|notes| notes.get(key)).map(String::as_str);
+    let run = of.labels.as_ref().and_then(|labels| labels.get(RUN)).map(String::as_str);
+    let says = |said: Option<&str>, is: &str| said.is_none_or(|said| said == is);
+    let claim = wanted.claim;
+    note(RECORD_NAMESPACE).unwrap_or(&claim.namespace) == wanted.record
+        && says(run, wanted.run)
+        && says(note(CLAIM), &claim.name)
+        && says(note(NAMESPACE), &claim.namespace)
 }
 
 fn snapshot<'a>(

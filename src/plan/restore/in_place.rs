@@ -178,6 +178,7 @@ fn claim(
         mode: spec.and_then(|s| s.volume_mode.as_deref()).unwrap_or(&of.volume_mode),
         namespace: &of.namespace,
         run: &source.plan.run,
+        record: &source.plan.namespace,
     };
     // Both, even if one refuses: all reasons at once.
     let copy = check(&wanted, source.proofs.get(c).and_then(Option::as_ref), facts, refusals);

@@ -4,7 +4,7 @@
 use k8s_openapi::api::core::v1::{ObjectReference, PersistentVolume, PersistentVolumeClaim, Pod};
 use serde::Serialize;
 
-use super::bare::restored_by;
+use super::bare::{is_as_it_runs, restored_by};
 use super::edits::Now;
 use super::facts::{Facts, Found, WorkloadNow, claims_of, has_ended, owner_of};
 use super::in_place::{denied, unfinished};
@@ -201,10 +201,17 @@ fn there<T>(now: Option<&Found<T>>) -> Result<Option<&T>, String> {
 }
 
 fn workload(of: &Workload, now: Option<&Found<WorkloadNow>>, run: &str) -> Option<String> {
-    match there(now) {
+    let now = there(now);
+    if let (Some(recorded), Ok(now)) = (&of.pod, &now)
+        && !now.and_then(|now| now.pod.as_deref()).is_some_and(|pod| is_as_it_runs(recorded, pod))
+    {
+        let what = if now.is_some() { "is not as the record says" } else { "is gone" };
+        return Some(format!(
+            "{what}: undoing makes it again, and only a pod that runs now shows that it may be as the record says"
+        ));
+    }
+    match now {
         Err(why) => Some(why),
-        // It is made again from its recorded manifest.
-        Ok(None) if of.pod.is_some() => None,
         Ok(None) => Some("is gone".into()),
         Ok(Some(now)) if now.pod.as_deref().is_some_and(|pod| restored_by(pod) == Some(run)) => None,
         Ok(Some(now)) if now.uid != of.uid && of.front => {
@@ -409,6 +416,37 @@ mod tests {
         let (refused, ..) = judged(Some("w"), 1, "a=2\n", true);
         assert_eq!(refused, ["configmap/p is immutable now, so its properties cannot be set back"]);
         assert_eq!(judged(Some("w"), 1, "a=1\n", true).0, Vec::<String>::new(), "they are back");
+    }
+
+    /// A record that somebody else has written could ask for any pod.
+    #[test]
+    fn a_pod_is_made_again_only_as_it_runs() {
+        let pod = |spec: Value| -> Pod {
+            let notes = json!({RESTORED_BY: "r1"});
+            let object = json!({"metadata": {"name": "db", "namespace": "demo", "uid": "n", "annotations": notes}, "spec": spec});
+            serde_json::from_value(object).unwrap()
+        };
+        let plain = json!({"containers": [{"name": "db", "image": "redis:7"}]});
+        let mut plan = bound();
+        plan.workloads[0].kind = "Pod".into();
+        plan.workloads[0].name = "db".into();
+        let ours = json!({"metadata": {"labels": {RESTORED_BY: "r1"}}});
+        let old = json!({"metadata": {"uid": "v"}, "spec": {"persistentVolumeReclaimPolicy": "Retain"}});
+        let mut judged = |recorded: Value, running: Option<Value>| {
+            plan.workloads[0].pod = Some(Box::new(pod(recorded)));
+            let mut facts = facts(pg("w"), &ours, &old);
+            let now = running.map_or(Found::No, |spec| {
+                let now = WorkloadNow { uid: "n".into(), pod: Some(Box::new(pod(spec))), ..WorkloadNow::default() };
+                Found::Yes(Box::new(now))
+            });
+            facts.workloads = [("demo/Pod/db".to_owned(), now)].into();
+            said(&plan, &facts).join("; ")
+        };
+        assert_eq!(judged(plain.clone(), Some(plain.clone())), "");
+        let mut more = plain.clone();
+        more["hostPID"] = json!(true);
+        assert!(judged(more, Some(plain.clone())).starts_with("pod/db is not as the record says: "));
+        assert!(judged(plain, None).starts_with("pod/db is gone: "));
     }
 
     #[test]

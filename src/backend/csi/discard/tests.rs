@@ -39,18 +39,29 @@ struct Server {
     leaked: bool,
     /// Whether the sidecar was told that the content is to go.
     told: bool,
+    /// Whether the content is kept as a backup.
+    kept: bool,
+    /// Where the snapshot says that its record lies; empty where it says nothing.
+    record: &'static str,
+    /// The snapshot's name.
+    name: &'static str,
 }
 
 impl Server {
     fn content(&self) -> Value {
         let finalizers = if self.protected { vec![PROTECTION] } else { Vec::new() };
-        json!({"metadata": {"name": "snapcontent-u1", "uid": "x", "finalizers": finalizers}, "spec": {"deletionPolicy": self.policy, "driver": "d",
-            "source": {"volumeHandle": "v"}, "volumeSnapshotRef": {"name": SNAPSHOT, "namespace": "demo", "uid": "u1"}}})
+        let labels = if self.kept { json!({RUN: "r1"}) } else { json!({}) };
+        json!({"metadata": {"name": "snapcontent-u1", "uid": "x", "finalizers": finalizers, "labels": labels}, "spec": {"deletionPolicy": self.policy, "driver": "d",
+            "source": {"volumeHandle": "v"}, "volumeSnapshotRef": {"name": self.name, "namespace": "demo", "uid": "u1"}}})
     }
 
     fn handle(&mut self, method: &Method, path: &str) -> (u16, Value) {
-        let snapshot = json!({"metadata": {"name": SNAPSHOT, "namespace": "demo", "uid": "u1",
-            "annotations": {CLAIM: "data"}}, "spec": {"source": {}}});
+        let mut annotations = json!({CLAIM: "data"});
+        if !self.record.is_empty() {
+            annotations[RECORD_NAMESPACE] = json!(self.record);
+        }
+        let snapshot = json!({"metadata": {"name": self.name, "namespace": "demo", "uid": "u1",
+            "annotations": annotations}, "spec": {"source": {}}});
         let contents = path.contains("/volumesnapshotcontents");
         let listed = path.ends_with("/volumesnapshots") || path.ends_with("/volumesnapshotcontents");
         let verb_allowed = if *method == Method::GET { self.read } else { self.change };
@@ -83,6 +94,11 @@ impl Server {
 }
 
 async fn discarded(server: &Arc<Mutex<Server>>, plan: &Plan) -> Discard {
+    discarded_by(server, plan, false).await
+}
+
+/// `named`: the user wants the run deleted.
+async fn discarded_by(server: &Arc<Mutex<Server>>, plan: &Plan, named: bool) -> Discard {
     let serving = server.clone();
     let client = kube::Client::new(
         service_fn(move |request: Request<Body>| {
@@ -96,7 +112,9 @@ async fn discarded(server: &Arc<Mutex<Server>>, plan: &Plan) -> Discard {
         "demo",
     );
     let cluster = Cluster::of_client(&client, "demo");
-    let all = Csi::new(&cluster, plan).discard(Some(1), Duration::from_secs(60)).await;
+    let csi = Csi::new(&cluster, plan);
+    let csi = if named { csi.named() } else { csi };
+    let all = csi.discard(Some(1), Duration::from_secs(60)).await;
     all.into_iter().next().unwrap()
 }
 
@@ -110,6 +128,9 @@ fn server(policy: &'static str, read: bool, change: bool) -> Arc<Mutex<Server>> 
         protected: true,
         leaked: false,
         told: false,
+        kept: false,
+        record: "",
+        name: SNAPSHOT,
     }))
 }
 
@@ -191,4 +212,46 @@ async fn a_copy_whose_snapshot_is_gone_is_not_called_removed_by_who_may_not_look
     allowed(&mut server.lock().unwrap());
     assert_eq!(discarded(&server, &plan).await, Discard::Gone);
     assert!(!server.lock().unwrap().content, "found by its reference, and removed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_is_kept_goes_only_where_the_user_named_its_run() {
+    // A record that somebody else has written calls a good backup failed; who reads it may or may not look at contents.
+    for plan in [plan("Delete", true, true), plan("Delete", false, false)] {
+        let server = server("Retain", true, true);
+        server.lock().unwrap().kept = true;
+        let Discard::Pending(why) = discarded(&server, &plan).await else { panic!("a backup is deleted") };
+        assert!(why.contains("kept as a backup"), "{why}");
+        assert!(server.lock().unwrap().snapshot && server.lock().unwrap().content);
+        assert_eq!(server.lock().unwrap().policy, "Retain");
+        assert_eq!(discarded_by(&server, &plan, true).await, Discard::Gone);
+        assert!(!server.lock().unwrap().snapshot && !server.lock().unwrap().content);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_does_not_speak_for_snapshots_of_another_records_run() {
+    let elsewhere = |record: &'static str| {
+        let server = server("Delete", true, true);
+        server.lock().unwrap().record = record;
+        server
+    };
+    assert_eq!(discarded(&elsewhere("demo"), &plan("Delete", true, true)).await, Discard::Gone);
+    let victim = elsewhere("victim");
+    let Discard::Pending(why) = discarded(&victim, &plan("Delete", true, true)).await else { panic!("it is deleted") };
+    assert!(why.contains("does not say that its record lies in namespace demo"), "{why}");
+    assert!(victim.lock().unwrap().snapshot && victim.lock().unwrap().content);
+    // An older version's snapshot says nothing: its record is believed in its own namespace only.
+    let forged = Plan { namespace: "attacker".into(), ..plan("Delete", true, true) };
+    let old = elsewhere("");
+    assert!(matches!(discarded(&old, &forged).await, Discard::Pending(_)));
+    assert!(old.lock().unwrap().snapshot);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_snapshot_under_another_name_stays_whatever_its_labels_say() {
+    let server = server("Delete", true, true);
+    server.lock().unwrap().name = "somebody-elses";
+    assert_eq!(discarded(&server, &plan("Delete", true, true)).await, Discard::Gone, "there is none of ours");
+    assert!(server.lock().unwrap().snapshot && server.lock().unwrap().content);
 }
