@@ -21,12 +21,16 @@ mod consistency;
 mod durability;
 #[path = "on_cluster/faults.rs"]
 mod faults;
+#[path = "on_cluster/forged.rs"]
+mod forged;
 #[path = "on_cluster/from_archive.rs"]
 mod from_archive;
 #[path = "on_cluster/gone.rs"]
 mod gone;
 #[path = "on_cluster/harness.rs"]
 mod harness;
+#[path = "on_cluster/hostile_owner.rs"]
+mod hostile_owner;
 #[path = "on_cluster/kills.rs"]
 mod kills;
 #[path = "on_cluster/outages.rs"]

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use consistent_backup::cluster::client::Cluster;
 use consistent_backup::error::Refusal;
-use consistent_backup::lease::{DURATION, Leases, RENEWAL, Take, Waiting};
+use consistent_backup::lease::{DURATION, Leases, Left, RENEWAL, Take, Waiting};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 
@@ -50,9 +50,9 @@ async fn a_lease_is_taken_refused_expired_forced_and_given_back() {
     let why = second.until_lost().await;
     eprintln!("noticed after {:?}: {why}", begin.elapsed());
     assert!(why.contains("r3") && begin.elapsed() < DURATION);
-    second.release().await.unwrap();
+    second.release(Left::Nothing).await.unwrap();
     assert_eq!(holders(&ground).await.len(), 1);
-    third.release().await.unwrap();
+    third.release(Left::Nothing).await.unwrap();
     assert!(holders(&ground).await.is_empty());
     ground.end().await;
 }
@@ -72,7 +72,7 @@ async fn any_broken_request_is_made_good() {
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 assert_eq!(leases.lost(), None, "{fault:?} {nth}");
             }
-            leases.release().await.unwrap();
+            leases.release(Left::Nothing).await.unwrap();
         }
     });
     futures::future::join_all(all).await;

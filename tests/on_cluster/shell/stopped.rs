@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use consistent_backup::clock::Pulse;
 use consistent_backup::exec::{Place, Session};
-use consistent_backup::lease::{DURATION, Leases, Take};
+use consistent_backup::lease::{DURATION, Leases, Left, Take};
 use consistent_backup::quiescer::Channel;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -108,7 +108,7 @@ async fn a_stopped_process_notices_and_asks_whether_it_was_replaced() {
             let pods = [(ground.namespace.clone(), "a".to_owned())];
             Leases::take(&ground.cluster, &pods, "after", Take::Force, &|_| {}).await.unwrap()
         };
-        last.release().await.unwrap();
+        last.release(Left::Nothing).await.unwrap();
     }
     ground.end().await;
 }
