@@ -8,6 +8,7 @@
 //! * [`record`]: the one format that is promised, folded from a run's journal
 //! * [`manifests`]: the objects that a workload is made of, as a record keeps them and a copy has them
 //! * [`pods`]: the state of a pod as an operator sees it, and differences; [`error`]: refusals and exit codes
+//! * [`escape`]: escapes for characters that a terminal would obey
 //! * [`labels`] and [`names`]: by what everything that a run makes is found again; [`typed`]: commands to be typed
 //!
 //! The shell is the only code that touches the world:
@@ -26,6 +27,7 @@ pub mod clock;
 pub mod cluster;
 pub mod commands;
 pub mod error;
+pub mod escape;
 pub mod exec;
 pub mod executor;
 pub mod journal;

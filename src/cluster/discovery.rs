@@ -14,6 +14,7 @@ use super::snapshots::VolumeSnapshotClass;
 use super::{controller, selection, workloads};
 use crate::error::{Error, Refusal};
 use crate::plan::{Backend, Facts, Kind, Location, Object, Request, Selection, SnapshotClass, Workload, claims_of};
+use crate::typed::kubectl;
 
 /// Far more than it takes: a bound for a server that answers each call just in time.
 const WITHIN: Duration = Duration::from_secs(90);
@@ -257,8 +258,10 @@ fn empty(of: &Selection, named: &[Workload]) -> Refusal {
             "start it, or `thaw` if an unfinished run stopped it; --cold stops it for the cut, and starts it again",
         ),
         Some(_) => Refusal::new(&of.object, "has no pods"),
-        None => Refusal::new(&of.object, format!("selects no pods in namespace {}", of.namespace))
-            .hint(format!("`kubectl get pods -n {} --show-labels` shows the labels there", of.namespace)),
+        None => Refusal::new(&of.object, format!("selects no pods in namespace {}", of.namespace)).hint(format!(
+            "`{}` shows the labels there",
+            kubectl(&["get", "pods", "-n", &of.namespace, "--show-labels"])
+        )),
     }
 }
 

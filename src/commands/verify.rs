@@ -303,7 +303,7 @@ async fn said_kept(cluster: &Cluster, plan: &VerifyPlan, progress: &Progress) ->
         progress.say(&format!(
             "kept: pod/{}; look at it: {}",
             copy.name,
-            cluster.typed.kubectl(&format!("exec -it {} -c {container} -n {namespace}", copy.name), "-- sh")
+            cluster.typed.kubectl(&["exec", "-it", &copy.name, "-c", container, "-n", namespace], &["--", "sh"])
         ));
     }
     // What claims were made from goes after them.
@@ -311,8 +311,9 @@ async fn said_kept(cluster: &Cluster, plan: &VerifyPlan, progress: &Progress) ->
     let more = if aliased { ",configmaps,volumesnapshots,volumesnapshotcontents" } else { "" };
     for namespace in plan.namespaces() {
         let of = format!("{}={}", crate::labels::VERIFY, plan.run);
-        let delete = format!("delete pods,persistentvolumeclaims{more} -l {of} -n {namespace}");
-        progress.say(&format!("remove all of it: {}", cluster.typed.kubectl(&delete, "")));
+        let kinds = format!("pods,persistentvolumeclaims{more}");
+        let delete = cluster.typed.kubectl(&["delete", &kinds, "-l", &of, "-n", &namespace], &[]);
+        progress.say(&format!("remove all of it: {delete}"));
     }
     keep(cluster, &plan.namespaces(), &plan.run).await.err()
 }

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 
 use crate::error::Error;
+use crate::escape::escape_line;
 use crate::plan::release::Product;
 use crate::plan::{Backend, Database, DatabaseKind};
 use crate::record::backup::{Backup, Window};
@@ -188,7 +189,7 @@ fn variable(name: &str, value: &str, what: &str) -> String {
     if value.is_empty() {
         format!("{name}=  # {what}: fill it in")
     } else if value.contains("${") {
-        let value = value.replace(char::is_control, " ");
+        let value = escape_line(value);
         format!("{name}=  # {what}: the properties say {value}, filled in from the environment of the pods")
     } else {
         format!("{name}={}", quoted(value))

@@ -13,6 +13,7 @@ use super::restore::{self, stoppable};
 use super::{Claim, Detection, Facts, NO_ADAPTER, Plan, Request, Target, build, claims, targets};
 use crate::error::Refusal;
 use crate::quiescer::{Ending, Probe, by_name};
+use crate::typed::kubectl;
 
 const WITHOUT: &str = "without --cold nothing is stopped";
 /// What stopping takes beside the pods' own end: controllers, detaching.
@@ -160,13 +161,20 @@ fn deletes_claims(of: &restore::Workload) -> Option<Refusal> {
     Some(
         Refusal::new(
             of.path(),
-            format!("its persistentVolumeClaimRetentionPolicy is whenScaled: {}: stopping it would delete its claims", retention.when_scaled),
+            format!(
+                "its persistentVolumeClaimRetentionPolicy is whenScaled: {}: stopping it would delete its claims",
+                retention.when_scaled
+            ),
         )
-        .hint(format!(
-            "kubectl patch {} -n {} --type=merge -p '{{\"spec\":{{\"persistentVolumeClaimRetentionPolicy\":{{\"whenScaled\":\"Retain\"}}}}}}'",
-            of.path(),
-            of.namespace
-        )),
+        .hint(kubectl(&[
+            "patch",
+            &of.path(),
+            "-n",
+            &of.namespace,
+            "--type=merge",
+            "-p",
+            r#"{"spec":{"persistentVolumeClaimRetentionPolicy":{"whenScaled":"Retain"}}}"#,
+        ])),
     )
 }
 

@@ -14,6 +14,7 @@ use crate::journal::{self, parts};
 use crate::labels::{NAMESPACE, RUN, VERIFY};
 use crate::plan::restore::Alias;
 use crate::record::API_VERSION;
+use crate::typed::kubectl;
 
 /// One thing, or one backup, that no record names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -143,7 +144,9 @@ fn of_content(content: &VolumeSnapshotContent, run: &str, namespace: &str) -> Or
         run: run.to_owned(),
         why: "its record is gone, and its annotations do not tell of it".into(),
         remove: format!(
-            "kubectl patch {object} --type=merge -p '{{\"spec\":{{\"deletionPolicy\":\"Delete\"}}}}' && kubectl delete {object}"
+            "{} && {}",
+            kubectl(&["patch", &object, "--type=merge", "-p", r#"{"spec":{"deletionPolicy":"Delete"}}"#]),
+            kubectl(&["delete", &object])
         ),
         adopt: None,
         object,
@@ -177,8 +180,11 @@ fn of_alias(of: &Alias) -> Orphan {
         .into(),
         // Its deletionPolicy is Retain.
         remove: format!(
-            "kubectl delete volumesnapshot/{} -n {} --ignore-not-found && kubectl delete volumesnapshotcontent/{}",
-            of.snapshot, of.namespace, of.content
+            "{} && {}",
+            kubectl(
+                &["delete", &format!("volumesnapshot/{}", of.snapshot), "-n", &of.namespace, "--ignore-not-found",]
+            ),
+            kubectl(&["delete", &format!("volumesnapshotcontent/{}", of.content)])
         ),
         adopt: None,
     }
@@ -190,7 +196,7 @@ fn of_part(namespace: &str, run: &str, map: &str) -> Orphan {
         object: format!("configmap/{map}"),
         run: run.to_owned(),
         why: "it has manifests of a backup whose record is gone".into(),
-        remove: format!("kubectl delete configmap/{map} -n {namespace}"),
+        remove: kubectl(&["delete", &format!("configmap/{map}"), "-n", namespace]),
         adopt: None,
     }
 }
@@ -218,7 +224,7 @@ async fn verifications(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec
         found.push(Orphan {
             object: format!("{kind}/{name}"),
             why: "a verification of this backup left it, or is under way".into(),
-            remove: format!("kubectl delete {kind}/{name} -n {namespace}"),
+            remove: kubectl(&["delete", &format!("{kind}/{name}"), "-n", &namespace]),
             adopt: None,
             namespace,
             run,

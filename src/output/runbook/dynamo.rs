@@ -25,7 +25,7 @@ pub(super) fn part(page: &mut Page, database: &Database, restoring: &Restoring<'
 
 fn tables(page: &mut Page, database: &Database, restoring: &Restoring<'_>) {
     page.run(&super::variable("REGION", &database.endpoint, "the AWS region"));
-    page.run(&format!("RUN={}\nAT={}", restoring.run(), restoring.at()));
+    page.run(&format!("RUN={}\nAT={}", quoted(restoring.run()), restoring.at()));
     let (whole, named): (Vec<&String>, Vec<&String>) = database.tables.iter().partition(|t| t.ends_with(".*"));
     let named: Vec<String> = named.into_iter().map(|table| quoted(table)).collect();
     page.run(&format!("TABLES=({})", named.join(" ")));

@@ -1,6 +1,8 @@
 //! The text of a runbook: remarks as comments of a shell, commands as they are typed, so that any part of it can be
 //! pasted.
 
+use crate::escape::escape_line;
+
 /// Columns of a remark.
 const WIDTH: usize = 110;
 
@@ -17,7 +19,7 @@ impl Page {
         self.parts += 1;
         // On one line whatever it holds: what stands behind a line end would be a command.
         let title: Vec<&str> = title.split_whitespace().collect();
-        self.text.push_str(&format!("\n# == {}. {}\n", self.parts, title.join(" ")));
+        self.text.push_str(&format!("\n# == {}. {}\n", self.parts, escape_line(&title.join(" "))));
     }
 
     /// The number of the part that is being written.
@@ -28,14 +30,14 @@ impl Page {
     /// A remark, over as many lines as it needs.
     pub(super) fn say(&mut self, remark: &str) {
         let mut line = String::from("#");
-        for word in remark.split_whitespace() {
+        for word in remark.split_whitespace().map(escape_line) {
             if line.len() + 1 + word.len() > WIDTH && line.len() > 1 {
                 self.text.push_str(&line);
                 self.text.push('\n');
                 line = String::from("#");
             }
             line.push(' ');
-            line.push_str(word);
+            line.push_str(&word);
         }
         self.text.push_str(&line);
         self.text.push('\n');
@@ -49,7 +51,7 @@ impl Page {
 
     /// Commands to be changed before they are run: as comments, so that nobody runs them as they are.
     pub(super) fn template(&mut self, commands: &str) {
-        for line in commands.trim_end().lines() {
+        for line in commands.trim_end().lines().map(escape_line) {
             self.text.push_str(&format!("#   {line}\n"));
         }
     }
@@ -69,6 +71,16 @@ mod tests {
         let mut page = Page::default();
         page.part("a\nrm -rf b");
         assert_eq!((page.number(), page.text().as_str()), (1, "\n# == 1. a rm -rf b\n"));
+    }
+
+    #[test]
+    fn remarks_hold_no_raw_control_characters() {
+        let mut page = Page::default();
+        page.part("a\u{1b}[201~\rb");
+        page.say("c\u{1b}[201~\rd \u{85}e");
+        page.template("f\rg\u{202e}");
+        let text = page.text();
+        assert_eq!(text, "\n# == 1. a\\u{1b}[201~ b\n# c\\u{1b}[201~ d e\n#   f\\rg\\u{202e}\n");
     }
 
     #[test]

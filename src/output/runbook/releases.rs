@@ -22,11 +22,17 @@ pub(super) fn stop(page: &mut Page, restoring: &Restoring<'_>) {
             release.path(),
             pods(restoring, release).len()
         ));
-        let on = format!("deployment {} -n {}", release.deployment, release.namespace);
-        page.run(&restoring.typed.kubectl(&format!("scale {on}"), "--replicas=0"));
+        page.run(
+            &restoring.typed.kubectl(&["scale", &deployment(release), "-n", &release.namespace], &["--replicas=0"]),
+        );
     }
     for release in releases {
-        page.run(&restoring.typed.kubectl(&of("wait pod", release), "--for=delete --timeout=10m"));
+        let (namespace, selector) = (release.namespace.as_str(), selector(release));
+        page.run(
+            &restoring
+                .typed
+                .kubectl(&["wait", "pod", "-n", namespace, "-l", &selector], &["--for=delete", "--timeout=10m"]),
+        );
     }
 }
 
@@ -89,21 +95,26 @@ fn restore(page: &mut Page, restoring: &Restoring<'_>, addresses: &[String]) {
 fn scale(page: &mut Page, restoring: &Restoring<'_>) {
     let releases = &restoring.backup.status.releases;
     for release in releases {
-        let on = format!("deployment {} -n {}", release.deployment, release.namespace);
         let replicas = format!("--replicas={}", pods(restoring, release).len().max(1));
-        page.run(&restoring.typed.kubectl(&format!("scale {on}"), &replicas));
+        let words = ["scale", &deployment(release), "-n", &release.namespace];
+        page.run(&restoring.typed.kubectl(&words, &[&replicas]));
     }
     for release in releases {
-        let on = format!("deployment/{} -n {}", release.deployment, release.namespace);
-        page.run(&restoring.typed.kubectl(&format!("rollout status {on}"), "--timeout=10m"));
-        page.run(&restoring.typed.kubectl(&of("get pods", release), ""));
+        let words = ["rollout", "status", &deployment(release), "-n", &release.namespace];
+        page.run(&restoring.typed.kubectl(&words, &["--timeout=10m"]));
+        let words = ["get", "pods", "-n", &release.namespace, "-l", &selector(release)];
+        page.run(&restoring.typed.kubectl(&words, &[]));
     }
 }
 
-/// A question about the pods of a release.
-fn of(ask: &str, release: &Release) -> String {
-    let (instance, app) = (&release.name, release.product.app());
-    format!("{ask} -n {} -l {INSTANCE}={instance},{APP}={app}", release.namespace)
+/// A release's Deployment as `deployment/NAME`: a bare name that begins with a dash would be read as an option.
+fn deployment(release: &Release) -> String {
+    format!("deployment/{}", release.deployment)
+}
+
+/// The label selector of a release's pods.
+fn selector(release: &Release) -> String {
+    format!("{INSTANCE}={},{APP}={}", release.name, release.product.app())
 }
 
 /// The pods that a release had before the backup.

@@ -86,7 +86,7 @@ fn a_table_of_dynamodb_takes_both_hops_after_the_releases_were_stopped() {
         &[
             "to 2026-11-20T10:15:05Z",
             "Point-in-time recovery must have been enabled",
-            "kubectl scale deployment led-ledger -n demo --replicas=0",
+            "kubectl scale deployment/led-ledger -n demo --replicas=0",
             "kubectl wait pod -n demo -l app.kubernetes.io/instance=led,app.kubernetes.io/app=ledger --for=delete",
             "REGION=ap-northeast-1",
             "AT=2026-11-20T10:15:05Z",
@@ -106,7 +106,7 @@ fn a_table_of_dynamodb_takes_both_hops_after_the_releases_were_stopped() {
             "tag-resource",
             "update-time-to-live",
             "StreamEnabled=true",
-            "kubectl scale deployment led-ledger -n demo --replicas=2",
+            "kubectl scale deployment/led-ledger -n demo --replicas=2",
             "kubectl rollout status deployment/led-ledger -n demo",
             "led-ledger-5d8f9c-abcde Running 1/1",
         ],

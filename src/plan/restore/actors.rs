@@ -10,6 +10,7 @@ use super::Workload;
 use super::facts::{Facts, Found};
 use super::workloads::owns;
 use crate::plan::Plan;
+use crate::typed::{kubectl, quoted};
 
 /// One line for each that acts on these workloads, or on claims of this backup.
 pub(in crate::plan) fn notes(plan: &Plan, workloads: &[Workload], facts: &Facts) -> Vec<String> {
@@ -34,12 +35,16 @@ fn autoscaler(hpa: &HorizontalPodAutoscaler, of: &Workload) -> String {
     let owners = hpa.metadata.owner_references.as_deref().unwrap_or_default();
     if let Some(owner) = owners.iter().find(|o| o.kind == "ScaledObject") {
         return format!(
-            "{}: KEDA scales it by scaledobject/{}, also up from 0 while it is down; pause that first: kubectl annotate \
-             scaledobject/{} -n {} autoscaling.keda.sh/paused=true",
+            "{}: KEDA scales it by scaledobject/{}, also up from 0 while it is down; pause that first: {}",
             of.path(),
             owner.name,
-            owner.name,
-            of.namespace
+            kubectl(&[
+                "annotate",
+                &format!("scaledobject/{}", owner.name),
+                "-n",
+                &of.namespace,
+                "autoscaling.keda.sh/paused=true",
+            ])
         );
     }
     if hpa.spec.min_replicas == Some(0) {
@@ -109,7 +114,7 @@ impl GitOps {
         if let Some(app) = tracked.or_else(|| label("argocd.argoproj.io/instance")) {
             return Some(Self {
                 name: format!("Argo CD application {app}"),
-                pause: format!("argocd app set {app} --sync-policy none"),
+                pause: format!("argocd app set {} --sync-policy none", quoted(app)),
             });
         }
         [("kustomize", "kustomization"), ("helm", "helmrelease")].into_iter().find_map(|(group, kind)| {
@@ -117,7 +122,7 @@ impl GitOps {
             let namespace = label(&format!("{group}.toolkit.fluxcd.io/namespace")).unwrap_or("flux-system");
             Some(Self {
                 name: format!("Flux {kind} {namespace}/{name}"),
-                pause: format!("flux suspend {kind} {name} -n {namespace}"),
+                pause: format!("flux suspend {kind} {} -n {}", quoted(name), quoted(namespace)),
             })
         })
     }
@@ -168,6 +173,9 @@ mod tests {
         let flux =
             json!({"labels": {"kustomize.toolkit.fluxcd.io/name": "a", "kustomize.toolkit.fluxcd.io/namespace": "f"}});
         assert_eq!(pause(flux).as_deref(), Some("flux suspend kustomization a -n f"));
+        // An annotation may hold any text.
+        let hostile = json!({"annotations": {"argocd.argoproj.io/tracking-id": "$(x);y:apps/StatefulSet:demo/pg"}});
+        assert_eq!(pause(hostile).as_deref(), Some("argocd app set '$(x);y' --sync-policy none"));
         let helm = json!({"labels": {"helm.toolkit.fluxcd.io/name": "a"}});
         assert_eq!(pause(helm).as_deref(), Some("flux suspend helmrelease a -n flux-system"));
         assert_eq!(pause(json!({"labels": {"app.kubernetes.io/instance": "x"}})), None, "Helm writes that too");

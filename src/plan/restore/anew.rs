@@ -18,6 +18,7 @@ use crate::manifests::beside::{beside, contains, moved, renamed};
 use crate::manifests::uses::{Uses, selects};
 use crate::manifests::{OfWorkload, kind, name, pod_labels, pod_spec};
 use crate::plan::{NO_ADAPTER, Target, Workload};
+use crate::typed::kubectl;
 
 /// What is said about the way out when a workload cannot be made.
 const CLAIMS_ONLY: &str = "bring back its claims with --claims-only, and make the workload yourself";
@@ -281,7 +282,7 @@ pub fn namespaces(there: &There) -> Vec<Refusal> {
     missing
         .map(|(namespace, _)| {
             Refusal::new(format!("namespace/{namespace}"), "does not exist, or is being deleted")
-                .hint(format!("make it first: kubectl create namespace {namespace}"))
+                .hint(format!("make it first: {}", kubectl(&["create", "namespace", namespace])))
         })
         .collect()
 }

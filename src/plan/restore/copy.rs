@@ -7,6 +7,7 @@ use crate::cluster::snapshots::{VolumeSnapshot, VolumeSnapshotContent};
 use crate::error::Refusal;
 use crate::labels::{CLAIM, NAMESPACE, RECORD_NAMESPACE, RUN};
 use crate::plan::{Claim, quantity};
+use crate::typed::kubectl;
 
 /// On a content: a claim of another volume mode than the source's may be made from it.
 pub const MODE_CHANGE: &str = "snapshot.storage.kubernetes.io/allow-volume-mode-change";
@@ -124,9 +125,7 @@ fn alias(wanted: &Wanted, proof: &Proof, facts: &Facts, refusals: &mut Vec<Refus
     if content.spec.deletion_policy != "Retain" {
         refusals.push(
             Refusal::new(object.clone(), format!("its deletionPolicy is {}, not Retain", content.spec.deletion_policy))
-                .hint(format!(
-                    "kubectl patch {object} --type=merge -p '{{\"spec\":{{\"deletionPolicy\":\"Retain\"}}}}'"
-                )),
+                .hint(kubectl(&["patch", &object, "--type=merge", "-p", r#"{"spec":{"deletionPolicy":"Retain"}}"#])),
         );
         return None;
     }
@@ -252,7 +251,7 @@ fn mode(wanted: &str, content: &VolumeSnapshotContent, refusals: &mut Vec<Refusa
                 object.clone(),
                 format!("it was cut from a {source} volume, but the claim's mode is {wanted}"),
             )
-            .hint(format!("`kubectl annotate {object} {MODE_CHANGE}=true` allows it")),
+            .hint(format!("`{}` allows it", kubectl(&["annotate", &object, &format!("{MODE_CHANGE}=true")]))),
         );
     }
 }

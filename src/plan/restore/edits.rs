@@ -14,6 +14,7 @@ use super::properties::{Change, Changed, changed, changes, removed, rewritten};
 use crate::error::Refusal;
 use crate::plan::Plan;
 use crate::plan::release::{Properties, Release, properties};
+use crate::typed::quoted;
 
 /// How the user asks for it.
 const FLAG: &str = "--set-property";
@@ -171,7 +172,7 @@ fn by_release(plan: &Plan, asked: &[String], refusals: &mut Vec<Refusal>) -> BTr
             ),
             (_, None) => refusals.push(
                 Refusal::new(format!("{FLAG} {key}"), format!("the backup has several releases: {}", names.join(", ")))
-                    .hint(format!("say of which: {FLAG} {}:{key}=VALUE", names[of[0]])),
+                    .hint(format!("say of which: {FLAG} {}", quoted(&format!("{}:{key}=VALUE", names[of[0]])))),
             ),
             (_, Some(name)) => refusals.push(
                 Refusal::new(
@@ -179,9 +180,8 @@ fn by_release(plan: &Plan, asked: &[String], refusals: &mut Vec<Refusal>) -> BTr
                     format!("the backup has releases {name} in several namespaces: which one is meant is not known"),
                 )
                 .hint(format!(
-                    "say of which: {FLAG} {}:{}=VALUE",
-                    names[of[0]],
-                    &key[name.len() + 1..]
+                    "say of which: {FLAG} {}",
+                    quoted(&format!("{}:{}=VALUE", names[of[0]], &key[name.len() + 1..]))
                 )),
             ),
         }

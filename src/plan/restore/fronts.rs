@@ -9,6 +9,7 @@ use super::only::selections;
 use super::{RestorePlan, Source};
 use crate::manifests::name;
 use crate::plan::{Plan, Release, Target, Workload};
+use crate::typed::kubectl;
 
 impl Plan {
     /// Whether this workload is a release in front of the databases.
@@ -113,7 +114,8 @@ pub(super) fn beside_copies(plan: &Plan, made: &[Wanted]) -> Option<String> {
 /// What becomes of them where their databases are brought back because they were gone: nothing of them is stopped.
 pub(super) fn in_front_of_anew(plan: &Plan) -> Option<String> {
     let (releases, are, them) = named(plan)?;
-    let stop = |r: &Release| format!("kubectl scale deployment/{} -n {} --replicas=0", r.deployment, r.namespace);
+    let stop =
+        |r: &Release| kubectl(&["scale", &format!("deployment/{}", r.deployment), "-n", &r.namespace, "--replicas=0"]);
     let stop: Vec<String> = plan.releases.iter().map(stop).collect();
     Some(format!(
         "{releases} {are} neither stopped nor made here: keep what runs of {them} stopped until all databases serve ({}), and \

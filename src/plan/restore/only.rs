@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Source;
 use crate::error::Refusal;
 use crate::plan::{Claim, Object, Plan, Replica, Selection, Target, Workload};
+use crate::typed::quoted;
 
 /// What is asked for; nothing = all.
 #[derive(Clone, Debug, Default)]
@@ -130,7 +131,7 @@ fn replicas(plan: &Plan, wanted: &BTreeSet<usize>) -> Vec<Refusal> {
         if !pods.is_empty() && !others.is_empty() {
             refusals.push(
                 Refusal::new(path(of), format!("claim {} of its other pods is not named", others.join(", ")))
-                    .hint(format!("its replicas are restored together: --only {}", path(of))),
+                    .hint(format!("its replicas are restored together: --only {}", quoted(&path(of)))),
             );
         }
     }

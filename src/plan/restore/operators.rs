@@ -1,13 +1,18 @@
 //! What to pause before a workload is restored that an operator manages.
 
+use crate::typed::kubectl;
+
 /// How the operator of this owner (`KIND.GROUP/NAME`) is told to leave its workloads alone.
 pub(super) fn pause(owner: &str, namespace: &str) -> String {
     let group = owner.split('/').next().and_then(|kind| kind.split_once('.')).map_or("", |(_, group)| group);
-    let patch = |spec: &str| format!("`kubectl patch {owner} -n {namespace} --type merge -p '{{\"spec\":{spec}}}'`");
+    let patch = |spec: &str| {
+        let patch = format!("{{\"spec\":{spec}}}");
+        format!("`{}`", kubectl(&["patch", owner, "-n", namespace, "--type", "merge", "-p", &patch]))
+    };
     let scale = |deployment: &str| format!("scale its operator's {deployment} to 0");
     match group {
         "postgresql.cnpg.io" => {
-            format!("`kubectl annotate {owner} -n {namespace} cnpg.io/reconciliationLoop=disabled`")
+            format!("`{}`", kubectl(&["annotate", owner, "-n", namespace, "cnpg.io/reconciliationLoop=disabled"]))
         }
         "postgres-operator.crunchydata.com" => patch("{\"paused\":true}"),
         "k8s.mariadb.com" | "enterprise.mariadb.com" => patch("{\"suspend\":true}"),
@@ -35,6 +40,10 @@ mod tests {
             pause("postgrescluster.postgres-operator.crunchydata.com/hippo", "db"),
             "`kubectl patch postgrescluster.postgres-operator.crunchydata.com/hippo -n db --type merge -p \
              '{\"spec\":{\"paused\":true}}'`"
+        );
+        assert!(
+            pause("cluster.postgresql.cnpg.io/$(x)", "d b")
+                .contains("annotate 'cluster.postgresql.cnpg.io/$(x)' -n 'd b' ")
         );
         for (owner, part) in [
             ("postgresql.acid.zalan.do/pg", "postgres-operator"),

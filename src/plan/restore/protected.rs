@@ -9,6 +9,7 @@ use super::facts::{Facts, claims_of, has_ended};
 use crate::cluster::snapshots::VolumeSnapshot;
 use crate::error::Refusal;
 use crate::labels::RUN;
+use crate::typed::kubectl;
 
 /// The finalizer by which the snapshot-controller keeps a claim.
 const PROTECTION: &str = "snapshot.storage.kubernetes.io/pvc-as-source-protection";
@@ -52,8 +53,8 @@ pub(super) fn check(claim: &PersistentVolumeClaim, facts: &Facts, refusals: &mut
         let why = format!("it cannot be replaced while it has the finalizer {PROTECTION}: a snapshot is cut from it");
         let namespace = claim.metadata.namespace.as_deref().unwrap_or_default();
         let hint = format!(
-            "wait until the snapshot-controller takes that off; `kubectl get volumesnapshots -n {namespace}` shows \
-             which are not ready to use"
+            "wait until the snapshot-controller takes that off; `{}` shows which are not ready to use",
+            kubectl(&["get", "volumesnapshots", "-n", namespace])
         );
         refusals.push(Refusal::new(object.clone(), why).hint(hint));
     }
@@ -65,7 +66,9 @@ pub(super) fn check(claim: &PersistentVolumeClaim, facts: &Facts, refusals: &mut
         // One that a record names is removed with that record.
         let remove = match snapshot.metadata.labels.as_ref().and_then(|labels| labels.get(RUN)) {
             Some(run) => format!("give its backup up: {}", facts.typed.command("delete", run, namespace)),
-            None => format!("delete it: kubectl delete volumesnapshot/{name} -n {namespace}"),
+            None => {
+                format!("delete it: {}", kubectl(&["delete", &format!("volumesnapshot/{name}"), "-n", namespace]))
+            }
         };
         refusals.push(Refusal::new(object.clone(), why).hint(format!("wait until it is ready, or {remove}")));
     }

@@ -7,6 +7,7 @@ use crate::cluster::client::{explain, is_forbidden};
 use crate::error::{Error, Refusal};
 use crate::labels::{PART, RUN};
 use crate::plan::guard_pod::{GUARD, watches};
+use crate::typed::kubectl;
 
 /// A refusal for each guard of another run that watches one of these pods and has not ended.
 pub(super) async fn of_others(
@@ -45,7 +46,10 @@ fn refusal(guard: &Pod, run: &str, pods: &[Pod]) -> Option<Refusal> {
     pods.iter().any(|pod| watched.contains(&path(pod)) || watched.contains(&address(pod))).then(|| {
         let name = guard.metadata.name.as_deref().unwrap_or_default();
         Refusal::new(format!("pod/{name}"), format!("guards pauses of run {of}, and would end this one's too")).hint(
-            format!("finish that run with `kubectl consistent-backup thaw {of}`, or wait until the pod has ended"),
+            format!(
+                "finish that run with `{}`, or wait until the pod has ended",
+                kubectl(&["consistent-backup", "thaw", of])
+            ),
         )
     })
 }

@@ -191,7 +191,7 @@ fn the_releases_start_once_and_with_the_addresses_of_all_databases() {
     assert_eq!(
         calls,
         [
-            "kubectl scale deployment led-ledger -n demo --replicas=0".to_owned(),
+            "kubectl scale deployment/led-ledger -n demo --replicas=0".to_owned(),
             "kubectl wait pod -n demo -l app.kubernetes.io/instance=led,app.kubernetes.io/app=ledger --for=delete --timeout=10m".to_owned(),
             format!(
                 "kubectl consistent-backup restore-from-snapshot {RUN} -n demo --set-property \
@@ -265,6 +265,42 @@ fn what_stands_in_an_address_is_never_run() {
         let text = runbook(&backup, None, &Typed::default()).unwrap();
         world.run(&text.replace("HOST=  #", "HOST=h  #"));
         assert_eq!(std::fs::read_dir(world.path("work")).unwrap().count(), 0, "{text}");
+    }
+}
+
+/// A writer of records must not run commands on the operator's machine.
+#[test]
+fn no_text_of_a_record_is_run() {
+    let world = World::new();
+    for hostile in
+        ["1; touch x #", "$(touch x)`touch x`", "'\"; touch x; '\"", "a\ntouch x\n", "a\r\u{1b}[201~touch x\r"]
+    {
+        let mut backup = with(&["dynamo=us-east-1,table=shop.*", "jdbc=jdbc:mysql://a/x"]);
+        backup.metadata.name = hostile.into();
+        backup.metadata.namespace = hostile.into();
+        backup.status.reason = hostile.into();
+        backup.status.outcome = hostile.into();
+        for release in &mut backup.status.releases {
+            for text in [&mut release.namespace, &mut release.name, &mut release.chart, &mut release.deployment] {
+                hostile.clone_into(text);
+            }
+        }
+        for database in &mut backup.status.databases {
+            database.tables.push(hostile.into());
+            database.release = format!("{hostile}/{hostile}");
+        }
+        for pod in &mut backup.status.pods.before {
+            hostile.clone_into(&mut pod.name);
+            hostile.clone_into(&mut pod.status);
+        }
+        let text = runbook(&backup, None, &Typed::default()).unwrap();
+        // Pasted raw, a carriage return ends the line and runs what follows.
+        assert!(!text.contains(|c| crate::escape::is_obeyed(c) && c != '\n'), "{text:?}");
+        world.run(&text.replace("HOST=  #", "HOST=h  #"));
+        assert!(!world.path("work").join("x").exists(), "{text}");
+        for line in text.lines().filter(|line| line.starts_with("kubectl ")) {
+            assert!(line.contains("deployment/") || !line.contains(" scale "), "{line}");
+        }
     }
 }
 
