@@ -3,11 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use consistent_backup::{cli::Cli, commands, output};
+use consistent_backup::{cli::Cli, commands, escape, output};
 
 fn main() -> ExitCode {
-    // clap prints help and usage errors itself and exits with 0 or 2.
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return unparsed(&error),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -22,4 +24,17 @@ fn main() -> ExitCode {
             error.code.into()
         }
     }
+}
+
+/// Prints help (exit code 0) or a usage error (exit code 2). clap quotes an argument with the
+/// bidirectional marks in it, and scripts pass names as arguments: such a text is escaped.
+fn unparsed(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    if error.use_stderr() && escape::escape_block(&text) != text {
+        output::to_stderr(&text);
+    } else {
+        // A closed pipe is no error.
+        let _ = error.print();
+    }
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }

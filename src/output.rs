@@ -9,8 +9,11 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::escape::{escape_block, escape_json, escape_line, is_obeyed};
 
 pub mod age;
+#[cfg(test)]
+mod hostile;
 pub mod orphans;
 pub mod plan;
 pub mod pods;
@@ -98,7 +101,9 @@ pub fn json(value: &impl Serialize) -> Result<String, Error> {
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, indent);
     value.serialize(&mut serializer).map_err(|e| Error::failed("the result cannot be printed as JSON").cause(e))?;
     bytes.push(b'\n');
-    String::from_utf8(bytes).map_err(|e| Error::failed("the result cannot be printed as JSON").cause(e))
+    let text = String::from_utf8(bytes).map_err(|e| Error::failed("the result cannot be printed as JSON").cause(e))?;
+    // serde_json escapes only C0.
+    Ok(escape_json(&text))
 }
 
 /// YAML with a newline at the end.
@@ -108,22 +113,40 @@ pub fn yaml(value: &impl Serialize) -> Result<String, Error> {
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    Ok(text)
+    // The YAML writer leaves bidirectional marks raw, and only quoted strings could escape them. JSON is valid YAML.
+    if text.contains(|c| is_obeyed(c) && c != '\n') { json(value) } else { Ok(text) }
 }
 
-/// An error as it is printed: the message with its cause, every refusal, the hints.
+/// An error as it is printed: the message with its cause, every refusal, the hints. Each takes one line: a line end in a
+/// database's answer must not forge a hint.
 pub fn error(error: &Error) -> String {
-    let mut text = format!("error: {error}\n");
+    let mut text = format!("error: {}\n", escape_line(&error.to_string()));
     for refusal in &error.refusals {
-        text.push_str(&format!("  {}: {}\n", refusal.object, refusal.message));
+        text.push_str(&format!("  {}: {}\n", escape_line(&refusal.object), escape_line(&refusal.message)));
         if let Some(hint) = &refusal.hint {
-            text.push_str(&format!("    hint: {hint}\n"));
+            text.push_str(&format!("    hint: {}\n", escape_line(hint)));
         }
     }
     for hint in &error.hints {
-        text.push_str(&format!("hint: {hint}\n"));
+        text.push_str(&format!("hint: {}\n", escape_line(hint)));
     }
     text
+}
+
+/// `kind/name` as `-o name` prints it. It is always one line, because each line becomes an argument of the next command.
+pub fn name(kind: &str, name: &str) -> String {
+    escape_line(&format!("{kind}/{name}"))
+}
+
+/// Prints a warning to stderr, as one line.
+pub fn warn(text: &str) {
+    to_stderr(&format!("warning: {}", escape_line(text)));
+}
+
+/// Prints a question to stderr without a line end, so that the answer follows it.
+pub fn ask(question: &str) {
+    let mut stderr = io::stderr().lock();
+    let _ = write!(stderr, "{} [y/N] ", escape_line(question)).and_then(|()| stderr.flush());
 }
 
 /// Writes data to stdout, with a newline at the end if the text has none.
@@ -138,7 +161,10 @@ pub fn to_stderr(text: &str) {
 
 /// A reader that has seen enough (`| head`) is no error: what cannot be written is not wanted. A panic here, as the
 /// standard macros have it, could end the program while a database is held.
+///
+/// Everything printed passes here, so that the terminal obeys no text.
 fn write(mut to: impl Write, text: &str) {
+    let text = escape_block(text);
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     let _ = to.write_all(format!("{text}{end}").as_bytes()).and_then(|()| to.flush());
 }
@@ -146,6 +172,7 @@ fn write(mut to: impl Write, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Refusal;
     use serde_json::json;
 
     #[test]
@@ -188,6 +215,20 @@ mod tests {
         let text = yaml(&value).unwrap();
         assert!(text.ends_with('\n') && !text.ends_with("\n\n"), "{text}");
         assert_eq!(serde_saphyr::from_str::<serde_json::Value>(&text).unwrap(), value, "{text}");
+    }
+
+    #[test]
+    fn everything_written_is_escaped() {
+        let hostile = "a\u{1b}[31m\nhint: b\u{202e}";
+        let refused = Error::refusals(vec![Refusal::new(hostile, hostile).hint(hostile)]).cause(hostile).hint(hostile);
+        let text = error(&refused);
+        assert_eq!(text.lines().count(), 4, "{text}");
+        let shown = "a\\u{1b}[31m\\nhint: b\\u{202e}";
+        assert_eq!(text.matches(shown).count(), 5, "{text}");
+        assert_eq!(name("backup", hostile), format!("backup/{shown}"));
+        let mut bytes = Vec::new();
+        write(&mut bytes, "a\tb\u{1b}]52;c;x\u{7}\nc\r");
+        assert_eq!(String::from_utf8(bytes).unwrap(), "a\tb\\u{1b}]52;c;x\\u{7}\nc\\r\n");
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(super) async fn run(cluster: &Cluster, args: OfRun) -> Result<ExitCode, Erro
     let text = match args.output.output {
         Format::Json => output::json(&comparison)?,
         Format::Yaml => output::yaml(&comparison)?,
-        Format::Name => format!("{}/{}", item.kind().to_lowercase(), item.metadata().name),
+        Format::Name => output::name(&item.kind().to_lowercase(), &item.metadata().name),
         Format::Table | Format::Wide => table(pods),
     };
     output::to_stdout(&text);

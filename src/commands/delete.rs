@@ -1,6 +1,6 @@
 //! `delete`: a backup with its snapshots, stored copies and record; a restore with the volumes that it kept.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -192,8 +192,7 @@ pub(super) fn confirm(question: &str) -> Result<(), Error> {
     if !stdin.is_terminal() {
         return Err(Error::refused("there is no terminal to ask on").hint("add --yes"));
     }
-    let mut stderr = std::io::stderr();
-    let _ = write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush());
+    output::ask(question);
     let mut line = String::new();
     let _ = stdin.lock().read_line(&mut line);
     if matches!(line.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Error::refused("answered with no")) }

@@ -19,7 +19,7 @@ pub(super) async fn run(cluster: &Cluster, args: Describe) -> Result<ExitCode, E
         Described::Runbook => runbook(&item, args.target, cluster)?,
         Described::As(Format::Json) => output::json(&item)?,
         Described::As(Format::Yaml) => output::yaml(&item)?,
-        Described::As(Format::Name) => format!("{}/{}", item.kind().to_lowercase(), item.metadata().name),
+        Described::As(Format::Name) => output::name(&item.kind().to_lowercase(), &item.metadata().name),
         Described::As(Format::Table | Format::Wide) => match &item {
             Item::Backup(backup) => output::runs::describe(backup, &cluster.typed, Timestamp::now()),
             Item::Restore(restore) => output::restores::describe(restore, &cluster.typed, Timestamp::now()),
@@ -27,7 +27,7 @@ pub(super) async fn run(cluster: &Cluster, args: Describe) -> Result<ExitCode, E
     };
     output::to_stdout(&text);
     for why in leader::abandoned(cluster, std::slice::from_ref(&item)).await {
-        output::to_stderr(&format!("warning: {why}"));
+        output::warn(&why);
     }
     Ok(ExitCode::Done)
 }

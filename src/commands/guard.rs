@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::cli::Guard;
 use crate::error::{Error, ExitCode};
+use crate::escape::escape_line;
 use crate::exec;
 use crate::output;
 use crate::plan::guard_pod::{ARMED, PATIENCE, WATCHED, Watched};
@@ -76,7 +77,7 @@ async fn release(one: &Watched) {
                 output::to_stderr(&format!("{}: released", one.path));
                 return;
             }
-            Err(why) => output::to_stderr(&format!("{}: {why}", one.path)),
+            Err(why) => output::to_stderr(&escape_line(&format!("{}: {why}", one.path))),
         }
         sleep(PAUSE).await;
     }

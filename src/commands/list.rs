@@ -35,7 +35,7 @@ pub(super) async fn run(cluster: &Cluster, args: List) -> Result<ExitCode, Error
         Format::Yaml => output::to_stdout(&output::yaml(&list)?),
         Format::Name => {
             for item in &list.items {
-                output::to_stdout(&format!("{}/{}", item.kind().to_lowercase(), item.metadata().name));
+                output::to_stdout(&output::name(&item.kind().to_lowercase(), &item.metadata().name));
             }
         }
         Format::Table | Format::Wide if list.items.is_empty() => output::to_stderr(&match namespace {
@@ -50,7 +50,7 @@ pub(super) async fn run(cluster: &Cluster, args: List) -> Result<ExitCode, Error
     // Named, not skipped: a record that cannot be read is a backup that somebody counts on.
     let left: Vec<String> = list.items.iter().filter_map(|item| unremoved(cluster, item)).collect();
     for why in damaged.iter().chain(&leader::abandoned(cluster, &list.items).await).chain(&left) {
-        output::to_stderr(&format!("warning: {why}"));
+        output::warn(why);
     }
     Ok(ExitCode::Done)
 }
@@ -67,7 +67,7 @@ async fn orphans(cluster: &Cluster, namespace: Option<&str>, format: Format) -> 
     }
     // What was not looked at is not called empty.
     for why in &unseen {
-        output::to_stderr(&format!("warning: {why}"));
+        output::warn(why);
     }
     Ok(if unseen.is_empty() { ExitCode::Done } else { ExitCode::Failed })
 }

@@ -12,7 +12,7 @@ pub(super) fn backup(cluster: &Cluster, backup: &Backup, format: Format) -> Resu
     match format {
         Format::Json => output::to_stdout(&output::json(backup)?),
         Format::Yaml => output::to_stdout(&output::yaml(backup)?),
-        Format::Name => output::to_stdout(&format!("backup/{}", backup.metadata.name)),
+        Format::Name => output::to_stdout(&output::name("backup", &backup.metadata.name)),
         Format::Table | Format::Wide => {
             output::to_stdout(&output::runs::result(backup, &cluster.typed, Timestamp::now()));
         }

@@ -31,7 +31,7 @@ pub(super) async fn run(cluster: &Cluster, args: Prune) -> Result<ExitCode, Erro
     }
     progress.done();
     for why in &damaged {
-        output::to_stderr(&format!("warning: {why}"));
+        output::warn(why);
     }
     if args.output.output != Format::Name || args.dry_run {
         output::to_stdout(&output::prune::verdicts(&backups, &verdicts, Timestamp::now(), args.output.output)?);
@@ -91,7 +91,7 @@ async fn delete_all(cluster: &Cluster, gone: &[&Verdict], format: Format) -> Res
             Ok(_) => {}
             Err(error) => {
                 if let Some(earlier) = failed.take() {
-                    progress.say(&output::error(&earlier));
+                    progress.show(&output::error(&earlier));
                     failed = Some(Error { code: error.code.worse(earlier.code), ..error });
                 } else {
                     failed = Some(error);

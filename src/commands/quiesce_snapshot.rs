@@ -61,7 +61,7 @@ pub(super) async fn run(cluster: &Cluster, args: QuiesceSnapshot) -> Result<Exit
         output::to_stdout(&output::plan::dry_run(&plan, text, format)?);
         return Ok(ExitCode::Done);
     }
-    progress.say(&text);
+    progress.show(&text);
     let talk = progress.clone();
     let signals = Signals::listen(move |line| talk.say(line))?;
     finish::remove_pending(cluster, &plan.namespace, &signals, &progress).await;
@@ -274,28 +274,31 @@ async fn report(
     let (name, reason) = (&plan.run, &backup.status.reason);
     let waiting = backup.status.claims.iter().filter(|claim| !claim.ready).count();
     if outcome < Outcome::Failed && waiting > 0 {
-        output::to_stderr(&format!(
-            "warning: {waiting} of {} copies cannot be restored from yet: `list` and `describe` show when they can",
+        output::warn(&format!(
+            "{waiting} of {} copies cannot be restored from yet: `list` and `describe` show when they can",
             backup.status.claims.len()
         ));
     }
     match outcome {
         Outcome::ApplicationConsistent => {}
         Outcome::CrashConsistent => {
-            output::to_stderr(&format!("warning: backup {name} is only crash-consistent: {reason}"));
+            output::warn(&format!("backup {name} is only crash-consistent: {reason}"));
         }
-        Outcome::Failed => output::to_stderr(&format!("error: backup {name} failed, every database serves: {reason}")),
-        Outcome::Stuck => output::to_stderr(&format!(
-            "error: backup {name} failed, and something may still be held: {reason}\nhint: {}",
-            thaw_command(cluster, plan)
-        )),
+        Outcome::Failed => {
+            let error = Error::failed(format!("backup {name} failed, every database serves: {reason}"));
+            output::to_stderr(&output::error(&error));
+        }
+        Outcome::Stuck => {
+            let error = Error::held(format!("backup {name} failed, and something may still be held: {reason}"));
+            output::to_stderr(&output::error(&error.hint(thaw_command(cluster, plan))));
+        }
     }
     if pending {
-        output::to_stderr(&format!(
-            "warning: snapshots of backup {name} are not removed yet: {}\nhint: once what is named there is mended: {}",
-            backup.status.snapshots_left.join("; "),
-            thaw_command(cluster, plan)
+        output::warn(&format!(
+            "snapshots of backup {name} are not removed yet: {}",
+            backup.status.snapshots_left.join("; ")
         ));
+        output::to_stderr(&format!("hint: once what is named there is mended: {}", thaw_command(cluster, plan)));
     }
     Ok(match outcome {
         Outcome::ApplicationConsistent => ExitCode::Done,

@@ -124,7 +124,7 @@ async fn in_place(
         output::to_stdout(&restores::dry_run(&plan, text, args.output.output)?);
         return Ok(ExitCode::Done);
     }
-    progress.say(&text);
+    progress.show(&text);
     if !args.yes {
         progress.done();
         confirm(&restores::question(&plan, args.discard_old, clock.now()))?;
@@ -172,7 +172,7 @@ async fn print(cluster: &Cluster, namespace: &str, run: &str, format: Format) ->
     output::to_stdout(&match format {
         Format::Json => output::json(&restore)?,
         Format::Yaml => output::yaml(&restore)?,
-        Format::Name => format!("restore/{run}"),
+        Format::Name => output::name("restore", run),
         Format::Table | Format::Wide => restores::result(&restore, &cluster.typed, Timestamp::now()),
     });
     Ok(restore.status.outcome)

@@ -82,7 +82,7 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
             }
             // The others may still hold something: they are finished all the same.
             Err(error) if open.len() > 1 => {
-                progress.say(&output::error(&error));
+                progress.show(&output::error(&error));
                 code = if error.code == ExitCode::Held || code == ExitCode::Held { ExitCode::Held } else { error.code };
             }
             Err(error) => {
@@ -98,8 +98,8 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
         if let Item::Backup(backup) = item
             && backup.status.snapshots_removed == "pending"
         {
-            output::to_stderr(&format!(
-                "warning: snapshots of backup {} are still not removed: {}",
+            output::warn(&format!(
+                "snapshots of backup {} are still not removed: {}",
                 backup.metadata.name,
                 backup.status.snapshots_left.join("; ")
             ));
@@ -112,7 +112,7 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
         (Format::Yaml, None) => output::to_stdout(&output::yaml(&list)?),
         (Format::Name, _) => {
             for item in &list.items {
-                output::to_stdout(&format!("{}/{}", item.kind().to_lowercase(), item.metadata().name));
+                output::to_stdout(&output::name(&item.kind().to_lowercase(), &item.metadata().name));
             }
         }
         (Format::Table | Format::Wide, _) => {

@@ -3,6 +3,7 @@
 use super::Format;
 use super::table::Table;
 use crate::error::Error;
+use crate::escape::escape_line;
 use crate::runs::orphans::OrphanList;
 
 /// The list in this format; a command on a line of its own below each, for it is to be copied.
@@ -10,7 +11,7 @@ pub fn list(orphans: &OrphanList, format: Format) -> Result<String, Error> {
     match format {
         Format::Json => super::json(orphans),
         Format::Yaml => super::yaml(orphans),
-        Format::Name => Ok(orphans.items.iter().map(|o| o.object.as_str()).collect::<Vec<_>>().join("\n")),
+        Format::Name => Ok(orphans.items.iter().map(|o| escape_line(&o.object)).collect::<Vec<_>>().join("\n")),
         Format::Table | Format::Wide => {
             let mut table = Table::new(["NAMESPACE", "OBJECT", "RUN", "WHY"]);
             for o in &orphans.items {
@@ -18,9 +19,9 @@ pub fn list(orphans: &OrphanList, format: Format) -> Result<String, Error> {
             }
             let mut text = format!("{}\n", table.to_string().trim_end());
             for o in &orphans.items {
-                text.push_str(&format!("\n{}\n  remove: {}\n", o.object, o.remove));
+                text.push_str(&format!("\n{}\n  remove: {}\n", escape_line(&o.object), escape_line(&o.remove)));
                 if let Some(adopt) = &o.adopt {
-                    text.push_str(&format!("  use:    {adopt}\n"));
+                    text.push_str(&format!("  use:    {}\n", escape_line(adopt)));
                 }
             }
             Ok(text)

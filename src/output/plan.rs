@@ -11,13 +11,15 @@ use super::Format;
 use super::pods::pod_table;
 use super::table::Table;
 use crate::error::Error;
+use crate::escape::escape_line;
 use crate::plan::{Backend, Plan, Target, location};
 use crate::pods::PodState;
 use crate::record::API_VERSION;
 
 /// The whole plan as text. `pods` is the first pod table.
 pub fn plan(plan: &Plan, pods: &[PodState], now: Timestamp) -> String {
-    let mut text = format!("plan of run {}: {} in {}\n\n", plan.run, plan.request, plan.namespace);
+    let title = format!("plan of run {}: {} in {}", plan.run, plan.request, plan.namespace);
+    let mut text = format!("{}\n\n", escape_line(&title));
     if !plan.targets.is_empty() {
         let how = if plan.is_cold() { "stopped" } else { "held" };
         let _ = writeln!(text, "{how}:\n{}", targets(plan));
@@ -28,7 +30,7 @@ pub fn plan(plan: &Plan, pods: &[PodState], now: Timestamp) -> String {
     let _ = writeln!(text, "pods:\n{}", pod_table(pods, now));
     let watched = watched(plan, pods);
     if !watched.is_empty() {
-        let _ = writeln!(text, "only watched: {}", watched.join(", "));
+        let _ = writeln!(text, "only watched: {}", escape_line(&watched.join(", ")));
     }
     let _ = writeln!(
         text,
@@ -38,17 +40,17 @@ pub fn plan(plan: &Plan, pods: &[PodState], now: Timestamp) -> String {
             Backend::Csi => format!("cuts are estimated to take {}", plain(plan.estimate)),
             Backend::Window { .. } if plan.detached => "held until `thaw`, nothing is copied".into(),
             Backend::Window { hold } => format!("held for {}, nothing is copied", plain(*hold)),
-            Backend::Command { argv } => format!("held while this runs: {}", argv.join(" ")),
+            Backend::Command { argv } => format!("held while this runs: {}", escape_line(&argv.join(" "))),
         },
         plain(plan.longest_hold()),
         plan.attempts,
         if plan.attempts == 1 { "" } else { "s" }
     );
     for line in location::lines(plan.claims.iter().map(|c| (c.location, c.driver.as_str()))) {
-        let _ = writeln!(text, "{line}");
+        let _ = writeln!(text, "{}", escape_line(&line));
     }
     for note in &plan.notes {
-        let _ = writeln!(text, "note: {note}");
+        let _ = writeln!(text, "note: {}", escape_line(note));
     }
     text
 }
@@ -76,6 +78,7 @@ pub(super) fn document(
             let mut once: Vec<String> = Vec::new();
             for name in names {
                 // A pod may hold two databases.
+                let name = escape_line(&name);
                 if !once.contains(&name) {
                     once.push(name);
                 }

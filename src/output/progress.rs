@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::escape::escape_line;
+
 /// Where progress is told.
 #[derive(Clone)]
 pub struct Progress {
@@ -39,7 +41,7 @@ impl Progress {
     /// What is being done now.
     pub fn step(&self, text: &str) {
         if let Some(bar) = &self.bar {
-            bar.set_message(text.to_owned());
+            bar.set_message(escape_line(text));
             return;
         }
         // One line an event: the same text again is no event.
@@ -50,11 +52,19 @@ impl Progress {
         }
     }
 
-    /// A line that stays.
+    /// A line that stays. Line ends in it are escaped: a database's answer must not forge a line.
     pub fn say(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| super::to_stderr(text)),
+            Some(bar) => bar.suspend(|| super::to_stderr(&escape_line(text))),
             None => self.line(text),
+        }
+    }
+
+    /// Several lines that stay: a plan, an error with its hints.
+    pub fn show(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| super::to_stderr(text)),
+            None => super::to_stderr(&self.stamped(text)),
         }
     }
 
@@ -74,6 +84,10 @@ impl Progress {
     }
 
     fn line(&self, text: &str) {
-        super::to_stderr(&format!("{:7.3}s {text}", self.begun.elapsed().as_secs_f64()));
+        super::to_stderr(&self.stamped(&escape_line(text)));
+    }
+
+    fn stamped(&self, text: &str) -> String {
+        format!("{:7.3}s {text}", self.begun.elapsed().as_secs_f64())
     }
 }

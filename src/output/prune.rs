@@ -50,7 +50,7 @@ pub fn verdicts(backups: &[&Backup], verdicts: &[Verdict], now: Timestamp, forma
         Format::Json => super::json(&document()),
         Format::Yaml => super::yaml(&document()),
         Format::Name => {
-            let gone = verdicts.iter().filter(|v| !v.keep).map(|v| format!("backup/{}", v.run));
+            let gone = verdicts.iter().filter(|v| !v.keep).map(|v| super::name("backup", &v.run));
             Ok(gone.collect::<Vec<_>>().join("\n"))
         }
         Format::Table | Format::Wide => {

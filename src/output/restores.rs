@@ -9,6 +9,7 @@ use super::age::age;
 use super::pods::pod_table;
 use super::table::Table;
 use crate::error::Error;
+use crate::escape::escape_line;
 use crate::plan::restore::anew::{Anew, New};
 use crate::plan::restore::undo::UndoPlan;
 use crate::plan::restore::{Claim, Copies, FromArchive, RestorePlan, Workload};
@@ -23,9 +24,9 @@ const EMPTY: &str = "<empty>";
 pub fn plan(plan: &RestorePlan, pods: &[PodState], now: Timestamp) -> String {
     let mut text = format!(
         "restore {} of backup {} ({}, {} old)\n\n",
-        plan.run,
-        plan.backup.run,
-        plan.backup.outcome,
+        escape_line(&plan.run),
+        escape_line(&plan.backup.run),
+        escape_line(&plan.backup.outcome),
         age(Some(plan.backup.instant), now)
     );
     let mut table = Table::new(["STOP", "NAMESPACE", "REPLICAS", "THEN"]);
@@ -63,10 +64,10 @@ pub fn plan(plan: &RestorePlan, pods: &[PodState], now: Timestamp) -> String {
         text.push_str(&recovery(plan, of));
     }
     for note in &plan.notes {
-        let _ = write!(text, "\nnote: {note}");
+        let _ = write!(text, "\nnote: {}", escape_line(note));
     }
     for left in &plan.afterwards {
-        let _ = write!(text, "\nto do afterwards: {left}");
+        let _ = write!(text, "\nto do afterwards: {}", escape_line(left));
     }
     if !plan.notes.is_empty() || !plan.afterwards.is_empty() {
         text.push('\n');
@@ -78,12 +79,13 @@ pub fn plan(plan: &RestorePlan, pods: &[PodState], now: Timestamp) -> String {
 fn recovery(plan: &RestorePlan, of: &FromArchive) -> String {
     let path = plan.targets.get(of.target).map(|t| t.target.path()).unwrap_or_default();
     let (_, pod) = of.pod();
+    let (path, pod) = (escape_line(&path), escape_line(pod));
     let mut text = format!("\nbefore {path} is started on its copy, pod/{pod} writes:\n");
     for file in &of.recovery.files {
         let empty = if file.content.is_empty() { " (empty)" } else { "" };
-        let _ = writeln!(text, "  {}{empty}", file.path);
+        let _ = writeln!(text, "  {}{empty}", escape_line(&file.path));
         for line in file.content.lines() {
-            let _ = writeln!(text, "    {line}");
+            let _ = writeln!(text, "    {}", escape_line(line));
         }
     }
     text
@@ -126,7 +128,7 @@ pub fn question(plan: &RestorePlan, discard_old: bool, now: Timestamp) -> String
 
 /// What is done to take a restore back.
 pub fn undo(plan: &UndoPlan) -> String {
-    let mut text = format!("undoing restore {} of backup {}\n\n", plan.run, plan.backup);
+    let mut text = format!("undoing restore {} of backup {}\n\n", escape_line(&plan.run), escape_line(&plan.backup));
     let mut table = Table::new(["STOP", "NAMESPACE", "THEN"]);
     for w in &plan.workloads {
         table.row([format!("{}/{}", w.kind.to_lowercase(), w.name), w.namespace.clone(), w.replicas.to_string()]);
@@ -150,14 +152,13 @@ pub fn undo(plan: &UndoPlan) -> String {
         let _ = write!(text, "\n\n{}", table.to_string().trim_end());
     }
     for note in &plan.notes {
-        let _ = write!(text, "\nnote: {note}");
+        let _ = write!(text, "\nnote: {}", escape_line(note));
     }
     for w in plan.workloads.iter().filter(|w| w.replicas == 0) {
         let _ = write!(
             text,
-            "\nnote: {}/{} was stopped when it was restored: it is left stopped, as it was",
-            w.kind.to_lowercase(),
-            w.name
+            "\nnote: {} was stopped when it was restored: it is left stopped, as it was",
+            escape_line(&format!("{}/{}", w.kind.to_lowercase(), w.name))
         );
     }
     text
@@ -195,7 +196,7 @@ pub fn copies(copies: &Copies) -> String {
     }
     let mut text = table.to_string();
     for note in &copies.notes {
-        let _ = writeln!(text, "note: {note}");
+        let _ = writeln!(text, "note: {}", escape_line(note));
     }
     text
 }
@@ -256,14 +257,16 @@ pub fn result(restore: &Restore, typed: &Typed, now: Timestamp) -> String {
     for d in &status.pods.differences {
         let none = "<none>".to_owned();
         let (before, after) = (d.before.as_ref().unwrap_or(&none), d.after.as_ref().unwrap_or(&none));
-        let _ = writeln!(text, "differs: {} {}: {before} -> {after}", d.pod, d.field);
+        let line = format!("differs: {} {}: {before} -> {after}", d.pod, d.field);
+        let _ = writeln!(text, "{}", escape_line(&line));
     }
     if let Some(of) = &status.recovery {
-        let (path, target) = (format!("{}/{}/{}", of.namespace, of.pod, of.container), &of.recovery_target);
+        let path = escape_line(&format!("{}/{}/{}", of.namespace, of.pod, of.container));
+        let target = escape_line(&of.recovery_target);
         let _ = match &of.recovered_to {
             Some(point) => {
                 let ended = point.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",");
-                writeln!(text, "{path} recovered from its archive to {target}: {ended}\n")
+                writeln!(text, "{path} recovered from its archive to {target}: {}\n", escape_line(&ended))
             }
             None => writeln!(text, "{path} was to recover from its archive to {target}\n"),
         };
@@ -277,7 +280,8 @@ pub fn result(restore: &Restore, typed: &Typed, now: Timestamp) -> String {
         let before = of.before.as_ref().map_or("not there".to_owned(), Clone::clone);
         let before = if what == "set" { format!(" ({before} before)") } else { String::new() };
         let release = format!("{}/{}", of.namespace, of.release);
-        let _ = writeln!(text, "{what} in {} of release {release}: {}={}{before}", of.object, of.key, of.value);
+        let line = format!("{what} in {} of release {release}: {}={}{before}", of.object, of.key, of.value);
+        let _ = writeln!(text, "{}", escape_line(&line));
     }
     text.push_str(&outcome(restore, typed));
     text
@@ -286,16 +290,16 @@ pub fn result(restore: &Restore, typed: &Typed, now: Timestamp) -> String {
 /// The outcome, and what is left to do.
 pub fn outcome(restore: &Restore, typed: &Typed) -> String {
     let (metadata, status) = (&restore.metadata, &restore.status);
-    let mut text = format!("restore {}: {}", metadata.name, status.outcome);
+    let mut text = format!("restore {}: {}", escape_line(&metadata.name), escape_line(&status.outcome));
     if !status.reason.is_empty() {
-        let _ = write!(text, "\nreason: {}", status.reason);
+        let _ = write!(text, "\nreason: {}", escape_line(&status.reason));
     }
     // What is not in use any more: the old volumes, or after the way back what the workload may have written to.
     let unused = |what: &str, names: Vec<(&str, Option<&str>)>| {
         let mut text = String::new();
         if !names.is_empty() {
             let listed: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
-            let _ = write!(text, "\nthe {what} volumes are kept: {}", listed.join(", "));
+            let _ = write!(text, "\nthe {what} volumes are kept: {}", escape_line(&listed.join(", ")));
             // What was Retain before the restore is so again afterwards, and stays.
             if names.iter().any(|(_, policy)| *policy == Some("Delete")) {
                 let delete = typed.command("delete", &metadata.name, &metadata.namespace);
@@ -308,11 +312,11 @@ pub fn outcome(restore: &Restore, typed: &Typed) -> String {
     if status.outcome == "Restored" && status.old_volumes != "kept" {
         let names: Vec<&str> = claims("New").filter_map(|c| c.old_volume.as_deref()).collect();
         if status.old_volumes == "discarded" {
-            let _ = write!(text, "\nthe old volumes were deleted: {}", names.join(", "));
+            let _ = write!(text, "\nthe old volumes were deleted: {}", escape_line(&names.join(", ")));
         } else {
             let delete = typed.command("delete", &metadata.name, &metadata.namespace);
-            let _ =
-                write!(text, "\nthe old volumes are not all deleted yet: {}\nfinish with: {delete}", names.join(", "));
+            let names = escape_line(&names.join(", "));
+            let _ = write!(text, "\nthe old volumes are not all deleted yet: {names}\nfinish with: {delete}");
         }
     } else if status.outcome == "Restored" {
         let old = claims("New").filter_map(|c| Some((c.old_volume.as_deref()?, c.old_reclaim_policy.as_deref())));
@@ -326,7 +330,7 @@ pub fn outcome(restore: &Restore, typed: &Typed) -> String {
     let new = kept.filter_map(|c| Some((c.new_volume.as_deref()?, c.new_reclaim_policy.as_deref())));
     text.push_str(&unused("restored", new.collect()));
     for left in &status.afterwards {
-        let _ = write!(text, "\nleft to do: {left}");
+        let _ = write!(text, "\nleft to do: {}", escape_line(left));
     }
     if matches!(status.outcome.as_str(), "Running" | "Stuck") || status.policies_pending {
         let _ = write!(text, "\nfinish with: {}", typed.thaw(&metadata.name, &metadata.namespace));
@@ -339,25 +343,28 @@ pub fn outcome(restore: &Restore, typed: &Typed) -> String {
 pub fn describe(restore: &Restore, typed: &Typed, now: Timestamp) -> String {
     let metadata = &restore.metadata;
     let mut text = String::new();
-    let _ = writeln!(text, "Name:        {}", metadata.name);
-    let _ = writeln!(text, "Namespace:   {}", metadata.namespace);
+    let _ = writeln!(text, "Name:        {}", escape_line(&metadata.name));
+    let _ = writeln!(text, "Namespace:   {}", escape_line(&metadata.namespace));
     let created = age(Some(metadata.creation_timestamp), now);
     let _ = writeln!(text, "Created:     {:.3} ({created} ago)", metadata.creation_timestamp);
-    let _ = writeln!(text, "Backup:      {} (data of {:.3})", restore.spec.backup, restore.spec.backup_instant);
+    let _ = writeln!(
+        text,
+        "Backup:      {} (data of {:.3})",
+        escape_line(&restore.spec.backup),
+        restore.spec.backup_instant
+    );
     for w in &restore.status.workloads {
         let _ = writeln!(
             text,
-            "Workload:    {}/{} in {} ({} replicas{})",
-            w.kind.to_lowercase(),
-            w.name,
-            w.namespace,
+            "Workload:    {} ({} replicas{})",
+            escape_line(&format!("{}/{} in {}", w.kind.to_lowercase(), w.name, w.namespace)),
             w.replicas,
             if w.front { ", in front of the databases" } else { "" }
         );
     }
     let _ = writeln!(text, "\n{}", result(restore, typed, now).trim_end());
     for note in &restore.status.notes {
-        let _ = writeln!(text, "note: {note}");
+        let _ = writeln!(text, "note: {}", escape_line(note));
     }
     text
 }

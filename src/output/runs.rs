@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::age::age;
 use super::pods::pod_changes;
 use super::table::Table;
+use crate::escape::escape_line;
 use crate::plan::{Location, location};
 use crate::record::backup::{Backup, ClaimStatus};
 use crate::record::item::Item;
@@ -117,9 +118,9 @@ fn claims(backup: &Backup) -> String {
 /// What stands at the end of `quiesce-snapshot` and in `describe`.
 pub fn outcome(backup: &Backup, typed: &Typed) -> String {
     let status = &backup.status;
-    let mut text = format!("backup {}: {}", backup.metadata.name, status.outcome);
+    let mut text = format!("backup {}: {}", escape_line(&backup.metadata.name), escape_line(&status.outcome));
     if !status.reason.is_empty() {
-        let _ = write!(text, "\nreason: {}", status.reason);
+        let _ = write!(text, "\nreason: {}", escape_line(&status.reason));
     }
     if let Some(window) = &status.window {
         let _ = write!(
@@ -129,13 +130,13 @@ pub fn outcome(backup: &Backup, typed: &Typed) -> String {
         );
     }
     for released in status.targets.iter().filter_map(|t| t.released.as_ref()) {
-        let _ = write!(text, "\n{released}");
+        let _ = write!(text, "\n{}", escape_line(released));
     }
     if !status.may_be_held.is_empty() {
         let _ = write!(
             text,
             "\nmay be held: {}\nrelease with: {}",
-            status.may_be_held.join(", "),
+            escape_line(&status.may_be_held.join(", ")),
             typed.thaw(&backup.metadata.name, &backup.metadata.namespace)
         );
     }
@@ -148,7 +149,7 @@ pub fn outcome(backup: &Backup, typed: &Typed) -> String {
                 match status.snapshots_left.join("; ") {
                     none if none.is_empty() && status.outcome == "Running" => "the run is not over".to_owned(),
                     none if none.is_empty() => "the storage driver does not answer".to_owned(),
-                    left => left,
+                    left => escape_line(&left),
                 },
                 typed.thaw(&backup.metadata.name, &backup.metadata.namespace)
             );
@@ -164,7 +165,7 @@ pub fn result(backup: &Backup, typed: &Typed, now: Timestamp) -> String {
     let status = &backup.status;
     let mut text = String::new();
     for attempt in &status.attempts {
-        let _ = writeln!(text, "attempt {} was repeated: {}", attempt.attempt, attempt.reason);
+        let _ = writeln!(text, "attempt {} was repeated: {}", attempt.attempt, escape_line(&attempt.reason));
     }
     if !status.targets.is_empty() {
         let _ = writeln!(text, "{}\n", targets(backup).trim_end());
@@ -173,7 +174,7 @@ pub fn result(backup: &Backup, typed: &Typed, now: Timestamp) -> String {
         let _ = writeln!(text, "{}\n", claims(backup).trim_end());
     }
     if let Some(ran) = &status.command {
-        let _ = writeln!(text, "{}\n", ran.told());
+        let _ = writeln!(text, "{}\n", escape_line(&ran.told()));
     }
     let stopped = status.targets.iter().any(|t| t.stopped);
     if stopped && !status.pods.after.is_empty() && status.pods.differences.is_empty() {
@@ -197,21 +198,22 @@ fn made_by(claim: &ClaimStatus) -> (Location, &str) {
 pub fn describe(backup: &Backup, typed: &Typed, now: Timestamp) -> String {
     let (metadata, status) = (&backup.metadata, &backup.status);
     let mut text = String::new();
-    let _ = writeln!(text, "Name:        {}", metadata.name);
-    let _ = writeln!(text, "Namespace:   {}", metadata.namespace);
+    let _ = writeln!(text, "Name:        {}", escape_line(&metadata.name));
+    let _ = writeln!(text, "Namespace:   {}", escape_line(&metadata.namespace));
     let _ = writeln!(
         text,
         "Created:     {:.3} ({} ago)",
         metadata.creation_timestamp,
         age(Some(metadata.creation_timestamp), now)
     );
-    let _ = writeln!(text, "Request:     {}", backup.spec.request);
+    let _ = writeln!(text, "Request:     {}", escape_line(&backup.spec.request));
     if status.rebuilt {
         let _ = writeln!(text, "Record:      gone; this is rebuilt from the annotations of its volumesnapshotcontents");
     }
     for release in &status.releases {
-        let about = [release.chart.as_str(), release.app_version.as_str()].join(" ");
-        let _ = writeln!(text, "Release:     {} ({}, {})", release.path(), release.product.title(), about.trim());
+        let about = escape_line([release.chart.as_str(), release.app_version.as_str()].join(" ").trim());
+        let path = escape_line(&release.path());
+        let _ = writeln!(text, "Release:     {path} ({}, {about})", release.product.title());
     }
     if status.outcome.ends_with("Consistent") && !status.claims.is_empty() {
         let _ = writeln!(
@@ -224,26 +226,26 @@ pub fn describe(backup: &Backup, typed: &Typed, now: Timestamp) -> String {
             }
         );
         for line in location::lines(status.claims.iter().map(made_by)) {
-            let _ = writeln!(text, "Location:    {line}");
+            let _ = writeln!(text, "Location:    {}", escape_line(&line));
         }
         let gone: Vec<&str> = status.claims.iter().filter_map(|c| c.gone.as_deref()).collect();
         if !gone.is_empty() {
-            let _ = writeln!(text, "Gone:        {}", gone.join("; "));
+            let _ = writeln!(text, "Gone:        {}", escape_line(&gone.join("; ")));
         }
         let _ = match &status.verified {
             None => writeln!(text, "Verified:    no: no copy of it was opened"),
             Some(v) if v.ok => writeln!(text, "Verified:    yes, at {:.0} ({} ago)", v.at, age(Some(v.at), now)),
-            Some(v) => writeln!(text, "Verified:    IT FAILED, at {:.0}: {}", v.at, v.bad().join(", ")),
+            Some(v) => writeln!(text, "Verified:    IT FAILED, at {:.0}: {}", v.at, escape_line(&v.bad().join(", "))),
         };
     }
     let _ = writeln!(text, "\n{}", result(backup, typed, now).trim_end());
     for note in &status.notes {
-        let _ = writeln!(text, "note: {note}");
+        let _ = writeln!(text, "note: {}", escape_line(note));
     }
     let settings: Vec<String> = status
         .targets
         .iter()
-        .flat_map(|t| t.settings.iter().map(move |(k, v)| format!("  {}/{} {k}={v}", t.pod, t.container)))
+        .flat_map(|t| t.settings.iter().map(move |(k, v)| escape_line(&format!("  {}/{} {k}={v}", t.pod, t.container))))
         .collect();
     if !settings.is_empty() {
         let _ = writeln!(text, "\nsettings of the databases at the time:\n{}", settings.join("\n"));

@@ -4,6 +4,8 @@ use std::fmt;
 
 use comfy_table::{ContentArrangement, presets};
 
+use crate::escape::escape_line;
+
 /// Rows under headings.
 pub struct Table(comfy_table::Table);
 
@@ -16,10 +18,11 @@ impl Table {
         Self(table)
     }
 
-    /// Adds a row. An empty cell would look like a missing column to `awk`, so it is printed as `<none>`.
+    /// Adds a row. An empty cell would look like a missing column to `awk`, so it is printed as `<none>`. A line end in
+    /// a cell would look like another row, so it is escaped.
     pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
         let cells = cells.into_iter().map(Into::into);
-        self.0.add_row(cells.map(|c: String| if c.is_empty() { "<none>".into() } else { c }));
+        self.0.add_row(cells.map(|c: String| if c.is_empty() { "<none>".into() } else { escape_line(&c) }));
     }
 }
 
@@ -51,6 +54,13 @@ mod tests {
              a-long-name   1/1      n1\n\
              b             <none>   <none>\n"
         );
+    }
+
+    #[test]
+    fn control_characters_in_a_cell_are_escaped() {
+        let mut table = Table::new(["NAME", "READY"]);
+        table.row(["a\u{1b}[2K\nb", "1/1"]);
+        assert_eq!(table.to_string(), "NAME            READY\na\\u{1b}[2K\\nb   1/1\n");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::table::Table;
 use super::{Format, json, yaml};
 use crate::error::Error;
+use crate::escape::escape_line;
 use crate::executor::verify::Found;
 use crate::plan::verify::VerifyPlan;
 use crate::record::verified::{Query, TargetVerified, Verified};
@@ -29,9 +30,14 @@ fn queries<'a>(all: impl Iterator<Item = &'a Query>) -> String {
     let mut text = String::new();
     for query in all {
         let code = query.exit_code.map_or_else(|| "no exit code".to_owned(), |code| format!("exit code {code}"));
-        let _ = writeln!(text, "{}/{}: {} ({code})", query.namespace, query.pod, query.command);
+        let _ = writeln!(
+            text,
+            "{}: {} ({code})",
+            escape_line(&format!("{}/{}", query.namespace, query.pod)),
+            escape_line(&query.command)
+        );
         for line in query.output.lines() {
-            let _ = writeln!(text, "  {line}");
+            let _ = writeln!(text, "  {}", escape_line(line));
         }
     }
     text
@@ -41,10 +47,14 @@ fn seconds<'a>(targets: impl Iterator<Item = &'a TargetVerified>) -> String {
     let mut text = String::new();
     for target in targets {
         let word = if target.ok { "well" } else { "NOT well" };
-        let _ = write!(text, "{}: {word}, after {:.1} s", target.path(), target.seconds);
+        let _ = write!(text, "{}: {word}, after {:.1} s", escape_line(&target.path()), target.seconds);
         // What a check said stands in the table.
         let in_table = target.checks.iter().any(|check| target.reason.starts_with(&format!("{}: ", check.name)));
-        text.push_str(&if target.ok || in_table { "\n".to_owned() } else { format!(": {}\n", target.reason) });
+        text.push_str(&if target.ok || in_table {
+            "\n".to_owned()
+        } else {
+            format!(": {}\n", escape_line(&target.reason))
+        });
     }
     text
 }
@@ -70,7 +80,7 @@ pub fn result(run: &str, found: &[Found]) -> String {
     } else {
         "not verified"
     };
-    format!("{}\nbackup {run}: {word}\n", all(&targets, &asked))
+    format!("{}\nbackup {}: {word}\n", all(&targets, &asked), escape_line(run))
 }
 
 /// What stands of it in the backup's description.
@@ -124,9 +134,9 @@ pub fn dry_run(plan: &VerifyPlan, format: Format) -> Result<String, Error> {
     Ok(match format {
         Format::Json => json(&list())?,
         Format::Yaml => yaml(&list())?,
-        Format::Name => names.join("\n"),
+        Format::Name => names.iter().map(|name| escape_line(name)).collect::<Vec<_>>().join("\n"),
         Format::Table | Format::Wide => {
-            let notes: Vec<String> = plan.notes.iter().map(|note| format!("note: {note}")).collect();
+            let notes: Vec<String> = plan.notes.iter().map(|note| format!("note: {}", escape_line(note))).collect();
             if notes.is_empty() { table.to_string() } else { format!("{table}\n{}\n", notes.join("\n")) }
         }
     })

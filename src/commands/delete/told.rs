@@ -63,7 +63,7 @@ impl Deleted {
     pub(in crate::commands) fn line(&self, format: Format) -> String {
         let kind = self.kind.as_str();
         match format {
-            Format::Name => format!("{kind}/{}", self.run),
+            Format::Name => output::name(kind, &self.run),
             _ if self.volumes.is_empty() => format!("{kind} \"{}\" deleted", self.run),
             _ => format!("{kind} \"{}\" deleted, with the kept {}", self.run, named(&self.volumes)),
         }

@@ -71,7 +71,7 @@ pub(super) async fn undo(
             output::to_stdout(&restores::dry_run_undo(&plan, text, args.output.output)?);
             return Ok(ExitCode::Done);
         }
-        progress.say(&text);
+        progress.show(&text);
         if !args.yes {
             progress.done();
             confirm(&restores::question_undo(&journal.plan))?;

@@ -14,11 +14,12 @@ use crate::cluster::anew_facts::{self, namespaces_there};
 use crate::cluster::client::Cluster;
 use crate::cluster::restore_facts::{Wanted, collect};
 use crate::error::{Error, ExitCode};
+use crate::escape::escape_line;
 use crate::executor::restore::{bring_back, make_aliases, make_copies, manifests, remove_aliases};
 use crate::executor::signals::Signals;
 use crate::output::progress::Progress;
 use crate::output::{self, Format, restores};
-use crate::plan::restore::anew::{Anew, New, There, namespaces, plan_anew, wanted};
+use crate::plan::restore::anew::{Anew, There, namespaces, plan_anew, wanted};
 use crate::plan::restore::{Copies, Place, Source, is_copy, plan_copies};
 use crate::pods::PodState;
 use crate::record::restore::{of_anew, of_copies};
@@ -111,7 +112,7 @@ fn print_copies(cluster: &Cluster, copies: &Copies, run: &str, now: Timestamp, f
         Format::Json => output::json(&record())?,
         Format::Yaml => output::yaml(&record())?,
         Format::Name => {
-            let names = copies.claims.iter().map(|c| format!("persistentvolumeclaim/{}", c.new_name));
+            let names = copies.claims.iter().map(|c| output::name("persistentvolumeclaim", &c.new_name));
             names.collect::<Vec<_>>().join("\n")
         }
         Format::Table | Format::Wide => restores::copies(copies),
@@ -139,7 +140,7 @@ pub(super) async fn workloads(
         output::to_stdout(&restores::dry_run_anew(&anew, args.output.output)?);
         return Ok(ExitCode::Done);
     }
-    progress.say(&restores::anew(&anew));
+    progress.show(&restores::anew(&anew));
     let talk = progress.clone();
     let signals = Signals::listen(move |line| talk.say(line))?;
     let Some(made) = signals.unless(bring_back(cluster, &anew, progress)).await else {
@@ -154,7 +155,7 @@ pub(super) async fn workloads(
     output::to_stdout(&match args.output.output {
         Format::Json => output::json(&record)?,
         Format::Yaml => output::yaml(&record)?,
-        Format::Name => anew.workloads.iter().map(New::path).collect::<Vec<_>>().join("\n"),
+        Format::Name => anew.workloads.iter().map(|w| escape_line(&w.path())).collect::<Vec<_>>().join("\n"),
         Format::Table | Format::Wide => restores::result(&record, &cluster.typed, Timestamp::now()),
     });
     Ok(ExitCode::Done)
