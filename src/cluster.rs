@@ -6,6 +6,8 @@ pub mod anew_facts;
 pub mod announce;
 pub mod client;
 mod controller;
+mod credential_plugin;
+mod credentials;
 pub mod discovery;
 pub mod errors;
 #[cfg(debug_assertions)]

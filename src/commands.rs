@@ -5,8 +5,9 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::cli::{Cli, Command};
-use crate::cluster::client::{Cluster, explain};
+use crate::cluster::client::{Cluster, explain, is_unsent};
 use crate::error::{Error, ExitCode};
+use crate::output;
 
 mod compare;
 mod delete;
@@ -40,6 +41,9 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Error> {
     // Who thaws is told by 1 that every database serves: not by who could not look.
     let unseen = |error| if matches!(cli.command, Command::Thaw(_)) { thaw::unseen(error) } else { error };
     let cluster = Cluster::connect(&cli.connection.into()).await.map_err(unseen)?;
+    for warning in &cluster.warnings {
+        output::warn(warning);
+    }
     reachable(&cluster).await.map_err(unseen)?;
     match cli.command {
         // Boxed: it is by far the largest, and every command would carry its room on the stack.
@@ -62,11 +66,11 @@ async fn reachable(cluster: &Cluster) -> Result<(), Error> {
     let Ok(Err(error)) = timeout(Duration::from_secs(10), cluster.once.apiserver_version()).await else {
         return Ok(());
     };
-    let why = explain(&error);
-    if !why.contains("cannot connect") {
+    if !is_unsent(&error) {
         // Who may not read /version may still do all that is needed.
         return Ok(());
     }
     let context = format!("it is the one of context {}", cluster.context);
-    Err(Error::failed(format!("the API server {} cannot be reached", cluster.server)).cause(why).hint(context))
+    let unreached = Error::failed(format!("the API server {} cannot be reached", cluster.server));
+    Err(unreached.cause(explain(&error)).hint(context))
 }

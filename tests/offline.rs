@@ -8,6 +8,8 @@ mod support;
 mod architecture;
 #[path = "offline/cli.rs"]
 mod cli;
+#[path = "offline/connection.rs"]
+mod connection;
 #[path = "offline/readme.rs"]
 mod readme;
 #[path = "offline/recovery_files.rs"]

@@ -5,18 +5,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD as STANDARD;
 use http::header::{HeaderValue, USER_AGENT};
 use kube::client::{Body, ClientBuilder};
+use kube::config::AuthInfo;
 use kube::{Client, Config};
 use tower::service_fn;
 use tower::{Service, ServiceExt};
 
+use super::credential_plugin::{Identity, Plugin};
+use super::credentials;
 pub use super::errors::{
     Unlisted, allowed, explain, is_already_exists, is_conflict, is_forbidden, is_not_found, is_transient, is_unsent,
 };
+use super::errors::{is_plugin_missing, is_without_credentials, one_line};
 pub use super::guard::Guard;
 use super::guard::guarding;
-use super::kubeconfig;
+use super::kubeconfig::{self, without_userinfo};
 use super::patience::{Patient, answering, retrying, wire};
 pub use super::patience::{Persisted, Wire, persist};
 use crate::error::Error;
@@ -79,7 +85,8 @@ impl Connection {
             ("--context", self.context.clone()),
             ("--kubeconfig", file),
             ("--cluster", self.cluster.clone()),
-            ("--server", self.server.clone()),
+            // It may hold a password.
+            ("--server", self.server.as_deref().map(without_userinfo)),
         ];
         Typed::new(given.into_iter().filter_map(|(name, value)| Some((name, value?))))
     }
@@ -114,6 +121,8 @@ pub struct Cluster {
     pub server: String,
     /// How the user chose this cluster, for the commands that are printed.
     pub typed: Typed,
+    /// Warnings about the connection for the user, one line each.
+    pub warnings: Vec<String>,
     /// How long one answer may take.
     bound: Duration,
 }
@@ -138,17 +147,18 @@ impl Cluster {
         config.read_timeout = None;
         config.default_retry = false;
         config.headers.push((USER_AGENT, user_agent()));
-        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let server = without_userinfo(config.cluster_url.to_string().trim_end_matches('/'));
         let namespace = config.default_namespace.clone();
 
-        let base = build(config).await.map_err(|e| {
-            let error = Error::failed(format!("cannot connect to {server}")).cause(explain(&e));
-            match e {
-                kube::Error::Auth(_) => error.hint("check the user's credential plugin: does kubectl work?"),
-                _ => error,
+        let hint = chosen.plugin.as_ref().and_then(Plugin::install_hint).map(one_line);
+        let direct = match chosen.plugin {
+            None => build(config).await.map(wire),
+            Some(plugin) => {
+                credentials::wire(plugin, Box::new(move |identity: Option<&Identity>| identified(&config, identity)))
+                    .await
             }
-        })?;
-        let direct = wire(base);
+        };
+        let direct = direct.map_err(|e| unconnected(&server, &e, hint))?;
         #[cfg(debug_assertions)]
         let direct = super::faults::around(direct);
         let direct = around.map_or(direct.clone(), |around| around(direct));
@@ -163,6 +173,7 @@ impl Cluster {
             context: chosen.context,
             server,
             typed: connection.typed(),
+            warnings: chosen.warnings,
             bound,
         })
     }
@@ -186,16 +197,43 @@ impl Cluster {
             context: String::new(),
             server: String::new(),
             typed: Typed::default(),
+            warnings: Vec::new(),
             bound: ANSWER,
         }
     }
 }
 
-/// A credential plugin blocks while it runs, maybe for as long as a person takes to log in: not on the runtime's threads.
+/// Builds a client on a blocking thread, because kube reads certificate files while it builds one.
 async fn build(config: Config) -> Result<Client, kube::Error> {
     tokio::task::spawn_blocking(move || ClientBuilder::try_from(config).map(ClientBuilder::build))
         .await
         .unwrap_or_else(|e| Err(kube::Error::Service(e.into())))
+}
+
+/// A client that authenticates with the credential plugin's client certificate, if the plugin returned one.
+fn identified(config: &Config, identity: Option<&Identity>) -> Result<Client, kube::Error> {
+    let mut config = config.clone();
+    if let Some(Identity { certificate, key }) = identity {
+        // A kubeconfig holds both as base64.
+        let data = serde_json::json!({
+            "client-certificate-data": STANDARD.encode(certificate),
+            "client-key-data": STANDARD.encode(key),
+        });
+        let shown: AuthInfo = serde_json::from_value(data).map_err(kube::Error::SerdeError)?;
+        config.auth_info.client_certificate_data = shown.client_certificate_data;
+        config.auth_info.client_key_data = shown.client_key_data;
+    }
+    ClientBuilder::try_from(config).map(ClientBuilder::build)
+}
+
+/// The error for a connection that cannot be made. `install` is the kubeconfig's hint how to install the plugin.
+fn unconnected(server: &str, error: &kube::Error, install: Option<String>) -> Error {
+    let told = Error::failed(format!("cannot connect to {server}")).cause(explain(error));
+    match install {
+        Some(install) if is_plugin_missing(error) => told.hint(install),
+        _ if is_without_credentials(error) => told.hint("check the user's credentials: does kubectl work?"),
+        _ => told,
+    }
 }
 
 /// A client whose answers may not stop half-way either.
@@ -216,8 +254,27 @@ fn user_agent() -> HeaderValue {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_client_is_built_with_the_plugins_certificate_and_refused_with_a_broken_key() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = Config::new("https://10.0.0.1".parse().unwrap());
+        let (certificate, key) =
+            (include_str!("../../tests/fixtures/tls/server.crt"), include_str!("../../tests/fixtures/tls/server.key"));
+        let identity = |key: &str| Identity { certificate: certificate.into(), key: key.into() };
+        assert!(identified(&config, None).is_ok());
+        assert!(identified(&config, Some(&identity(key))).is_ok());
+        assert!(identified(&config, Some(&identity("no key"))).is_err());
+    }
+
+    #[test]
+    fn printed_commands_have_no_password_of_the_server() {
+        let connection = Connection { server: Some("https://u:secret@h:6443".into()), ..Connection::default() };
+        assert!(connection.typed().thaw("r1", "demo").ends_with(" --server https://h:6443"));
+    }
 
     #[test]
     fn what_chose_the_cluster_is_typed_again() {

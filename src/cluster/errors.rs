@@ -1,7 +1,10 @@
 //! What the API server or the way to it said, in one line, and which answers mean what.
 
 use kube::Error;
+use kube::client::AuthError;
 use kube::core::Status;
+
+use super::credential_plugin::Failure;
 
 fn status(error: &Error) -> Option<&Status> {
     match error {
@@ -39,18 +42,28 @@ pub fn is_transient(error: &Error) -> bool {
     }
 }
 
-/// The connection was never made, so nothing was sent.
+/// Nothing was sent: the connection was never made, or there was no credential for it.
 pub fn is_unsent(error: &Error) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(e) = cause {
-        if e.downcast_ref::<hyper_util::client::legacy::Error>()
-            .is_some_and(hyper_util::client::legacy::Error::is_connect)
-        {
-            return true;
-        }
-        cause = e.source();
-    }
-    false
+    causes(error).any(|e| {
+        e.is::<Failure>()
+            || e.downcast_ref::<hyper_util::client::legacy::Error>()
+                .is_some_and(hyper_util::client::legacy::Error::is_connect)
+    })
+}
+
+/// The credentials could not be obtained.
+pub(crate) fn is_without_credentials(error: &Error) -> bool {
+    matches!(error, Error::Auth(_)) || causes(error).any(|e| e.is::<Failure>() || e.is::<AuthError>())
+}
+
+/// The user's credential plugin does not exist.
+pub(crate) fn is_plugin_missing(error: &Error) -> bool {
+    causes(error).any(|e| e.downcast_ref::<Failure>().is_some_and(Failure::is_missing))
+}
+
+fn causes(error: &Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    let first: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(first), |e| e.source())
 }
 
 /// Why objects could not be listed.
@@ -97,14 +110,32 @@ pub fn explain(error: &Error) -> String {
     let text = match error {
         Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         Error::Api(status) => format!("the server answered {} {}", status.code, status.reason),
-        Error::Auth(e) => format!("cannot get credentials: {}", chain(e)),
+        Error::Auth(e) => credentials(e),
         Error::SerdeError(e) => format!("the server's answer cannot be read: {e}"),
-        Error::Service(e) => chain(e.as_ref()),
+        Error::Service(e) => e.downcast_ref().map_or_else(|| chain(e.as_ref()), credentials),
         Error::HyperError(e) => chain(e),
+        // kube's own text repeats the proxy's URL with its password.
+        Error::ProxyProtocolUnsupported { .. } | Error::ProxyProtocolDisabled { .. } => {
+            "the proxy's URL has a scheme that is not known".to_owned()
+        }
         Error::UpgradeConnection(e) => format!("no WebSocket: {}", chain(e)),
         other => chain(other),
     };
     one_line(&plain(&text))
+}
+
+/// Why credentials could not be obtained. kube's own texts quote the environment, arguments and output of the program that
+/// returns them.
+fn credentials(error: &AuthError) -> String {
+    let why = match error {
+        AuthError::AuthExecRun { .. }
+        | AuthError::AuthExecParse(_)
+        | AuthError::AuthExec(_)
+        | AuthError::AuthExecSerialize(_)
+        | AuthError::ParseTokenKey(_) => "the program that returns them failed".to_owned(),
+        other => chain(other),
+    };
+    format!("cannot get credentials: {why}")
 }
 
 /// Without what is of use only to who writes a program.
@@ -172,6 +203,20 @@ mod tests {
             assert!(is_transient(&api(code, "", "")), "{code}");
         }
         assert!(is_transient(&Error::Service("connection reset".into())));
+    }
+
+    #[test]
+    fn errors_of_kube_about_credentials_quote_no_program() {
+        let ran = || {
+            let command = std::process::Command::new("sh").args(["-c", "echo out-secret; exit 1"]).output().unwrap();
+            AuthError::AuthExecRun { cmd: "TOKEN=env-secret sh arg-secret".into(), out: Box::new(command) }
+        };
+        for error in [Error::Auth(ran()), Error::Service(Box::new(ran()))] {
+            let text = explain(&error);
+            assert!(text.starts_with("cannot get credentials: ") && !text.contains("secret"), "{text}");
+            assert!(is_without_credentials(&error));
+        }
+        assert!(!is_without_credentials(&Error::Service("reset".into())));
     }
 
     #[test]

@@ -6,21 +6,29 @@
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use http::Uri;
 use kube::Config;
-use kube::config::{AuthInfo, Cluster, Context, ExecAuthCluster, Kubeconfig, KubeconfigError};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use kube::config::{AuthInfo, Cluster, Context, Kubeconfig, KubeconfigError};
 
 use super::client::Connection;
+use super::credential_plugin::Plugin;
 use super::errors::one_line;
-use super::proxy::{self, Env};
+use super::proxy::Env;
 use crate::error::Error;
+
+mod config;
+mod overrides;
+
+use config::{Configured, config, in_cluster};
+use overrides::{override_cluster, override_user};
 
 /// Where to connect, and under which name the user knows it.
 pub(crate) struct Chosen {
     pub(crate) config: Config,
+    /// The user's credential plugin, if the user has no other credentials.
+    pub(crate) plugin: Option<Plugin>,
     pub(crate) context: String,
+    /// Warnings for the user, one line each.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// The files kubectl would read, and what they say together.
@@ -37,17 +45,18 @@ pub(crate) fn choose(connection: &Connection, env: Env) -> Result<Chosen, Error>
     override_cluster(connection, &mut cluster);
     override_user(connection, &mut user);
 
-    let (mut config, context) = match cluster.server.clone().filter(|s| !s.is_empty()) {
+    let (configured, context) = match cluster.server.clone().filter(|s| !s.is_empty()) {
         Some(server) => (config(&server, cluster, user, env)?, context.0),
         None => match in_cluster(connection, &loaded, user, env) {
             Some(config) => (config?, "in-cluster".to_owned()),
             None => return Err(no_server(&loaded, &context.0)),
         },
     };
+    let Configured { mut config, plugin, warnings } = configured;
     if let Some(namespace) = connection.namespace.clone().or(namespace) {
         config.default_namespace = namespace;
     }
-    Ok(Chosen { config, context })
+    Ok(Chosen { config, plugin, context, warnings })
 }
 
 fn load(connection: &Connection, env: Env) -> Result<Loaded, Error> {
@@ -153,115 +162,13 @@ fn no_server(loaded: &Loaded, context: &str) -> Error {
     }
 }
 
-fn override_cluster(connection: &Connection, cluster: &mut Cluster) {
-    if let Some(server) = &connection.server {
-        cluster.server = Some(server.clone());
-    }
-    if let Some(name) = &connection.tls_server_name {
-        cluster.tls_server_name = Some(name.clone());
-    }
-    if let Some(file) = &connection.certificate_authority {
-        cluster.certificate_authority = Some(file.display().to_string());
-        cluster.certificate_authority_data = None;
-    }
-    if connection.insecure_skip_tls_verify {
-        cluster.insecure_skip_tls_verify = Some(true);
-        cluster.certificate_authority = None;
-        cluster.certificate_authority_data = None;
-    }
-    if connection.disable_compression {
-        cluster.disable_compression = Some(true);
-    }
-}
-
-fn override_user(connection: &Connection, user: &mut AuthInfo) {
-    if let Some(file) = &connection.client_certificate {
-        user.client_certificate = Some(file.display().to_string());
-        user.client_certificate_data = None;
-    }
-    if let Some(file) = &connection.client_key {
-        user.client_key = Some(file.display().to_string());
-        user.client_key_data = None;
-    }
-    if let Some(token) = &connection.token {
-        // A token on the command line means it, and not a login by the kubeconfig's plugin.
-        let given: Option<AuthInfo> = serde_json::from_value(serde_json::json!({ "token": token })).ok();
-        user.token = given.and_then(|g| g.token);
-        user.token_file = None;
-        user.exec = None;
-        user.auth_provider = None;
-        user.username = None;
-        user.password = None;
-    }
-    if let Some(name) = &connection.as_ {
-        user.impersonate = Some(name.clone());
-    }
-    if let Some(uid) = &connection.as_uid {
-        user.impersonate_uid = Some(uid.clone());
-    }
-    if !connection.as_groups.is_empty() {
-        user.impersonate_groups = Some(connection.as_groups.clone());
-    }
-    for (key, value) in &connection.as_user_extra {
-        let extra = user.impersonate_user_extra.get_or_insert_default();
-        extra.entry(key.clone()).or_default().push(value.clone());
-    }
-}
-
-fn config(server: &str, cluster: Cluster, mut user: AuthInfo, env: Env) -> Result<Config, Error> {
-    let wrong = |cause: String| Error::failed(format!("cannot use the server {server}")).cause(cause);
-    let tls = cluster.certificate_authority.is_some()
-        || cluster.certificate_authority_data.is_some()
-        || cluster.insecure_skip_tls_verify.is_some()
-        || user.client_certificate.is_some()
-        || user.client_certificate_data.is_some();
-    // kubectl's rule for a bare host: https only if something about TLS was said.
-    let scheme = if tls { "https" } else { "http" };
-    let url = if server.contains("://") { server.to_owned() } else { format!("{scheme}://{server}") };
-    let url: Uri = url.parse().map_err(|e: http::uri::InvalidUri| wrong(e.to_string()))?;
-    let mut config = Config::new(url.clone());
-    config.proxy_url = proxy::decide(&url, cluster.proxy_url.as_deref(), env)
-        .map_err(|e| wrong(e).hint("look at HTTPS_PROXY and at the kubeconfig's proxy-url"))?;
-    let for_plugin = ExecAuthCluster::try_from(&cluster).map_err(|e| wrong(e.to_string()))?;
-    config.root_cert = match &for_plugin.certificate_authority_data {
-        None => None,
-        Some(pem) => Some(
-            CertificateDer::pem_slice_iter(pem)
-                .map(|c| c.map(|c| c.to_vec()))
-                .collect::<Result<_, _>>()
-                .map_err(|e| wrong(format!("the certificate authority is not PEM: {e}")))?,
-        ),
-    };
-    if let Some(exec) = user.exec.as_mut().filter(|e| e.provide_cluster_info) {
-        exec.cluster = Some(for_plugin);
-    }
-    config.accept_invalid_certs = cluster.insecure_skip_tls_verify.unwrap_or(false);
-    config.disable_compression = cluster.disable_compression.unwrap_or(false);
-    config.tls_server_name = cluster.tls_server_name;
-    config.auth_info = user;
-    Ok(config)
-}
-
-/// The service account, when there is no kubeconfig at all and we run in a pod.
-fn in_cluster(connection: &Connection, loaded: &Loaded, user: AuthInfo, env: Env) -> Option<Result<Config, Error>> {
-    let nothing = loaded.kubeconfig.clusters.is_empty() && loaded.kubeconfig.contexts.is_empty();
-    if !nothing || connection.kubeconfig.is_some() || env("KUBERNETES_SERVICE_HOST").is_none() {
-        return None;
-    }
-    Some(with_service_account(connection, user, env))
-}
-
-fn with_service_account(connection: &Connection, user: AuthInfo, env: Env) -> Result<Config, Error> {
-    let failed = |cause: String| Error::failed("cannot use the pod's service account").cause(cause);
-    let mut config = Config::incluster().map_err(|e| failed(e.to_string()))?;
-    let account = std::mem::replace(&mut config.auth_info, user);
-    if connection.token.is_none() {
-        config.auth_info.token_file = account.token_file;
-    }
-    config.proxy_url = proxy::decide(&config.cluster_url, None, env).map_err(failed)?;
-    config.accept_invalid_certs |= connection.insecure_skip_tls_verify;
-    config.disable_compression |= connection.disable_compression;
-    Ok(config)
+/// A server's address without user and password, for messages.
+pub(super) fn without_userinfo(server: &str) -> String {
+    let (scheme, rest) = server.split_once("://").map_or(("", server), |(scheme, rest)| (scheme, rest));
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let host = rest[..end].rsplit('@').next().unwrap_or_default();
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    format!("{scheme}{separator}{host}{}", &rest[end..])
 }
 
 #[cfg(test)]

@@ -8,6 +8,9 @@ use std::net::IpAddr;
 use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 
+/// The schemes that kube supports; client-go accepts the same in `proxy-url`.
+const SCHEMES: [&str; 3] = ["http", "https", "socks5"];
+
 /// Looks up one environment variable; a parameter so that tests need not change the process's own.
 pub(crate) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -31,8 +34,12 @@ pub(crate) fn decide(server: &Uri, of_cluster: Option<&str>, env: Env) -> Result
 
 fn parse(url: &str) -> Result<Uri, String> {
     let with_scheme = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
-    // The URL may carry a password, so the message does not repeat it.
-    with_scheme.parse::<Uri>().map_err(|e| format!("the proxy's URL is not valid: {e}"))
+    // The URL may hold a password, so no message quotes it. kube's own message about an unknown scheme would.
+    let uri = with_scheme.parse::<Uri>().map_err(|e| format!("the proxy's URL is not valid: {e}"))?;
+    match uri.scheme_str() {
+        Some(scheme) if SCHEMES.contains(&scheme) => Ok(uri),
+        _ => Err(format!("the proxy's URL has an unsupported scheme, supported are {}", SCHEMES.join(", "))),
+    }
 }
 
 /// Whether this server is spoken to directly.
@@ -136,6 +143,21 @@ mod tests {
             decided(server, &[("HTTPS_PROXY", ""), ("https_proxy", "socks5://p:1")]).as_deref(),
             Some("socks5://p:1/")
         );
+    }
+
+    #[test]
+    fn no_error_quotes_the_proxys_password() {
+        let server = "https://10.1.2.3".parse().unwrap();
+        for scheme in ["socks5h", "socks4", "socks4a", "socks", "ftp"] {
+            let url = format!("{scheme}://user:secret@proxy:1080");
+            let of_env = decide(&server, None, &|name| (name == "HTTPS_PROXY").then(|| url.clone()));
+            for decided in [of_env, decide(&server, Some(&url), &|_| None)] {
+                let error = decided.unwrap_err();
+                assert!(error.contains("unsupported scheme") && !error.contains("secret"), "{error}");
+            }
+        }
+        let decided = decide(&server, Some("socks5://user:secret@proxy:1080"), &|_| None);
+        assert!(decided.unwrap().is_some());
     }
 
     #[test]
