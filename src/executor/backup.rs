@@ -26,6 +26,7 @@ use crate::protocol::backup::{Event, Outcome, Run, Step};
 use crate::protocol::{Abort, IllegalEvent};
 use crate::quiescer::{Answer, Quiescer, Token, by_name};
 use crate::record::entry::Detail;
+use crate::typed::Typed;
 
 mod after;
 mod archive;
@@ -157,7 +158,7 @@ impl<'a> Backup<'a> {
     }
 
     fn thaw_command(&self) -> String {
-        self.cluster.typed.thaw(&self.plan.run, &self.plan.namespace)
+        announced_thaw(&self.plan)
     }
 
     fn token(&self, log: &Log<Run>) -> Token {
@@ -231,6 +232,12 @@ impl<'a> Backup<'a> {
             log.store("pods.after", &now);
         }
     }
+}
+
+/// The command that releases a run, for Events. It has no connection options: those would show paths, contexts and servers of
+/// the operator's machine to every reader of Events.
+fn announced_thaw(plan: &Plan) -> String {
+    Typed::default().thaw(&plan.run, &plan.namespace)
 }
 
 impl Log<Run> {
@@ -347,5 +354,20 @@ impl Hands<Run> for Backup<'_> {
         }
         self.signals.set_held(Vec::new());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_have_no_connection_options() {
+        let journal: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/fixtures/journals/backup-1.json")).unwrap();
+        let plan: Plan = serde_json::from_str(journal["data"]["plan"].as_str().unwrap()).unwrap();
+        let said = announced_thaw(&plan);
+        assert!(said.contains(&plan.run) && said.ends_with(&plan.namespace) && !said.contains("--"), "{said}");
     }
 }
