@@ -143,6 +143,40 @@ fn only_output_draws() {
     nobody_names("only output draws", others, &drawing);
 }
 
+/// `output` escapes whatever a terminal would obey, so everything printed goes through it.
+#[test]
+fn only_output_writes_to_the_terminal() {
+    let all = sources();
+    // It only asks whether they are terminals.
+    let asks = |file: &&Source| file.path == "cluster/credential_plugin.rs";
+    let others = all.iter().filter(|file| !file.is_in("output") && !asks(file));
+    nobody_names("only output writes to the terminal", others, &["io::stdout", "io::stderr", "stdout()", "stderr()"]);
+}
+
+/// `typed.rs` quotes the names in printed commands for the shell that they are pasted into.
+#[test]
+fn only_typed_puts_names_into_commands_of_kubectl() {
+    let all = sources();
+    let mut lines = Vec::new();
+    for file in all.iter().filter(|file| file.path != "typed.rs" && !file.path.contains("tests")) {
+        let literal =
+            |line: &str| line.split("kubectl ").nth(1).and_then(|rest| rest.split('"').next()).map(str::to_owned);
+        let built = |line: &str| literal(line).is_some_and(|rest| rest.contains('{'));
+        lines.extend(
+            file.code.iter().filter(|(_, line)| built(line)).map(|(n, line)| format!("src/{}:{n}: {line}", file.path)),
+        );
+    }
+    assert!(lines.is_empty(), "unquoted names:\n{}", lines.join("\n"));
+}
+
+/// Connection options show paths of the operator's machine, and many users may read Events.
+#[test]
+fn events_have_no_connection_options() {
+    let all = sources();
+    let makers = all.iter().filter(|file| file.is_in_any(&["executor/backup", "cluster/announce"]));
+    nobody_names("events have no connection options", makers, &["cluster.typed"]);
+}
+
 /// What the adapters have in common is no adapter.
 const COMMON: &[&str] = &["shell", "detect", "fixture", "conformance", "verify", "recovery"];
 
