@@ -33,7 +33,6 @@ const SHADOWS: &str = "CREATE SCHEMA evil; \
     PERFORM public.grab(); RETURN pg_catalog.pg_backend_pid(); END $$; \
     CREATE FUNCTION evil.current_database() RETURNS name LANGUAGE plpgsql AS $$ BEGIN \
     PERFORM public.grab(); RETURN pg_catalog.current_database(); END $$; \
-    CREATE FUNCTION evil.format(text, VARIADIC \"any\") RETURNS text LANGUAGE internal IMMUTABLE AS 'text_format'; \
     ALTER DATABASE shop SET search_path = evil, pg_catalog, public; \
     ALTER DATABASE shop SET statement_timeout = '1ms'; \
     ALTER DATABASE shop SET lock_timeout = '1ms'; \
