@@ -49,7 +49,8 @@ pub async fn planned(cluster: &Cluster, request: &Request, run: &str, now: Times
     };
     let mut plan = plan.map_err(Error::refusals)?;
     let manifests = manifests::collect(&cluster.api, &plan, &facts.claims).await;
-    plan.notes.extend(manifests.notes());
+    let notes = manifests.notes(&plan.namespace);
+    plan.notes.extend(notes);
     let pods = facts.pods.iter().map(|pod| PodState::compared(pod, request.pods_must_match)).collect();
     Ok(Planned { plan, pods, manifests })
 }

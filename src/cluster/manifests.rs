@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::client::{explain, is_not_found};
+use crate::manifests::annotations::unknown;
 use crate::manifests::credentials::withhold;
 use crate::manifests::strip::strip;
 use crate::manifests::uses::{Uses, selects};
@@ -64,6 +65,7 @@ async fn workload(
         }
     };
     found.withheld = withhold(&mut object);
+    found.left_out = unknown(&object);
     let object = strip(&object);
     let uses = Uses::of(pod_spec(&object));
     let (maps, services) =
@@ -75,13 +77,19 @@ async fn workload(
         );
     for (optional, map) in maps {
         match map {
-            Ok(map) => found.config_maps.push(strip(&map)),
+            Ok(map) => {
+                found.left_out.extend(unknown(&map));
+                found.add_config_map(strip(&map), *optional);
+            }
             Err(_) if *optional => {}
             Err(why) => found.missing.push(why),
         }
     }
     match services {
-        Ok(services) => found.services = services,
+        Ok(services) => {
+            found.left_out.extend(services.iter().flat_map(unknown));
+            found.services = services.iter().map(strip).collect();
+        }
         Err(why) => found.missing.push(why),
     }
     let ours = |claim: &PersistentVolumeClaim| {
@@ -123,13 +131,13 @@ fn named(mut object: DynamicObject, resource: &ApiResource) -> DynamicObject {
     object
 }
 
-/// The Services that find this workload's pods, and the one that a StatefulSet names.
+/// The Services that find this workload's pods, and the one that a StatefulSet names, as they are.
 async fn services(client: &kube::Client, namespace: &str, object: &Value) -> Result<Vec<Value>, String> {
-    let all = all_services(client, namespace).await?;
+    let mut all = all_services(client, namespace).await?;
     let labels = pod_labels(object);
     let own = object["spec"]["serviceName"].as_str().filter(|_| object["kind"] == "StatefulSet");
-    let wanted = |service: &&Value| selects(service, &labels) || own == Some(name(service));
-    Ok(all.iter().filter(wanted).map(strip).collect())
+    all.retain(|service| selects(service, &labels) || own == Some(name(service)));
+    Ok(all)
 }
 
 /// Every Service of a namespace.

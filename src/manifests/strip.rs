@@ -2,26 +2,17 @@
 
 use serde_json::{Map, Value};
 
+use super::annotations::take_out;
 use super::kind;
 
-/// Written by this program about one run. What a user writes for it stays.
+/// Labels that this program writes about one run.
 const OURS: &str = "consistent-backup/";
-/// What a user says to this program by annotations.
-const SAID: &[&str] = &["consistent-backup/adapter", "consistent-backup/role"];
-/// Annotations that controllers and clients write about this very object.
-const OF_THE_OBJECT: &[&str] = &[
-    "kubectl.kubernetes.io/last-applied-configuration",
-    "deployment.kubernetes.io/revision",
-    "endpoints.kubernetes.io/",
-    "pv.kubernetes.io/",
-    "volume.kubernetes.io/",
-    "volume.beta.kubernetes.io/",
-    "control-plane.alpha.kubernetes.io/",
-];
 
 /// The manifest as somebody could have written it: without identity, status, owners and what the cluster chose.
 #[must_use]
 pub fn strip(object: &Value) -> Value {
+    let object = &mut object.clone();
+    take_out(object);
     let mut stripped = Map::new();
     for field in ["apiVersion", "kind", "spec", "data", "binaryData", "immutable"] {
         if let Some(value) = object.get(field) {
@@ -53,13 +44,8 @@ fn metadata(of: &Value) -> Value {
         (!some.is_empty()).then_some(Value::Object(some))
     };
     let label = |key: &str| !key.starts_with(OURS);
-    let annotation = |key: &str| {
-        let said =
-            || SAID.iter().any(|said| key == *said || key.strip_prefix(said).is_some_and(|r| r.starts_with('.')));
-        !OF_THE_OBJECT.iter().any(|prefix| key.starts_with(prefix)) && (!key.starts_with(OURS) || said())
-    };
     kept.extend(some("labels", label).map(|labels| ("labels".to_owned(), labels)));
-    kept.extend(some("annotations", annotation).map(|annotations| ("annotations".to_owned(), annotations)));
+    kept.extend(some("annotations", |_| true).map(|annotations| ("annotations".to_owned(), annotations)));
     Value::Object(kept)
 }
 
@@ -136,10 +122,11 @@ mod tests {
     #[test]
     fn a_workload_keeps_what_somebody_wrote() {
         let spec = json!({"replicas": 1, "serviceName": "x", "template": {"metadata": {"creationTimestamp": null,
-            "annotations": {"consistent-backup/adapter": "postgres"}}, "spec": {"containers": []}},
-            "volumeClaimTemplates": [{"metadata": {"name": "data", "creationTimestamp": null}, "spec": {}, "status": {"phase": "Pending"}}]});
-        let annotations = json!({"annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{secret}",
-            "note": "mine", "consistent-backup/restoring": "r", "consistent-backup/role": "none"},
+            "annotations": {"consistent-backup/adapter": "postgres", "consistent-backup/hold": "archive",
+                "ad.datadoghq.com/db.checks": "{\"db\": {\"instances\": [{\"password\": \"geheim\"}]}}"}}, "spec": {"containers": []}},
+            "volumeClaimTemplates": [{"metadata": {"name": "data", "creationTimestamp": null, "annotations": {"x": "geheim"}}, "spec": {}, "status": {"phase": "Pending"}}]});
+        let annotations = json!({"annotations": {"kubectl.kubernetes.io/last-applied-configuration": "geheim",
+            "note": "geheim", "prometheus.io/scrape": "true", "consistent-backup/restoring": "r", "consistent-backup/role": "none"},
             "labels": {"app": "x", "consistent-backup/restored-from": "b1"}});
         let set = json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": meta(&annotations), "spec": spec,
             "status": {"replicas": 1}});
@@ -147,12 +134,14 @@ mod tests {
             strip(&set),
             json!({"apiVersion": "apps/v1", "kind": "StatefulSet",
                 "metadata": {"name": "x", "labels": {"app": "x"},
-                    "annotations": {"note": "mine", "consistent-backup/role": "none"}},
+                    "annotations": {"prometheus.io/scrape": "true", "consistent-backup/role": "none"}},
                 "spec": {"replicas": 1, "serviceName": "x",
-                    "template": {"metadata": {"annotations": {"consistent-backup/adapter": "postgres"}}, "spec": {"containers": []}},
+                    "template": {"metadata": {"annotations": {"consistent-backup/adapter": "postgres",
+                        "consistent-backup/hold": "archive"}}, "spec": {"containers": []}},
                     "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {}}]}})
         );
         assert_eq!(strip(&strip(&set)), strip(&set));
+        assert!(!strip(&set).to_string().contains("geheim"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod anew;
 mod archive;
 pub mod bare;
 mod claims;
+pub mod config_maps;
 mod copies;
 mod copy;
 pub mod edits;

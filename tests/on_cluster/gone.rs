@@ -1,6 +1,7 @@
 //! What is gone comes back: a namespace with all that was in it, a VolumeSnapshot; and copies elsewhere and beside, of which
 //! the living original notices nothing.
 
+use consistent_backup::manifests::packed::unpack;
 use serde_json::{Value, json};
 
 use crate::support::acks::Ack;
@@ -54,10 +55,45 @@ fn is_right(taken: &Taken, kind: Kind, acks: &[Ack], rows: &[Row], what: &str) {
     Verdict::of(acks, rows, taken.window, None).is_right(&format!("{} {what}, from {}", kind.name(), taken.run));
 }
 
+/// The configuration of MariaDB, with so many connections.
+fn conf(connections: u32) -> Value {
+    let text = format!("[mariadbd]\nmax_connections = {connections}\n");
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "mariadb-conf"}, "data": {"90-test.cnf": text}})
+}
+
+/// The three databases; a file of MariaDB's configuration is a ConfigMap.
+fn databases() -> [Database; 3] {
+    Kind::ALL.map(|kind| match Database::new(kind).every("40ms") {
+        database if kind == Kind::Mariadb => database.with(conf(77)).edit(|set| {
+            let spec = &mut set["spec"]["template"]["spec"];
+            spec["volumes"] = json!([{"name": "conf", "configMap": {"name": "mariadb-conf"}}]);
+            let path = "/etc/mysql/mariadb.conf.d/90-test.cnf";
+            let mount = json!({"name": "conf", "mountPath": path, "subPath": "90-test.cnf", "readOnly": true});
+            spec["containers"][0]["volumeMounts"].as_array_mut().unwrap().push(mount);
+        }),
+        database => database,
+    })
+}
+
+/// How many connections the server takes.
+#[track_caller]
+fn connections(kubectl: &Kubectl) -> String {
+    let asked = Kind::Mariadb.statement("SHOW VARIABLES LIKE \"max_connections\"");
+    kubectl.exec(&Kind::Mariadb.pod(), &["sh", "-c", &asked]).done().stdout
+}
+
+/// What the contents of a backup say in the whole cluster of the objects in its namespace.
+#[track_caller]
+fn on_contents(run: &str) -> Vec<Value> {
+    let of = Kubectl::new("default").list(&["volumesnapshotcontents", "-l", &format!("consistent-backup/run={run}")]);
+    let manifests = of.iter().map(|content| text(content, "/metadata/annotations/consistent-backup~1manifests"));
+    manifests.map(|packed| unpack(packed).unwrap()).collect()
+}
+
 #[test]
 fn a_backup_outlives_its_namespace() {
     let elsewhere = Scene::new("elsewhere", &[]);
-    let scene = Scene::new("outlives", &Kind::ALL.map(|kind| Database::new(kind).every("40ms")));
+    let scene = Scene::new("outlives", &databases());
     let space = scene.namespace().to_owned();
     let taken = consistent(&scene, &Kind::ALL, &[]);
     let run = taken.run.as_str();
@@ -81,6 +117,9 @@ fn a_backup_outlives_its_namespace() {
     outcome_is(&restore(&there).args(["-o", "json"]).run().done().json(), "Restored");
     let copied = rows(&elsewhere.kubectl, Kind::Mariadb, "mariadb-0");
     is_right(&taken, Kind::Mariadb, &scene.acks(Kind::Mariadb).all(), &copied, "elsewhere");
+    assert!(connections(&elsewhere.kubectl).contains("\t77"), "its ConfigMap comes from beside the record");
+    let said = json!(on_contents(run)).to_string();
+    assert!(said.contains("mariadb-conf") && !said.contains("max_connections"), "{said}");
 
     // Beside it in the same namespace; killed in the middle, and the same command goes on.
     let beside = ["--only", "sts/redis", "--suffix", "check"];
@@ -115,7 +154,12 @@ fn a_backup_outlives_its_namespace() {
     restore(&[]).run().exits(5).says(&[&format!("kubectl create namespace {space}"), "secret/postgres"]);
     scene.kubectl.ok(&["create", "namespace", &space]);
     scene.kubectl.apply(&keys);
+    restore(&[]).run().exits(5).says(&["configmap/mariadb-conf", "its data is not in the backup"]);
+    scene.kubectl.apply(&[conf(78)]);
+    let plan = restore(&["--dry-run"]).run().done().stdout;
+    assert!(plan.contains("configmap/mariadb-conf has changed since the backup"), "{plan}");
     outcome_is(&restore(&["-o", "json"]).run().done().json(), "Restored");
+    assert!(connections(&scene.kubectl).contains("\t78"), "it is used as it is");
     for (kind, acks) in Kind::ALL.into_iter().zip(&acks) {
         scene.wait_ready(kind);
         is_right(&taken, kind, acks, &rows(&scene.kubectl, kind, &kind.pod()), "brought back");

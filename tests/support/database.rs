@@ -118,12 +118,13 @@ pub struct Database {
     /// How many claims it has.
     pub claims: usize,
     edits: Vec<Edit>,
+    more: Vec<Value>,
 }
 
 impl Database {
     /// As the manifests have it, under load.
     pub fn new(kind: Kind) -> Self {
-        Self { kind, busy: true, claims: 1, edits: Vec::new() }
+        Self { kind, busy: true, claims: 1, edits: Vec::new(), more: Vec::new() }
     }
 
     /// All three, with four claims, as busy as a long row of runs needs, and without the work of probes.
@@ -143,6 +144,12 @@ impl Database {
     /// Changes the StatefulSet.
     pub fn edit(self, edit: impl Fn(&mut Value) + 'static) -> Self {
         self.edit_kind("StatefulSet", edit)
+    }
+
+    /// With another object, which is there before its pods.
+    pub fn with(mut self, object: Value) -> Self {
+        self.more.push(object);
+        self
     }
 
     fn edit_kind(mut self, kind: &'static str, edit: impl Fn(&mut Value) + 'static) -> Self {
@@ -212,7 +219,8 @@ impl Database {
     pub fn objects(&self, kubectl: &Kubectl) -> Vec<Value> {
         let folder = cluster::folder().join("workloads");
         let (manifest, name) = (self.kind.manifest(), self.kind.name());
-        let mut objects = kubectl.read(&folder.join(format!("{manifest}.yaml")));
+        let mut objects = self.more.clone();
+        objects.extend(kubectl.read(&folder.join(format!("{manifest}.yaml"))));
         if self.busy {
             objects.extend(kubectl.read(&folder.join(format!("writer-{manifest}.yaml"))));
         }

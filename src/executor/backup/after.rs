@@ -24,12 +24,12 @@ const READINESS: Duration = Duration::from_secs(60);
 /// All annotations of an object may have 256 KiB together; others have some there too.
 const ROOM: usize = 200 << 10;
 
-/// The annotations of one content, as many as there is room for: ConfigMaps' contents go first, then all manifests. The
-/// record itself is small.
-fn annotations(marks: &[(String, String)], manifests: String, less: impl Fn() -> String) -> Vec<(String, String)> {
+/// The annotations of one content, the manifests only where there is room for them. A content is read in the whole
+/// cluster: the data of ConfigMaps does not leave the namespace of the record.
+fn annotations(marks: &[(String, String)], manifests: &Manifests) -> Vec<(String, String)> {
     let used: usize = marks.iter().map(|(key, value)| key.len() + value.len()).sum();
-    let fits = |text: &String| used + MANIFESTS.len() + text.len() <= ROOM;
-    let manifests = Some(manifests).filter(fits).or_else(|| Some(less()).filter(fits));
+    let manifests = Some(pack(&manifests.without_data()));
+    let manifests = manifests.filter(|text| used + MANIFESTS.len() + text.len() <= ROOM);
     marks.iter().cloned().chain(manifests.map(|text| (MANIFESTS.to_owned(), text))).collect()
 }
 
@@ -125,11 +125,7 @@ impl Backup<'_> {
                 match proof {
                     _ if !self.plan.contents.change => Err("contents may not be changed".to_owned()),
                     None => Err("its proof is not in the journal".to_owned()),
-                    Some(proof) => {
-                        let packed = pack(&self.manifests_of(c));
-                        let less = || pack(&self.manifests_of(c).without_data());
-                        csi.keep(c, &proof, &annotations(marks, packed, less)).await
-                    }
+                    Some(proof) => csi.keep(c, &proof, &annotations(marks, &self.manifests_of(c))).await,
                 }
             }
         }))
@@ -238,17 +234,35 @@ impl Backup<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifests::OfWorkload;
+    use crate::manifests::packed::unpack;
+    use serde_json::json;
+
+    fn manifests(name: &str) -> Manifests {
+        let mut of = OfWorkload { name: name.to_owned(), ..OfWorkload::default() };
+        let map = json!({"kind": "ConfigMap", "metadata": {"name": "conf"}, "data": {"db.conf": "work_mem = 8MB"}});
+        of.add_config_map(map, false);
+        Manifests { workloads: vec![of] }
+    }
+
+    #[test]
+    fn the_data_of_config_maps_stands_on_no_content() {
+        let all = annotations(&[], &manifests("pg"));
+        assert_eq!(all.len(), 1);
+        let read: Manifests = unpack(&all[0].1).unwrap();
+        assert_eq!(read, manifests("pg").without_data());
+        assert!(!serde_json::to_string(&read).unwrap().contains("work_mem"));
+        assert_eq!(read.workloads[0].config_map_references[0].name, "conf");
+    }
 
     #[test]
     fn annotations_have_the_room_that_there_is() {
-        let marks = [("record".to_owned(), "r".repeat(1000))];
-        let kept = |manifests: usize, less: usize| {
-            let all = annotations(&marks, "m".repeat(manifests), || "l".repeat(less));
+        let kept = |record: usize| {
+            let marks = [("record".to_owned(), "r".repeat(record))];
+            let all = annotations(&marks, &manifests("pg"));
             assert_eq!(all[0], marks[0]);
-            all.get(1).map(|(_, text)| text.len())
+            all.len()
         };
-        assert_eq!(kept(1000, 10), Some(1000));
-        assert_eq!(kept(ROOM, 10), Some(10));
-        assert_eq!(kept(ROOM, ROOM), None);
+        assert_eq!((kept(1000), kept(ROOM)), (2, 1));
     }
 }

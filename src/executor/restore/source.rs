@@ -55,7 +55,8 @@ pub fn source_of(backup: BackupJournal) -> Result<Source, Error> {
     })
 }
 
-/// What the backup remembers of its workloads: beside its journal, else on its contents.
+/// What the backup remembers of its workloads: beside its journal, in whatever namespace that is; else on its contents,
+/// which have no data of ConfigMaps.
 pub async fn manifests(cluster: &Cluster, source: &Source) -> Result<Manifests, Error> {
     let plan = &source.plan;
     match parts::read(cluster, &plan.namespace, &plan.run).await {
@@ -158,9 +159,12 @@ async fn open_about(cluster: &Cluster, namespace: &str, claims: &BTreeSet<(&str,
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::labels::{MANAGED_BY, MANIFESTS, PART, RUN};
+    use crate::manifests::OfWorkload;
+    use crate::manifests::packed::pack;
     use http::{Request, Response};
     use kube::client::Body;
-    use serde_json::json;
+    use serde_json::{Value, json};
     use tower::service_fn;
 
     /// A server that answers with this code to who asks in all namespaces.
@@ -175,6 +179,38 @@ mod tests {
             async move { Ok::<_, kube::Error>(answer.unwrap()) }
         });
         Cluster::of_client(&kube::Client::new(service, "demo"), "demo")
+    }
+
+    /// What is found where the record has these parts, and a content these manifests.
+    async fn found(beside: &[Value], on_content: &Manifests) -> Manifests {
+        let object = include_str!("../../../tests/fixtures/journals/backup-1.json");
+        let stored = Stored::new(serde_json::from_str(object).unwrap());
+        let content = json!({"metadata": {"name": "c", "labels": {RUN: stored.run}, "annotations": {MANIFESTS: pack(on_content)}},
+            "spec": {"deletionPolicy": "Retain", "driver": "d", "source": {}, "volumeSnapshotRef": {}}});
+        let beside = json!({"metadata": {}, "items": beside});
+        let contents = json!({"metadata": {}, "items": [content]});
+        let service = service_fn(move |request: Request<Body>| {
+            let answer = if request.uri().path().ends_with("/configmaps") { &beside } else { &contents };
+            let answer = Response::builder().status(200).body(Body::from(answer.to_string().into_bytes()));
+            async move { Ok::<_, kube::Error>(answer.unwrap()) }
+        });
+        let cluster = Cluster::of_client(&kube::Client::new(service, "demo"), "demo");
+        manifests(&cluster, &source_of(BackupJournal::read(&stored).unwrap()).unwrap()).await.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_data_of_config_maps_comes_from_beside_the_record_only() {
+        let object = include_str!("../../../tests/fixtures/journals/backup-1.json");
+        let run = Stored::new(serde_json::from_str(object).unwrap()).run;
+        let mut of = OfWorkload { name: "pg".into(), ..OfWorkload::default() };
+        of.add_config_map(json!({"metadata": {"name": "conf"}, "data": {"a": "1"}}), false);
+        let whole = Manifests { workloads: vec![of] };
+        let part = json!({"metadata": {"name": "p", "labels": {MANAGED_BY.0: MANAGED_BY.1, RUN: run, PART: "manifests"}},
+            "data": {"manifests": pack(&whole), "number": "0", "count": "1"}});
+        assert_eq!(found(&[part], &whole.without_data()).await, whole);
+        assert_eq!(found(&[], &whole.without_data()).await, whole.without_data());
+        // An earlier version wrote it onto the contents.
+        assert_eq!(found(&[], &whole).await, whole);
     }
 
     #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use super::copies::{Copies, Place, plan_copies};
 use super::facts::{Facts, Found};
 use super::source::Source;
 use super::{RESTORED_FROM, Restored};
-use super::{fronts, unarchived};
+use super::{config_maps, fronts, unarchived};
 use crate::error::Refusal;
 use crate::labels::RESTORING;
 use crate::manifests::beside::{beside, contains, moved, renamed};
@@ -231,6 +231,7 @@ pub fn plan_anew(
     let mut seen = BTreeSet::new();
     for wanted in &all {
         needed(wanted, there, &mut refusals, &mut notes);
+        unrecorded(wanted, there, &mut notes);
         found_by(wanted, there, place, &mut refusals);
         for object in wanted.config_maps.iter().chain(&wanted.services) {
             // Two workloads may share one.
@@ -314,6 +315,7 @@ fn needed(wanted: &Wanted, there: &There, refusals: &mut Vec<Refusal>, notes: &m
                 )
                 .hint(match kind {
                     "Secret" => format!("its values are not in the backup: make it first, in namespace {namespace}"),
+                    "ConfigMap" => format!("its data is not in the backup: make it first, in namespace {namespace}"),
                     _ => format!("make it first, in namespace {namespace}"),
                 }),
             ),
@@ -323,6 +325,18 @@ fn needed(wanted: &Wanted, there: &There, refusals: &mut Vec<Refusal>, notes: &m
             )),
             Some(Found::Yes(_)) | None => {}
         }
+    }
+}
+
+/// What is not as it was at the backup, because the backup has only the name of it.
+fn unrecorded(wanted: &Wanted, there: &There, notes: &mut Vec<String>) {
+    let path = workload_path(wanted);
+    notes.extend(config_maps::notes(wanted.manifests, there, &wanted.namespace, &path));
+    if !wanted.manifests.left_out.is_empty() {
+        notes.push(format!(
+            "{path}: not in the backup, set it again if it is needed: {}",
+            wanted.manifests.left_out.join(", ")
+        ));
     }
 }
 

@@ -4,24 +4,16 @@ use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{RESTARTED_BY, RESTORED_BY};
+use crate::manifests::annotations::{Fate, fate};
 use crate::manifests::credentials::withhold;
 
-/// Annotations that networks write into a running pod, by their beginnings: taken over, they would give a new pod the
-/// address of the old one.
-const OF_NETWORKS: &[&str] = &[
-    "cni.projectcalico.org/",
-    "k8s.ovn.org/",
-    "ovn.kubernetes.io/",
-    "k8s.v1.cni.cncf.io/network-status",
-    "k8s.v1.cni.cncf.io/networks-status",
-];
-
 /// What to create to have this pod again: without what the API server, the scheduler, the network and the kubelet wrote
-/// into it, and marked with the run (`RESTORED_BY` or `RESTARTED_BY`), by which it is known again.
+/// into it, without unknown annotations, and marked with the run (`RESTORED_BY` or `RESTARTED_BY`), by which it is known
+/// again.
 pub fn manifest(pod: &Pod, mark: &str, run: &str) -> Pod {
     let meta = &pod.metadata;
     let mut annotations = meta.annotations.clone().unwrap_or_default();
-    annotations.retain(|key, _| key != RESTARTED_BY && !OF_NETWORKS.iter().any(|of| key.starts_with(of)));
+    annotations.retain(|key, value| key == RESTORED_BY || fate(key, value) == Fate::Kept);
     annotations.insert(mark.to_owned(), run.to_owned());
     let spec = pod.spec.clone().map(|spec| PodSpec {
         node_name: spec.node_name.filter(|_| is_pinned(pod)),
@@ -46,6 +38,12 @@ pub fn manifest(pod: &Pod, mark: &str, run: &str) -> Pod {
         spec,
         status: None,
     }
+}
+
+/// The unknown annotations of this pod. They may hold secrets, and its manifest is recorded, so it is made again without.
+pub(super) fn unknown_annotations(pod: &Pod) -> Vec<&str> {
+    let all = pod.metadata.annotations.iter().flatten();
+    all.filter(|(key, value)| fate(key, value) == Fate::Unknown).map(|(key, _)| key.as_str()).collect()
 }
 
 /// Whether who made the pod chose its node. The scheduler does so by a binding, which no manager's fields tell of.
@@ -90,7 +88,9 @@ mod tests {
         serde_json::from_value(json!({
             "metadata": {"name": "db", "namespace": "demo", "uid": "u", "resourceVersion": "7", "labels": {"app": "db"},
                 "creationTimestamp": "2026-11-20T10:00:00Z",
-                "annotations": {RESTORED_BY: "r0", RESTARTED_BY: "c0", "team": "db", "cni.projectcalico.org/podIP": "10.0.0.1/32"},
+                "annotations": {RESTORED_BY: "r0", RESTARTED_BY: "c0", "cni.projectcalico.org/podIP": "10.0.0.1/32",
+                    "prometheus.io/scrape": "true", "consistent-backup/hold": "light", "team": "geheim",
+                    "kubectl.kubernetes.io/last-applied-configuration": "geheim"},
                 "managedFields": [{"manager": "kubectl", "fieldsV1": {"f:spec": {"f:containers": {}}}}]},
             "spec": {"nodeName": "n1", "priority": 0, "preemptionPolicy": "PreemptLowerPriority",
                 "containers": [container], "ephemeralContainers": [{"name": "debug"}],
@@ -108,10 +108,15 @@ mod tests {
             made,
             json!({"apiVersion": "v1", "kind": "Pod",
                 "metadata": {"name": "db", "namespace": "demo", "labels": {"app": "db"},
-                    "annotations": {RESTORED_BY: "r1", "team": "db"}},
+                    "annotations": {RESTORED_BY: "r1", "prometheus.io/scrape": "true", "consistent-backup/hold": "light"}},
                 "spec": {"containers": [{"name": "db", "image": "pg:15"}],
                     "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]}})
         );
+    }
+
+    #[test]
+    fn an_annotation_that_nobody_knows_is_named() {
+        assert_eq!(unknown_annotations(&pod(&json!({"name": "db"}))), ["team"]);
     }
 
     #[test]

@@ -93,7 +93,7 @@ fn workload(
         refuse("it is being deleted");
     }
     managed(&object, &of.namespace, now, asked, refusals, notes);
-    let pod = now.pod.as_deref().map(|pod| bare_pod(pod, asked, refusals));
+    let pod = now.pod.as_deref().map(|pod| bare_pod(pod, asked, refusals, notes));
     if let Some(why) = &now.refused {
         refusals.push(Refusal::new(object.clone(), format!("it could not be made again once it is deleted: {why}")));
     }
@@ -145,10 +145,17 @@ fn managed(
 }
 
 /// What is recorded of a pod that nothing controls. Its record is no place for credentials.
-fn bare_pod(pod: &Pod, asked: &Request, refusals: &mut Vec<Refusal>) -> Box<Pod> {
+fn bare_pod(pod: &Pod, asked: &Request, refusals: &mut Vec<Refusal>, notes: &mut Vec<String>) -> Box<Pod> {
+    let object = format!("pod/{}", pod.metadata.name.as_deref().unwrap_or_default());
+    let unknown = bare::unknown_annotations(pod);
+    if !unknown.is_empty() {
+        notes.push(format!(
+            "{object}: unknown annotations may hold secrets and are not recorded: {}; the pod is created again without them",
+            unknown.join(", ")
+        ));
+    }
     let spelt = bare::credentials(pod);
     if !spelt.is_empty() {
-        let object = format!("pod/{}", pod.metadata.name.as_deref().unwrap_or_default());
         let why = format!(
             "stopped, it is gone, so its manifest has to be recorded, and that spells credentials out: {}",
             spelt.join(", ")

@@ -12,6 +12,7 @@ use crate::manifests::beside::{contains, moved};
 use crate::manifests::name;
 use crate::manifests::uses::Uses;
 use crate::plan::restore::anew::key;
+use crate::plan::restore::config_maps;
 use crate::plan::restore::facts::Found;
 use crate::plan::{Plan, Target};
 
@@ -44,10 +45,10 @@ pub(super) fn needed(
         }
     }
     let of = plan.workloads.iter().filter(|of| of.namespace == target.namespace && of.owns(&target.pod));
-    let remembered: Vec<&Value> = of
-        .filter_map(|of| wanted.manifests.of(&of.namespace, &of.kind, &of.name))
-        .flat_map(|of| &of.config_maps)
-        .collect();
+    let of: Vec<_> = of.filter_map(|of| wanted.manifests.of(&of.namespace, &of.kind, &of.name)).collect();
+    let user = format!("the copy of pod {}", target.pod);
+    notes.extend(of.iter().flat_map(|of| config_maps::notes(of, wanted.there, namespace, &user)));
+    let remembered: Vec<&Value> = of.into_iter().flat_map(|of| &of.config_maps).collect();
     let mut made = Vec::new();
     for (map, optional) in &uses.config_maps {
         let path = format!("configmap/{map}");

@@ -2,6 +2,8 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::manifests::OfWorkload;
+use crate::manifests::config_map::ConfigMapReference;
 use crate::plan::restore::facts::Facts;
 
 fn source() -> Source {
@@ -223,6 +225,15 @@ fn where_only_the_content_is_left_it_gets_a_snapshot_for_it() {
 
 /// A namespace in which there is nothing, and a backup that remembers one ConfigMap.
 fn elsewhere(change: impl Fn(&mut There)) -> Result<VerifyPlan, Vec<String>> {
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "conf"}, "data": {"a": "1"}});
+    elsewhere_with((vec![map], Vec::new()), change)
+}
+
+/// The same with these ConfigMaps, and these that it only names.
+fn elsewhere_with(
+    (maps, named): (Vec<Value>, Vec<ConfigMapReference>),
+    change: impl Fn(&mut There),
+) -> Result<VerifyPlan, Vec<String>> {
     let mut template = template();
     let from = json!([{"configMapRef": {"name": "conf"}}, {"configMapRef": {"name": "other", "optional": true}}]);
     template.spec.containers[1].env_from = serde_json::from_value(from).unwrap();
@@ -230,8 +241,8 @@ fn elsewhere(change: impl Fn(&mut There)) -> Result<VerifyPlan, Vec<String>> {
     let workload =
         json!({"namespace": "demo", "kind": "StatefulSet", "name": "pg", "uid": "u", "replicas": 1, "labels": ""});
     source.plan.workloads = vec![serde_json::from_value(workload).unwrap()];
-    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "conf"}, "data": {"a": "1"}});
-    let of = json!({"namespace": "demo", "kind": "StatefulSet", "name": "pg", "object": null, "configMaps": [map]});
+    let of = json!({"namespace": "demo", "kind": "StatefulSet", "name": "pg", "object": null, "configMaps": maps,
+        "configMapReferences": named});
     let manifests = Manifests { workloads: vec![serde_json::from_value(of).unwrap()] };
     let yes = || Found::Yes(Box::new(()));
     let mut there = There { namespaces: [("two".to_owned(), yes())].into(), ..There::default() };
@@ -265,6 +276,30 @@ fn elsewhere_a_copy_brings_what_the_backup_remembers() {
     let left = json!({"metadata": {"labels": {VERIFY: "20261120-101500-x7k2"}}, "data": {"a": "0"}});
     assert_eq!(with(left).unwrap().targets[0].config_maps.len(), 1, "a killed one's is removed first");
     assert!(with(json!({"data": {"a": "2"}})).unwrap_err()[0].contains("not what the backup has"));
+}
+
+/// Where its record is gone the backup knows the name of a ConfigMap only.
+#[test]
+fn elsewhere_a_config_map_without_its_data_must_be_there() {
+    let map = || json!({"metadata": {"name": "conf"}, "data": {"a": "1"}});
+    let mut named = OfWorkload::default();
+    named.add_config_map(map(), false);
+    let named = named.without_data();
+    let with = |found: Found<Value>| {
+        let maps = (Vec::new(), named.config_map_references.clone());
+        elsewhere_with(maps, |there| {
+            there.objects.insert(anew::key("ConfigMap", "two", "conf"), found.clone());
+        })
+    };
+    assert!(with(Found::No).unwrap_err()[0].starts_with("configmap/conf: pod pg-0 needs it"));
+    let same = with(Found::Yes(Box::new(map()))).unwrap();
+    assert!(
+        same.targets[0].config_maps.is_empty() && !same.notes.concat().contains("configmap/conf"),
+        "{:?}",
+        same.notes
+    );
+    let other = with(Found::Yes(Box::new(json!({"data": {"a": "2"}})))).unwrap();
+    assert!(other.notes.concat().contains("configmap/conf has changed since the backup"), "{:?}", other.notes);
 }
 
 #[test]

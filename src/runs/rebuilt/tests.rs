@@ -119,6 +119,24 @@ fn manifests_are_put_together_from_all_contents() {
     assert_eq!(manifests(&all).workloads.len(), all.len() - 1);
 }
 
+/// Earlier versions wrote the data of ConfigMaps onto the contents.
+#[test]
+fn the_data_that_earlier_versions_wrote_onto_contents_is_read() {
+    let map = json!({"kind": "ConfigMap", "metadata": {"name": "conf"}, "data": {"a": "1"}});
+    let written = json!({"workloads": [{"namespace": "demo", "kind": "StatefulSet", "name": "pg", "object": {},
+        "configMaps": [map]}]});
+    let mut named =
+        OfWorkload { namespace: "demo".into(), kind: "StatefulSet".into(), name: "pg".into(), ..OfWorkload::default() };
+    named.add_config_map(map.clone(), false);
+    let named = Manifests { workloads: vec![named.without_data()] };
+    let mut all = contents(&stored(), 0);
+    for (content, text) in all.iter_mut().zip([pack(&named), pack(&written)]) {
+        content.metadata.annotations.as_mut().unwrap().insert(MANIFESTS.to_owned(), text);
+    }
+    let read = manifests(&all);
+    assert_eq!(read.of("demo", "StatefulSet", "pg").unwrap().config_maps, [map]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -124,6 +124,38 @@ fn what_is_missing_is_refused_together() {
     assert!(notes.iter().any(|note| note.contains("secret/pg") && note.contains("forbidden")), "{notes:?}");
 }
 
+/// Of a record that is gone the contents have the names of its ConfigMaps, and digests.
+#[test]
+fn a_config_map_without_its_data_must_be_there() {
+    let named = of(|of| {
+        let maps = std::mem::take(&mut of.config_maps);
+        for map in maps {
+            of.add_config_map(map, false);
+        }
+        *of = of.without_data();
+        of.left_out = vec!["annotation x of its pods".into()];
+    });
+    let with = |found: Found<Value>| {
+        let mut there = there("demo");
+        there.objects.insert(key("ConfigMap", "demo", "conf"), found);
+        there
+    };
+    let said = refused(&named, &with(Found::No), None, None);
+    assert!(said.contains("configmap/conf: statefulset/pg needs it, and it is not in namespace demo"), "{said}");
+    assert!(said.contains("its data is not in the backup: make it first, in namespace demo"), "{said}");
+    for (data, changed) in [(json!({"a": "1"}), false), (json!({"a": "2"}), true)] {
+        let anew = planned(&named, &with(Found::Yes(Box::new(json!({"data": data})))), None, None).unwrap();
+        assert_eq!(names(&anew.objects), ["Service/pg"], "it is used as it is");
+        let notes = &anew.copies.notes;
+        assert_eq!(
+            notes.iter().any(|note| note.contains("configmap/conf has changed since the backup")),
+            changed,
+            "{notes:?}"
+        );
+        assert!(notes.iter().any(|note| note.contains("annotation x of its pods")), "{notes:?}");
+    }
+}
+
 #[test]
 fn a_workload_that_was_not_recorded_whole_is_refused() {
     for (change, why) in [
