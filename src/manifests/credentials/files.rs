@@ -53,7 +53,7 @@ fn of_file(name: &str, text: &str) -> Option<String> {
     }
     // Examples: whole files of defaults are shipped with every setting in a comment.
     let lines =
-        text.lines().map(str::trim).filter(|line| !["#", ";", "//", "--"].iter().any(|sign| line.starts_with(sign)));
+        text.lines().map(str::trim).filter(|line| !["#", ";", "//", "-- "].iter().any(|sign| line.starts_with(sign)));
     let lines: Vec<&str> = lines.collect();
     let found = lines.iter().find_map(|line| {
         let directive = DIRECTIVE.captures(line).filter(|found| !is_harmless("", &found[2], Place::File));
