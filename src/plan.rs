@@ -95,6 +95,9 @@ pub struct Plan {
     /// The image of the pod that unpauses at the budget, if one is to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub guard_image: Option<String>,
+    /// The Secret by which the guard's image is pulled, in the guard's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guard_pull_secret: Option<String>,
     /// It is held until `thaw` asks for the release, or the budget is over.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub detached: bool,

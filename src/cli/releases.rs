@@ -47,6 +47,9 @@ pub struct Releases {
     /// the process that paused
     #[arg(long, value_name = "IMAGE")]
     pub guard_image: Option<String>,
+    /// The Secret by which the guard's image is pulled; it must be in the releases' namespaces
+    #[arg(long, value_name = "SECRET", requires = "guard_image")]
+    pub guard_pull_secret: Option<String>,
     /// The name that the servers' certificates are for
     #[arg(long, value_name = "NAME")]
     pub override_authority: Option<String>,

@@ -374,6 +374,7 @@ pub(super) fn request(namespace: &str, args: &QuiesceSnapshot) -> Result<Request
         drain: args.releases.drain(),
         databases: args.releases.databases.clone(),
         guard_image: args.releases.guard_image.clone(),
+        guard_pull_secret: args.releases.guard_pull_secret.clone(),
         backend,
         detached: args.detach,
         budget,

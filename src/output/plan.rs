@@ -243,6 +243,7 @@ mod tests {
             databases: Vec::new(),
             backend: crate::plan::Backend::Csi,
             guard_image: None,
+            guard_pull_secret: None,
             detached: false,
             stopped: Vec::new(),
             workloads: Vec::new(),

@@ -111,6 +111,7 @@ pub fn plan(
         databases: databases.clone(),
         backend: request.backend.clone(),
         guard_image: request.guard_image.clone().filter(|_| fronted),
+        guard_pull_secret: request.guard_pull_secret.clone().filter(|_| fronted),
         detached: request.detached,
         stopped: Vec::new(),
         budget,

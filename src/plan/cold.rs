@@ -86,6 +86,7 @@ pub fn plan_cold(
         databases: Vec::new(),
         backend: super::Backend::Csi,
         guard_image: None,
+        guard_pull_secret: None,
         detached: false,
         stopped,
         unheld: Vec::new(),

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EnvVar, Pod, PodSecurityContext, PodSpec, Probe as PodProbe, SeccompProfile,
-    SecurityContext, TCPSocketAction,
+    Capabilities, Container, EnvVar, LocalObjectReference, Pod, PodSecurityContext, PodSpec, Probe as PodProbe,
+    ResourceRequirements, SeccompProfile, SecurityContext, TCPSocketAction,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,9 @@ pub const WATCHED: &str = "CONSISTENT_BACKUP_WATCHED";
 pub const ARMED: u16 = 8086;
 /// How much later than the budget it acts: by then the run itself has tried.
 pub const LATE: Duration = Duration::from_secs(2);
+/// What it asks for, and may use. Requests equal to limits make the pod Guaranteed: a node that is short of memory evicts
+/// others first, and a quota that wants requests and limits takes it.
+const NEEDS: [(&str, &str); 2] = [("cpu", "200m"), ("memory", "64Mi")];
 /// How long it goes on trying.
 pub const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -75,6 +79,8 @@ pub fn guard_pod(plan: &Plan, image: &str, token: &Token, namespace: &str, watch
         (RUN.to_owned(), token.run.clone()),
         (PART.to_owned(), GUARD.to_owned()),
     ]);
+    let needs: BTreeMap<String, Quantity> =
+        NEEDS.iter().map(|(what, much)| ((*what).to_owned(), Quantity((*much).to_owned()))).collect();
     let container = Container {
         name: "guard".into(),
         image: text(image),
@@ -90,6 +96,11 @@ pub fn guard_pod(plan: &Plan, image: &str, token: &Token, namespace: &str, watch
             tcp_socket: Some(TCPSocketAction { port: IntOrString::Int(ARMED.into()), host: None }),
             period_seconds: Some(1),
             ..PodProbe::default()
+        }),
+        resources: Some(ResourceRequirements {
+            requests: Some(needs.clone()),
+            limits: Some(needs),
+            ..ResourceRequirements::default()
         }),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
@@ -109,6 +120,7 @@ pub fn guard_pod(plan: &Plan, image: &str, token: &Token, namespace: &str, watch
         },
         spec: Some(PodSpec {
             containers: vec![container],
+            image_pull_secrets: plan.guard_pull_secret.clone().map(|name| vec![LocalObjectReference { name }]),
             restart_policy: text("Never"),
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
@@ -166,6 +178,16 @@ mod tests {
         assert_eq!(container.args, Some(["guard", "--after", "22000ms"].map(str::to_owned).into()));
         let told = container.env.as_ref().unwrap()[0].value.as_deref().unwrap();
         assert_eq!(serde_json::from_str::<Vec<Watched>>(told).unwrap(), watched);
+        // Nothing is evicted before a BestEffort pod, and this one is all that ends a pause.
+        let resources = container.resources.clone().unwrap();
+        assert_eq!(resources.requests, resources.limits);
+        let needs = resources.limits.unwrap();
+        let needs: Vec<(&str, &str)> = needs.iter().map(|(what, much)| (what.as_str(), much.0.as_str())).collect();
+        assert_eq!(needs, NEEDS);
+        assert_eq!(spec.image_pull_secrets, None);
+        plan.guard_pull_secret = Some("registry".into());
+        let pod = guard_pod(&plan, "image:1", &Token { run: "r".into(), attempt: 2 }, "scalar", &watched);
+        assert_eq!(pod.spec.unwrap().image_pull_secrets.unwrap()[0].name, "registry");
         // It needs nothing of the API server, so it gets nothing.
         assert_eq!(spec.automount_service_account_token, Some(false));
         assert!(spec.active_deadline_seconds.unwrap() > 23 + 600);

@@ -73,6 +73,8 @@ pub struct Request {
     pub drain: Duration,
     /// The image of the pod that unpauses at the budget: this program is its entrypoint.
     pub guard_image: Option<String>,
+    /// The Secret by which that image is pulled, in the releases' namespaces.
+    pub guard_pull_secret: Option<String>,
     /// It is held until `thaw` asks for the release.
     pub detached: bool,
     /// Databases behind the releases that the user named.
@@ -149,6 +151,7 @@ impl Request {
             drain: DRAIN,
             detached: false,
             guard_image: None,
+            guard_pull_secret: None,
             databases: Vec::new(),
             backend: Backend::Csi,
             budget: Duration::from_secs(30),
