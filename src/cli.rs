@@ -5,11 +5,13 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 pub mod connection;
+mod rbac;
 mod recovery;
 mod releases;
 mod verify;
 
 use connection::ConnectionFlags;
+pub use rbac::{Platform, Rbac};
 pub use recovery::FromArchive;
 pub use releases::{By, Releases};
 pub use verify::Verify;
@@ -54,7 +56,7 @@ pub enum Command {
     Delete(Delete),
     /// Delete the backups that no rule keeps
     Prune(Prune),
-    /// Print the Role and ClusterRole with the verbs that are used, and no others
+    /// Print the Roles and the ClusterRole with the verbs that commands use, and no others
     Rbac(Rbac),
     /// What a guard pod runs
     #[command(hide = true)]
@@ -367,14 +369,6 @@ pub struct Guard {
     /// When it releases what is paused then, from now on
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub after: Duration,
-}
-
-/// Arguments of `rbac`.
-#[derive(Debug, Args)]
-pub struct Rbac {
-    /// Leave out what only a restore or a verification uses
-    #[arg(long)]
-    pub backup_only: bool,
 }
 
 /// An instant with its offset: without one it would be another one on each machine.

@@ -9,6 +9,7 @@ use crate::pods::Match;
 use crate::protocol::backup::Targets;
 use crate::quiescer::Probe;
 
+pub mod access;
 mod backend;
 mod build;
 mod claims;

@@ -14,3 +14,5 @@ mod connection;
 mod readme;
 #[path = "offline/recovery_files.rs"]
 mod recovery_files;
+#[path = "offline/rights.rs"]
+mod rights;

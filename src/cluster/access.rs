@@ -1,173 +1,82 @@
-//! Every verb that this program uses, in one table: asked for before anything is touched, and printed as a Role.
+//! The access review of a backup: every verb that it uses is asked for before anything is touched.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
-use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule, Role};
-use kube::api::{Api, ObjectMeta, PostParams};
+use kube::api::{Api, PostParams};
 
 use super::client::explain;
 use crate::error::{Error, Refusal};
-use crate::plan::{Backend, ContentAccess, Kind, Request};
+use crate::plan::access::backup::Questions;
+use crate::plan::access::{CONTENTS, Place, Right};
+use crate::plan::{ContentAccess, Request};
 
-/// What may be done with one kind of object, and what for.
-struct Rule {
-    group: &'static str,
-    /// With a subresource: `pods/exec`.
-    resource: &'static str,
-    verbs: &'static [&'static str],
-    scope: Scope,
-    need: Need,
-}
+pub mod roles;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Scope {
-    Namespace,
-    Cluster,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd)]
-enum Need {
-    /// No backup without it.
-    Backup,
-    /// No backup without it that makes copies of claims.
-    Copy,
-    /// No backup without it whose databases are held by commands in their pods.
-    Command,
-    /// No pause of a release without it.
-    Pause,
-    /// A backup without it knows or keeps less, and says so.
-    Useful,
-    /// A backup without it is the same; nobody asks beforehand.
-    Said,
-    /// Only a restore, or a verification, uses it.
-    Restore,
-}
-
-const SNAPSHOTS: &str = "snapshot.storage.k8s.io";
-
-/// An exec is a GET that is upgraded to a WebSocket, so it needs `get`; from Kubernetes 1.35 `create` is asked as well.
-const RULES: &[Rule] = &[
-    rule("", "pods", &["get", "list"], Scope::Namespace, Need::Backup),
-    rule("", "pods/exec", &["get", "create"], Scope::Namespace, Need::Command),
-    rule("", "pods/portforward", &["get", "create"], Scope::Namespace, Need::Pause),
-    rule("", "configmaps", &["create", "get", "list", "patch", "delete"], Scope::Namespace, Need::Backup),
-    rule("coordination.k8s.io", "leases", &["create", "get", "patch", "delete"], Scope::Namespace, Need::Backup),
-    rule("", "persistentvolumeclaims", &["get", "list"], Scope::Namespace, Need::Copy),
-    rule(SNAPSHOTS, "volumesnapshots", &["create", "get", "list", "delete"], Scope::Namespace, Need::Copy),
-    rule("apps", "statefulsets", &["get"], Scope::Namespace, Need::Useful),
-    rule("apps", "deployments", &["get"], Scope::Namespace, Need::Useful),
-    rule("apps", "deployments", &["list"], Scope::Namespace, Need::Pause),
-    rule("apps", "daemonsets", &["get"], Scope::Namespace, Need::Useful),
-    rule("apps", "replicasets", &["get", "list"], Scope::Namespace, Need::Useful),
-    rule("", "services", &["list"], Scope::Namespace, Need::Useful),
-    rule("", "persistentvolumeclaims", &["create", "delete"], Scope::Namespace, Need::Restore),
-    rule("", "pods", &["create", "delete"], Scope::Namespace, Need::Restore),
-    // Why a server does not recover stands in its log; nobody asks beforehand.
-    rule("", "pods/log", &["get"], Scope::Namespace, Need::Restore),
-    rule("", "resourcequotas", &["list"], Scope::Namespace, Need::Restore),
-    rule("autoscaling", "horizontalpodautoscalers", &["list"], Scope::Namespace, Need::Restore),
-    rule("policy", "poddisruptionbudgets", &["list"], Scope::Namespace, Need::Restore),
-    rule("apps", "statefulsets", &["patch"], Scope::Namespace, Need::Restore),
-    rule("apps", "deployments", &["patch"], Scope::Namespace, Need::Restore),
-    rule("apps", "replicasets", &["patch"], Scope::Namespace, Need::Restore),
-    rule("", "pods", &["patch"], Scope::Namespace, Need::Restore),
-    rule("", "services", &["create", "get"], Scope::Namespace, Need::Restore),
-    rule("", "serviceaccounts", &["get"], Scope::Namespace, Need::Restore),
-    rule("apps", "statefulsets", &["create"], Scope::Namespace, Need::Restore),
-    rule("apps", "deployments", &["create"], Scope::Namespace, Need::Restore),
-    rule("apps", "replicasets", &["create"], Scope::Namespace, Need::Restore),
-    rule("events.k8s.io", "events", &["create", "patch"], Scope::Namespace, Need::Said),
-    rule("", "namespaces", &["get"], Scope::Cluster, Need::Useful),
-    rule("", "persistentvolumes", &["get"], Scope::Cluster, Need::Copy),
-    rule(SNAPSHOTS, "volumesnapshotclasses", &["list"], Scope::Cluster, Need::Copy),
-    rule(SNAPSHOTS, CONTENTS, &["get", "list", "watch", "patch", "delete"], Scope::Cluster, Need::Useful),
-    rule(SNAPSHOTS, CONTENTS, &["create"], Scope::Cluster, Need::Restore),
-    rule("", "persistentvolumes", &["patch"], Scope::Cluster, Need::Restore),
-    rule("storage.k8s.io", "storageclasses", &["get"], Scope::Cluster, Need::Restore),
-    rule("storage.k8s.io", "volumeattachments", &["list"], Scope::Cluster, Need::Restore),
-];
-
-const CONTENTS: &str = "volumesnapshotcontents";
-
-const fn rule(
-    group: &'static str,
-    resource: &'static str,
-    verbs: &'static [&'static str],
-    scope: Scope,
-    need: Need,
-) -> Rule {
-    Rule { group, resource, verbs, scope, need }
-}
-
-/// One question to the API server, and what is not allowed afterwards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Question {
-    group: &'static str,
-    resource: &'static str,
-    verb: &'static str,
-    cluster: bool,
-}
+/// What a stolen role is worth, who must not write records, and a policy that narrows the role: `rbac --explain`.
+pub const EXPLAINED: &str = include_str!("access/rights.md");
 
 /// What the user may do.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Access {
-    denied: BTreeSet<Question>,
-    required: BTreeSet<Question>,
-    namespace: String,
+    denied: BTreeSet<Right>,
+    required: BTreeSet<Right>,
+    namespaces: Namespaces,
+}
+
+/// The namespaces that are asked about.
+#[derive(Clone, Debug, Default)]
+struct Namespaces {
+    databases: String,
+    record: String,
+}
+
+impl Namespaces {
+    fn of(&self, place: Place) -> Option<&str> {
+        match place {
+            Place::Databases | Place::Elsewhere => Some(&self.databases),
+            Place::Record => Some(&self.record),
+            Place::Cluster => None,
+        }
+    }
 }
 
 impl Access {
-    /// Asks for every verb of this backup in its namespace. Who may not even ask (nobody, by default) finds out by trying.
+    /// Asks for every verb of this backup where it is used. A user who may not even ask learns it by trying; by default
+    /// everybody may.
     pub(super) async fn review(client: &kube::Client, request: &Request) -> Result<Self, Error> {
-        let (required, asked) = questions(&Wanted::of(request));
-        Self::ask(client, &request.namespace, required, asked).await
+        let record = request.record_namespace.as_ref().unwrap_or(&request.namespace).clone();
+        let namespaces = Namespaces { databases: request.namespace.clone(), record };
+        Self::ask(client, namespaces, Questions::of_backup(request)).await
     }
 
     /// The same for a namespace in which a release is paused.
     pub(crate) async fn of_release(client: &kube::Client, namespace: &str, guard: bool) -> Result<Self, Error> {
-        let used = |rule: &&Rule| {
-            rule.scope == Scope::Namespace
-                && match rule.resource {
-                    // The guard is a pod that is made and deleted.
-                    "pods" => rule.need < Need::Restore || (guard && rule.verbs.contains(&"create")),
-                    "leases" | "services" => rule.need < Need::Restore,
-                    _ => rule.need == Need::Pause,
-                }
-        };
-        let required: BTreeSet<Question> = RULES.iter().filter(used).flat_map(Rule::questions).collect();
-        Self::ask(client, namespace, required.clone(), required).await
+        let namespaces = Namespaces { databases: namespace.into(), ..Namespaces::default() };
+        Self::ask(client, namespaces, Questions::of_pause(guard)).await
     }
 
-    /// The same for a namespace in which only the record lies.
-    pub(super) async fn of_record(client: &kube::Client, namespace: &str) -> Result<Self, Error> {
-        let (required, _) = questions(&Wanted::default());
-        let required: BTreeSet<Question> = required.into_iter().filter(|q| q.resource == "configmaps").collect();
-        Self::ask(client, namespace, required.clone(), required).await
+    /// Whether contents that a class with deletionPolicy Retain leaves may be deleted.
+    pub(super) async fn of_retained(client: &kube::Client) -> Result<bool, Error> {
+        let access = Self::ask(client, Namespaces::default(), Questions::of_retained()).await?;
+        Ok(access.may("delete", CONTENTS))
     }
 
-    async fn ask(
-        client: &kube::Client,
-        namespace: &str,
-        required: BTreeSet<Question>,
-        asked: BTreeSet<Question>,
-    ) -> Result<Self, Error> {
+    async fn ask(client: &kube::Client, namespaces: Namespaces, questions: Questions) -> Result<Self, Error> {
+        let Questions { required, asked } = questions;
         let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-        let answers = asked.into_iter().map(|question| {
+        let answers = asked.into_iter().map(|right| {
+            let review = review(right, namespaces.of(right.place));
             let api = &api;
-            async move {
-                let review = question.review(namespace);
-                let answer = api.create(&PostParams::default(), &review).await;
-                (question, answer)
-            }
+            async move { (right, api.create(&PostParams::default(), &review).await) }
         });
         let mut denied = BTreeSet::new();
-        for (question, answer) in join_all(answers).await {
+        for (right, answer) in join_all(answers).await {
             match answer {
                 Ok(review) if review.status.as_ref().is_some_and(|s| s.allowed) => {}
                 Ok(_) => {
-                    denied.insert(question);
+                    denied.insert(right);
                 }
                 Err(e) if super::client::is_forbidden(&e) => {}
                 Err(e) => {
@@ -175,12 +84,12 @@ impl Access {
                 }
             }
         }
-        Ok(Self { denied, required, namespace: namespace.into() })
+        Ok(Self { denied, required, namespaces })
     }
 
     /// Whether this verb was not refused.
     pub(super) fn may(&self, verb: &str, resource: &str) -> bool {
-        !self.denied.iter().any(|q| q.verb == verb && q.resource == resource)
+        !self.denied.iter().any(|right| right.verb == verb && right.resource == resource)
     }
 
     /// What may be done with contents.
@@ -193,14 +102,15 @@ impl Access {
 
     /// One refusal for each kind of object, with the missing verbs.
     pub(crate) fn refusals(&self) -> Vec<Refusal> {
-        let mut missing: BTreeMap<(&str, &str, bool), Vec<&str>> = BTreeMap::new();
-        for q in self.denied.intersection(&self.required) {
-            missing.entry((q.resource, q.group, q.cluster)).or_default().push(q.verb);
+        let mut missing: BTreeMap<(&str, &str, Place), Vec<&str>> = BTreeMap::new();
+        for right in self.denied.intersection(&self.required) {
+            missing.entry((right.resource, right.group, right.place)).or_default().push(right.verb);
         }
-        let refusals = missing.into_iter().map(|((resource, group, cluster), verbs)| {
+        let refusals = missing.into_iter().map(|((resource, group, place), verbs)| {
             let object = if group.is_empty() { resource.into() } else { format!("{resource}.{group}") };
-            let place = if cluster { "in the cluster".into() } else { format!("in namespace {}", self.namespace) };
-            Refusal::new(object, format!("you have no permission to {} them {place}", verbs.join(", ")))
+            let namespace = self.namespaces.of(place);
+            let wherever = namespace.map_or("in the cluster".into(), |namespace| format!("in namespace {namespace}"));
+            Refusal::new(object, format!("you have no permission to {} them {wherever}", verbs.join(", ")))
                 .hint(hint(resource))
         });
         refusals.collect()
@@ -210,220 +120,162 @@ impl Access {
 fn hint(resource: &str) -> &'static str {
     match resource {
         "persistentvolumes" => {
-            "only the volume says by which driver a claim can be cut; `kubectl consistent-backup rbac` prints the rule"
+            "only the volume says by which driver a claim can be cut; \
+             `kubectl consistent-backup rbac --for quiesce-snapshot` prints the rule"
         }
-        _ => "`kubectl consistent-backup rbac` prints all rules that are needed",
-    }
-}
-
-/// What of a request decides what it needs.
-#[derive(Default)]
-struct Wanted {
-    /// The types of the named objects.
-    kinds: BTreeSet<Kind>,
-    /// Claims are copied.
-    copies: bool,
-    /// Databases may be held by commands in their pods.
-    commands: bool,
-}
-
-impl Wanted {
-    fn of(request: &Request) -> Self {
-        Self {
-            kinds: request.objects.iter().map(|o| o.kind).collect(),
-            copies: request.backend == Backend::Csi,
-            commands: !request.objects.is_empty() || request.selector.is_some(),
+        "pods/portforward" => {
+            "`kubectl consistent-backup rbac --for quiesce-snapshot --platform scalar` prints all rules that are needed"
         }
-    }
-
-    fn needs(&self, need: Need) -> bool {
-        match need {
-            Need::Backup => true,
-            Need::Copy => self.copies,
-            Need::Command => self.commands,
-            _ => false,
-        }
+        _ => "`kubectl consistent-backup rbac --for quiesce-snapshot` prints all rules that are needed",
     }
 }
 
-/// What a backup cannot do without, and everything that is asked.
-fn questions(wanted: &Wanted) -> (BTreeSet<Question>, BTreeSet<Question>) {
-    let (mut required, mut asked) = (BTreeSet::new(), BTreeSet::new());
-    for rule in RULES.iter().filter(|r| r.need == Need::Useful || wanted.needs(r.need)) {
-        // The pods of a Deployment are found through its ReplicaSets.
-        let named = wanted.kinds.iter().any(|kind| {
-            kind.plural() == rule.resource || (*kind == Kind::Deployment && rule.resource == Kind::ReplicaSet.plural())
-        });
-        for question in rule.questions() {
-            asked.insert(question);
-            if wanted.needs(rule.need) || (named && rule.group == "apps") {
-                required.insert(question);
-            }
-        }
-    }
-    (required, asked)
-}
-
-impl Rule {
-    fn questions(&self) -> impl Iterator<Item = Question> {
-        let cluster = self.scope == Scope::Cluster;
-        self.verbs.iter().map(move |verb| Question { group: self.group, resource: self.resource, verb, cluster })
-    }
-}
-
-impl Question {
-    fn review(self, namespace: &str) -> SelfSubjectAccessReview {
-        let (resource, subresource) = match self.resource.split_once('/') {
-            Some((resource, sub)) => (resource, Some(sub.to_owned())),
-            None => (self.resource, None),
-        };
-        SelfSubjectAccessReview {
-            spec: SelfSubjectAccessReviewSpec {
-                resource_attributes: Some(ResourceAttributes {
-                    group: Some(self.group.into()),
-                    resource: Some(resource.into()),
-                    subresource,
-                    verb: Some(self.verb.into()),
-                    namespace: (!self.cluster).then(|| namespace.into()),
-                    ..ResourceAttributes::default()
-                }),
-                ..SelfSubjectAccessReviewSpec::default()
-            },
-            ..SelfSubjectAccessReview::default()
-        }
-    }
-}
-
-/// A Role and a ClusterRole with exactly these verbs, as YAML; without `restore` those of backups only. A namespace that
-/// was given stands in the Role: applied as it is, it would else land in the context's.
-pub fn roles(restore: bool, namespace: Option<&str>) -> String {
-    let metadata = || ObjectMeta { name: Some("consistent-backup".into()), ..ObjectMeta::default() };
-    let of_role = ObjectMeta { namespace: namespace.map(str::to_owned), ..metadata() };
-    let role = Role { metadata: of_role, rules: Some(policy(Scope::Namespace, restore)) };
-    let cluster =
-        ClusterRole { metadata: metadata(), rules: Some(policy(Scope::Cluster, restore)), ..ClusterRole::default() };
-    // Plain maps and lists of texts: there is nothing in them that YAML could not say.
-    let role = serde_saphyr::to_string(&role).unwrap_or_default();
-    let cluster = serde_saphyr::to_string(&cluster).unwrap_or_default();
-    format!("{}\n---\n{}\n", role.trim_end(), cluster.trim_end())
-}
-
-/// One rule for each kind of object, in the table's order.
-fn policy(scope: Scope, restore: bool) -> Vec<PolicyRule> {
-    let mut rules: Vec<PolicyRule> = Vec::new();
-    for rule in RULES.iter().filter(|r| r.scope == scope && (restore || r.need != Need::Restore)) {
-        let verbs = rule.verbs.iter().map(|&v| v.to_owned());
-        let resources = Some(vec![rule.resource.to_owned()]);
-        let groups = Some(vec![rule.group.to_owned()]);
-        match rules.iter_mut().find(|r| r.resources == resources && r.api_groups == groups) {
-            Some(same) => same.verbs.extend(verbs),
-            None => rules.push(PolicyRule {
-                api_groups: groups,
-                resources,
-                verbs: verbs.collect(),
-                ..PolicyRule::default()
+/// One question to the API server.
+fn review(right: Right, namespace: Option<&str>) -> SelfSubjectAccessReview {
+    let (resource, subresource) = match right.resource.split_once('/') {
+        Some((resource, sub)) => (resource, Some(sub.to_owned())),
+        None => (right.resource, None),
+    };
+    SelfSubjectAccessReview {
+        spec: SelfSubjectAccessReviewSpec {
+            resource_attributes: Some(ResourceAttributes {
+                group: Some(right.group.into()),
+                resource: Some(resource.into()),
+                subresource,
+                verb: Some(right.verb.into()),
+                namespace: namespace.map(str::to_owned),
+                ..ResourceAttributes::default()
             }),
-        }
+            ..SelfSubjectAccessReviewSpec::default()
+        },
+        ..SelfSubjectAccessReview::default()
     }
-    rules
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http::{Request as Sent, Response};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+    use tower::service_fn;
+
     use super::*;
-    use crate::plan::restore::access::{aliases, anew, copies, in_place, verify};
+    use crate::plan::access::{Command, Purpose};
 
-    fn access(denied: &[(&str, &str)], kinds: &[Kind]) -> Access {
-        let wanted = Wanted { kinds: kinds.iter().copied().collect(), copies: true, commands: true };
-        let (required, asked) = questions(&wanted);
-        let is_denied = |q: &Question| denied.contains(&(q.verb, q.resource));
-        Access { denied: asked.into_iter().filter(is_denied).collect(), required, namespace: "demo".into() }
+    fn request(objects: &[&str]) -> Request {
+        let objects: Vec<String> = objects.iter().map(|typed| (*typed).to_owned()).collect();
+        Request::new("demo", &objects, None).unwrap()
     }
 
-    fn refused(denied: &[(&str, &str)], kinds: &[Kind]) -> Vec<String> {
-        let refusals = access(denied, kinds).refusals();
-        refusals.into_iter().map(|r| format!("{}: {}", r.object, r.message)).collect()
+    /// Asks an API server that denies these verbs; what was asked, as rights.
+    async fn asked(request: &Request, denied: &[(&str, &str)]) -> (Access, BTreeSet<Right>) {
+        let denied: Vec<(String, String)> = denied.iter().map(|(v, r)| ((*v).to_owned(), (*r).to_owned())).collect();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let heard = seen.clone();
+        let service = service_fn(move |sent: Sent<Body>| {
+            let (denied, heard) = (denied.clone(), heard.clone());
+            async move {
+                let body = sent.into_body().collect_bytes().await.unwrap();
+                let mut review: Value = serde_json::from_slice(&body).unwrap();
+                let of = review["spec"]["resourceAttributes"].clone();
+                let text = |key: &str| of[key].as_str().unwrap_or_default().to_owned();
+                let resource = match text("subresource").as_str() {
+                    "" => text("resource"),
+                    sub => format!("{}/{sub}", text("resource")),
+                };
+                let allowed = !denied.contains(&(text("verb"), resource.clone()));
+                heard.lock().unwrap().push((text("namespace"), text("group"), resource, text("verb")));
+                review["status"] = json!({"allowed": allowed});
+                Ok::<_, kube::Error>(Response::new(Body::from(review.to_string().into_bytes())))
+            }
+        });
+        let access = Access::review(&kube::Client::new(service, "demo"), request).await.unwrap();
+        let seen: BTreeSet<(String, String, String, String)> = seen.lock().unwrap().iter().cloned().collect();
+        // Every right that a backup may have, found again in what was asked: no text of the server's becomes a right.
+        let all = Purpose { scalar: true, guard: true, retain: true, ..of_backup() }.rights();
+        let place = |place: Place| match place {
+            Place::Databases | Place::Elsewhere => "demo",
+            Place::Record => request.record_namespace.as_deref().unwrap_or("demo"),
+            Place::Cluster => "",
+        };
+        let text =
+            |r: &Right| (place(r.place).to_owned(), r.group.to_owned(), r.resource.to_owned(), r.verb.to_owned());
+        let known: BTreeSet<_> = all.iter().map(text).collect();
+        assert!(seen.is_subset(&known), "asked, and printed nowhere: {:?}", seen.difference(&known));
+        (access, all.into_iter().filter(|right| seen.contains(&text(right))).collect())
     }
 
-    #[test]
-    fn missing_verbs_are_refused_together() {
+    fn of_backup() -> Purpose {
+        Purpose { commands: [Command::QuiesceSnapshot].into(), ..Purpose::default() }
+    }
+
+    async fn refused(denied: &[(&str, &str)], objects: &[&str]) -> Vec<String> {
+        let (access, _) = asked(&request(objects), denied).await;
+        access.refusals().into_iter().map(|r| format!("{}: {}", r.object, r.message)).collect()
+    }
+
+    #[tokio::test]
+    async fn the_rows_printed_for_a_backup_are_the_questions_of_its_preflight() {
+        let apart = Request { record_namespace: Some("records".into()), ..request(&["sts/a"]) };
+        let (_, asked) = asked(&apart, &[]).await;
+        let printed = of_backup().rights();
+        let unasked: Vec<String> =
+            printed.difference(&asked).map(|right| format!("{} {}", right.verb, right.resource)).collect();
+        // A backup without events is the same.
+        assert_eq!(unasked, ["create events", "patch events"]);
+        assert_eq!(asked.difference(&printed).collect::<Vec<_>>(), Vec::<&Right>::new());
+    }
+
+    #[tokio::test]
+    async fn records_are_only_written_in_their_own_namespace() {
+        let apart = Request { record_namespace: Some("records".into()), ..request(&["sts/a"]) };
+        let (access, _) = asked(&apart, &[("create", "configmaps"), ("get", "configmaps")]).await;
+        let refusals: Vec<String> =
+            access.refusals().into_iter().map(|r| format!("{}: {}", r.object, r.message)).collect();
+        assert_eq!(refusals, ["configmaps: you have no permission to create, get them in namespace records"]);
+    }
+
+    #[tokio::test]
+    async fn missing_verbs_are_refused_together() {
         assert_eq!(
-            refused(&[("get", "pods/exec"), ("create", "pods/exec"), ("get", "persistentvolumes")], &[]),
+            refused(&[("get", "pods/exec"), ("create", "pods/exec"), ("get", "persistentvolumes")], &["po/a"]).await,
             [
                 "persistentvolumes: you have no permission to get them in the cluster",
                 "pods/exec: you have no permission to create, get them in namespace demo",
             ]
         );
         assert_eq!(
-            refused(&[("patch", "leases")], &[]),
+            refused(&[("patch", "leases")], &["po/a"]).await,
             ["leases.coordination.k8s.io: you have no permission to patch them in namespace demo"]
         );
     }
 
-    #[test]
-    fn what_a_backup_can_do_without_is_no_refusal() {
+    #[tokio::test]
+    async fn what_a_backup_can_do_without_is_no_refusal() {
         let denied = [("get", CONTENTS), ("patch", CONTENTS), ("get", "namespaces"), ("patch", "persistentvolumes")];
-        assert!(refused(&denied, &[]).is_empty());
-        assert_eq!(access(&denied, &[]).contents(), ContentAccess { read: false, change: false });
-        assert_eq!(access(&[], &[]).contents(), ContentAccess { read: true, change: true });
-        assert!(!access(&denied, &[]).may("get", CONTENTS));
+        let pod = request(&["po/a"]);
+        let (access, _) = asked(&pod, &denied).await;
+        assert!(access.refusals().is_empty());
+        assert_eq!(access.contents(), ContentAccess { read: false, change: false });
+        assert_eq!(asked(&pod, &[]).await.0.contents(), ContentAccess { read: true, change: true });
+        assert!(!access.may("get", CONTENTS));
     }
 
-    #[test]
-    fn only_the_named_types_are_needed() {
+    #[tokio::test]
+    async fn only_the_named_types_are_needed() {
         let denied = [("get", "statefulsets"), ("list", "replicasets")];
-        assert!(refused(&denied, &[Kind::Pod]).is_empty());
-        assert_eq!(refused(&denied, &[Kind::StatefulSet]).len(), 1);
-        assert_eq!(refused(&denied, &[Kind::Deployment]).len(), 1);
+        assert!(refused(&denied, &["po/a"]).await.is_empty());
+        assert_eq!(refused(&denied, &["sts/a"]).await.len(), 1);
+        assert_eq!(refused(&denied, &["deploy/a"]).await.len(), 1);
     }
 
     #[test]
     fn a_subresource_is_asked_as_one() {
-        let question = Question { group: "", resource: "pods/exec", verb: "get", cluster: false };
-        let attributes = question.review("demo").spec.resource_attributes.unwrap();
+        let right = Right { place: Place::Databases, group: "", resource: "pods/exec", verb: "get" };
+        let attributes = review(right, Some("demo")).spec.resource_attributes.unwrap();
         assert_eq!((attributes.resource.as_deref(), attributes.subresource.as_deref()), (Some("pods"), Some("exec")));
         assert_eq!(attributes.namespace.as_deref(), Some("demo"));
-    }
-
-    #[test]
-    fn roles_hold_all_that_a_restore_asks_for() {
-        let kinds = ["StatefulSet", "Deployment", "ReplicaSet", "Pod"].map(str::to_owned).into();
-        let namespaces = ["demo".to_owned()].into();
-        let of_copies = [
-            copies(&namespaces),
-            anew(&namespaces, &kinds),
-            aliases(&namespaces),
-            verify(&namespaces, Some("two"), "demo"),
-        ];
-        for needed in of_copies.concat().into_iter().chain(in_place(&namespaces, &kinds)) {
-            let scope = if needed.namespace.is_some() { Scope::Namespace } else { Scope::Cluster };
-            let granted = RULES.iter().any(|r| {
-                (r.group, r.resource, r.scope == scope) == (needed.group, needed.resource, true)
-                    && r.verbs.contains(&needed.verb)
-            });
-            assert!(granted, "{} {}", needed.verb, needed.resource);
-        }
-    }
-
-    #[test]
-    fn roles_hold_the_table() {
-        let (all, backup) = (roles(true, None), roles(false, None));
-        let read = |text: &str| -> Vec<serde_json::Value> {
-            text.split("---\n").map(|doc| serde_saphyr::from_str(doc).unwrap()).collect()
-        };
-        let kinds: Vec<_> = read(&all).iter().map(|d| d["kind"].as_str().unwrap().to_owned()).collect();
-        assert_eq!(kinds, ["Role", "ClusterRole"]);
-        let verbs = |docs: &[serde_json::Value], doc: usize, resource: &str| -> String {
-            let rules = docs[doc]["rules"].as_array().unwrap();
-            let rule = rules.iter().find(|r| r["resources"][0] == resource).unwrap();
-            rule["verbs"].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect::<Vec<_>>().join(" ")
-        };
-        assert_eq!(verbs(&read(&backup), 0, "persistentvolumeclaims"), "get list");
-        assert_eq!(verbs(&read(&all), 0, "persistentvolumeclaims"), "get list create delete");
-        assert_eq!(verbs(&read(&backup), 0, "pods"), "get list");
-        assert_eq!(verbs(&read(&all), 0, "pods"), "get list create delete patch");
-        assert_eq!(verbs(&read(&backup), 0, "pods/exec"), "get create");
-        assert_eq!(verbs(&read(&all), 1, "persistentvolumes"), "get patch");
-        assert!(!backup.contains("storageclasses") && all.contains("storageclasses"));
     }
 }

@@ -41,7 +41,6 @@ async fn collect(client: &kube::Client, request: &Request, run: &str) -> Result<
     let mut record = Vec::new();
     if let Some(namespace) = request.record_namespace.as_deref().filter(|namespace| *namespace != request.namespace) {
         record.extend(namespace_refusal(client, namespace).await?);
-        record.extend(Access::of_record(client, namespace).await?.refusals());
     }
     let mut facts = Facts { contents: access.contents(), exec: true, ..Facts::default() };
     facts.exec = access.may("get", "pods/exec") && access.may("create", "pods/exec");
@@ -63,6 +62,9 @@ async fn collect(client: &kube::Client, request: &Request, run: &str) -> Result<
     facts.others = all?.unwrap_or_default().into_iter().filter(|p| !is_selected(p)).collect();
     facts.claims = named(claims?.unwrap_or_default(), &facts.pods);
     facts.classes = if served.is_ok() { classes? } else { None };
+    if copies && facts.classes.iter().flatten().any(|class| class.deletion_policy == "Retain") {
+        facts.contents_stay = !Access::of_retained(client).await?;
+    }
 
     let probed =
         copies && served.is_ok() && ["create", "get", "delete"].iter().all(|v| access.may(v, "volumesnapshots"));
@@ -293,7 +295,7 @@ fn unread_owner(kind: Kind, name: &str, e: &kube::Error) -> Refusal {
         format!("owns a selected pod and cannot be read: {}", explain(e)),
     );
     if is_forbidden(e) {
-        refusal.hint("`kubectl consistent-backup rbac` prints all rules that are needed")
+        refusal.hint("`kubectl consistent-backup rbac --for quiesce-snapshot` prints all rules that are needed")
     } else {
         refusal
     }

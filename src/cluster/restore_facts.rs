@@ -392,31 +392,3 @@ async fn probe(cluster: &Cluster, target: &Target, pod: Option<&Pod>) -> Probed 
     let answer = exec::run(cluster, &place, &argv, within).await;
     if answer.ok() { quiescer.read_probe(&answer) } else { Err(Vec::new()) }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cluster::access::roles;
-    use crate::plan::restore::access::Stopped;
-
-    #[test]
-    fn the_printed_roles_allow_all_that_a_restore_does() {
-        const KINDS: [&str; 4] = ["StatefulSet", "Deployment", "ReplicaSet", "Pod"];
-        let docs: Vec<serde_json::Value> =
-            roles(true, None).split("---\n").map(|doc| serde_saphyr::from_str(doc).unwrap()).collect();
-        let demo = BTreeSet::from(["demo".to_owned()]);
-        let map = Properties { kind: "ConfigMap".into(), name: "p".into(), key: "k".into() };
-        let stopped = |kind| Stopped { namespace: "demo", kind, front: false };
-        let of_workloads = of_restore(&demo, &KINDS.map(stopped), "demo");
-        let of_release = of_restore(&BTreeSet::new(), &[Stopped { front: true, ..stopped("Deployment") }], "demo");
-        let of_edits = edits(demo.iter().map(|namespace| (namespace, &map)));
-        for access in of_workloads.into_iter().chain(of_release).chain(of_edits) {
-            let doc = &docs[usize::from(access.namespace.is_none())];
-            let allowed = doc["rules"].as_array().unwrap().iter().any(|rule| {
-                let has = |field: &str, value: &str| rule[field].as_array().unwrap().iter().any(|v| v == value);
-                has("apiGroups", access.group) && has("resources", access.resource) && has("verbs", access.verb)
-            });
-            assert!(allowed, "{access:?} is not in the roles");
-        }
-    }
-}

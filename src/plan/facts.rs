@@ -28,6 +28,8 @@ pub struct Facts {
     pub classes: Option<Vec<SnapshotClass>>,
     /// What may be done with VolumeSnapshotContents.
     pub contents: ContentAccess,
+    /// Whether those of a class with deletionPolicy Retain may not be deleted.
+    pub contents_stay: bool,
     /// The releases of the selected pods, each with the admin port of its pods.
     pub releases: Vec<(Release, Endpoint)>,
     /// The databases behind them, as far as their properties tell.

@@ -146,6 +146,7 @@ pub(super) fn facts(pods: &[Value]) -> Facts {
             location: super::Location::StorageSystem,
         }]),
         contents: ContentAccess { read: true, change: true },
+        contents_stay: false,
         releases: Vec::new(),
         databases: Vec::new(),
         exec: true,

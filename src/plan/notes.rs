@@ -52,16 +52,23 @@ fn contents(facts: &Facts, claims: &[Claim]) -> Vec<String> {
                 .into(),
         );
     }
+    let classes = |policy: &str| -> Vec<&str> {
+        let of_it = claims.iter().filter(|c| c.deletion_policy == policy);
+        let classes: BTreeSet<&str> = of_it.map(|c| c.class.as_str()).collect();
+        classes.into_iter().collect()
+    };
+    let retain = classes("Retain");
+    if facts.contents.change && facts.contents_stay && !retain.is_empty() {
+        notes.push(format!(
+            "volumesnapshotcontents may not be deleted, and class {} has deletionPolicy Retain: what a failed attempt leaves \
+             of them stays until somebody deletes it (`rbac --retain` prints the rule)",
+            retain.join(", ")
+        ));
+    }
     if !facts.contents.change {
-        let classes = |policy: &str| -> Vec<&str> {
-            let of_it = claims.iter().filter(|c| c.deletion_policy == policy);
-            let classes: BTreeSet<&str> = of_it.map(|c| c.class.as_str()).collect();
-            classes.into_iter().collect()
-        };
         if !classes("Delete").is_empty() {
             notes.push("volumesnapshotcontents may not be changed: the backup dies with its namespace".into());
         }
-        let retain = classes("Retain");
         if !retain.is_empty() {
             notes.push(format!(
                 "volumesnapshotcontents may not be changed, and class {} has deletionPolicy Retain: `delete` will leave the \

@@ -66,6 +66,10 @@ fn what_is_typed_wrong_is_a_usage_error() {
         (&["quiesce-snapshot", "sts/a", "--query", "psql"], "--verify"),
         (&["quiesce-snapshot", "sts/a", "--verify", "--dry-run"], "cannot be used with"),
         (&["rbac", "extra"], "extra"),
+        (&["rbac", "--for", "freeze"], "the commands are quiesce-snapshot, restore-from-snapshot"),
+        (&["rbac", "--platform", "freeze"], "freeze"),
+        (&["rbac", "--explain", "--cold"], "cannot be used with"),
+        (&["quiesce-snapshot", "--release", "r", "--guard-pull-secret", "s"], "--guard-image"),
     ];
     for (args, word) in wrong {
         let ended = Plugin::new().args(*args).run().exits(2);
@@ -154,4 +158,26 @@ fn rbac_needs_no_cluster() {
     let there = Plugin::new().args(["rbac", "-n", "demo"]).run().done().stdout;
     let (role, cluster_role) = there.split_once("---").unwrap();
     assert!(role.contains("namespace: demo") && !cluster_role.contains("namespace:"), "{there}");
+    let backup_too = Plugin::new().args(["rbac", "--for", "quiesce-snapshot"]).run().done().stdout;
+    assert_eq!(backup, backup_too, "an alias");
+}
+
+/// What each option adds, leaves out or moves.
+#[test]
+fn rbac_prints_the_least_for_each_purpose() {
+    let printed = |options: &[&str]| Plugin::new().args(["rbac", "-n", "demo"]).args(options).run().done().stdout;
+    let backup = printed(&["--for", "quiesce-snapshot"]);
+    assert!(!backup.contains("portforward"), "{backup}");
+    assert!(printed(&["--for", "quiesce-snapshot", "--platform", "scalar"]).contains("portforward"));
+    assert!(printed(&["--for", "quiesce-snapshot", "--cold"]).contains("volumeattachments"));
+    assert!(!printed(&["--no-contents"]).contains("volumesnapshotcontents"));
+    let apart = printed(&["--for", "quiesce-snapshot", "--record-namespace", "records", "--to-namespace", "copies"]);
+    for namespace in ["demo", "records", "copies"] {
+        assert_eq!(apart.matches(&format!("namespace: {namespace}\n")).count(), 1, "{apart}");
+    }
+    let reads = printed(&["--for", "list", "--for", "describe", "--for", "compare"]);
+    for verb in ["create", "patch", "delete", "watch"] {
+        assert!(!reads.contains(&format!("- {verb}\n")), "{reads}");
+    }
+    assert!(printed(&["--for", "guard"]).contains("rules: []"));
 }

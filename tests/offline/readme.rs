@@ -65,7 +65,15 @@ fn the_exit_codes_are_those_of_the_program() {
 
 #[test]
 fn files_that_it_names_exist() {
-    for path in ["tests/run", "tests/cluster/demo", "src/lib.rs", "src/protocol", "src/quiescer", "tests/fixtures"] {
+    for path in [
+        "tests/run",
+        "tests/cluster/demo",
+        "src/cluster/access/rights.md",
+        "src/lib.rs",
+        "src/protocol",
+        "src/quiescer",
+        "tests/fixtures",
+    ] {
         assert!(README.contains(path), "README does not name {path}");
         let full = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
         assert!(full.exists(), "README names {path}, which is not there");

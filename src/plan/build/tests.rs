@@ -434,6 +434,16 @@ fn contents_out_of_reach_are_told() {
 }
 
 #[test]
+fn contents_that_their_class_keeps_and_nobody_may_delete_are_told() {
+    let mut facts = facts(&[pod("a", &["mysql"], &["my"])]);
+    facts.contents_stay = true;
+    assert_eq!(planned(&facts, &[full(&["/my"])]).unwrap().notes, Vec::<String>::new());
+    facts.classes.as_mut().unwrap()[0].deletion_policy = "Retain".into();
+    let notes = planned(&facts, &[full(&["/my"])]).unwrap().notes;
+    assert!(notes.len() == 1 && notes[0].contains("may not be deleted, and class fast"), "{notes:?}");
+}
+
+#[test]
 fn all_reasons_come_at_once() {
     let mut ill = pod("b", &["postgres"], &["pg"]);
     ill["status"]["phase"] = json!("Pending");
