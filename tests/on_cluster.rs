@@ -43,6 +43,8 @@ mod refusals;
 mod restore;
 #[path = "on_cluster/restore_blows.rs"]
 mod restore_blows;
+#[path = "on_cluster/rights.rs"]
+mod rights;
 #[path = "on_cluster/scalar.rs"]
 mod scalar;
 #[path = "on_cluster/scalar_faults.rs"]

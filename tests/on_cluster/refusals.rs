@@ -182,7 +182,7 @@ fn a_user_who_may_not_exec_is_refused() {
         let rule = rules.remove(at.unwrap_or_else(|| panic!("the Role has no rule for {resource}")));
         assert!(!rules.iter().any(|rule| rule["resources"].as_array().unwrap().contains(&json!(resource))));
         scene.kubectl.apply(std::slice::from_ref(namespaced));
-        until_may_not(&scene, &user, &rule, resource);
+        user::until_may_not(&scene.kubectl, &user, &rule);
     };
     // Who may not make events takes backups all the same.
     without("events");
@@ -193,21 +193,6 @@ fn a_user_who_may_not_exec_is_refused() {
     without("pods/exec");
     let ended = refused(&scene, as_user(), &["pods/exec"]);
     assert!(!ended.stderr.contains("leases"), "only what is missing is named\n{ended}");
-}
-
-/// Waits until the API server refuses this user what a rule allowed before: it learns of a changed role a moment later.
-fn until_may_not(scene: &Scene, user: &str, rule: &Value, resource: &str) {
-    let verb = rule["verbs"][0].as_str().unwrap();
-    let (resource, part) = resource.split_once('/').unwrap_or((resource, ""));
-    let resource = match rule["apiGroups"][0].as_str().unwrap() {
-        "" => resource.to_owned(),
-        group => format!("{resource}.{group}"),
-    };
-    let question = ["auth", "can-i", verb, &resource, "--subresource", part, "--as", user];
-    until(&format!("{user} not to be allowed to {verb} {resource}"), seconds(60), || {
-        let asked = scene.kubectl.run(&question);
-        if asked.stdout.starts_with("no") { Ok(()) } else { Err(asked.to_string()) }
-    });
 }
 
 /// The reasons of the events on the scene's StatefulSets.

@@ -142,7 +142,7 @@ fn ledger_and_auditor_are_restored_in_one_run_with_other_properties_and_taken_ba
 
     // By somebody who has no other rights than this takes; an autoscaler acts as soon as it may.
     let user = format!("restorer-of-{}", scene.namespace());
-    user::give(&scene, &user, &[]);
+    user::give(&scene, &user, &["--platform", "scalar"]);
     may_restore_release(&apps, &user, "ledger-scalardl-ledger-properties");
     let folder = tempfile::tempdir().unwrap();
     let kubeconfig = cluster::kubeconfig_of(&user, folder.path());

@@ -38,7 +38,7 @@ impl Ground {
         let scene = Scene::new(test, &[Database::new(Kind::Postgres).idle()]);
         let release = Release::new(&scene.kubectl, Product::ScalarDbCluster, "shop", &[]);
         let acks = release.busy();
-        let colleague = Colleague::of(&scene);
+        let colleague = Colleague::with(&scene, "colleague", &["--platform", "scalar", "--guard"]);
         Self { scene, release, acks, colleague }
     }
 

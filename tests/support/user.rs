@@ -11,7 +11,7 @@ use super::plugin::Plugin;
 use super::scene::Scene;
 use super::wait::{seconds, until};
 
-/// Binds this user to the roles that `rbac` prints with these options; the roles as they were applied.
+/// Binds this user to the Role and the ClusterRole that `rbac` prints with these options; the roles as they were applied.
 pub fn give(scene: &Scene, user: &str, options: &[&str]) -> Vec<Value> {
     let printed = Plugin::new().args(["rbac"]).args(options).run().done().stdout;
     let folder = tempfile::tempdir().unwrap();
@@ -54,19 +54,60 @@ pub fn until_may(kubectl: &Kubectl, user: &str, role: &Value) {
     });
 }
 
+/// Waits until the API server refuses this user what a rule allowed before: it learns of a changed role a moment later.
+#[track_caller]
+pub fn until_may_not(kubectl: &Kubectl, user: &str, rule: &Value) {
+    let verb = rule["verbs"][0].as_str().unwrap();
+    let resource = rule["resources"][0].as_str().unwrap();
+    let (resource, part) = resource.split_once('/').unwrap_or((resource, ""));
+    let resource = match rule["apiGroups"][0].as_str().unwrap() {
+        "" => resource.to_owned(),
+        group => format!("{resource}.{group}"),
+    };
+    let question = ["auth", "can-i", verb, &resource, "--subresource", part, "--as", user];
+    until(&format!("{user} not to be allowed to {verb} {resource}"), seconds(60), || {
+        let asked = kubectl.run(&question);
+        if asked.stdout.starts_with("no") { Ok(()) } else { Err(asked.to_string()) }
+    });
+}
+
 /// Somebody else on another machine, with these rights in the scene's namespace.
 pub struct Colleague {
+    /// Their name.
+    pub user: String,
     /// Their kubeconfig.
     pub kubeconfig: PathBuf,
+    roles: Vec<Value>,
     _folder: TempDir,
 }
 
 impl Colleague {
+    /// With what `rbac` prints for all commands.
     pub fn of(scene: &Scene) -> Self {
-        let user = format!("colleague-of-{}", scene.namespace());
+        Self::with(scene, "colleague", &[])
+    }
+
+    /// With what `rbac` prints with these options.
+    pub fn with(scene: &Scene, name: &str, options: &[&str]) -> Self {
+        let user = format!("{name}-of-{}", scene.namespace());
         let folder = tempfile::tempdir().unwrap();
         let kubeconfig = cluster::kubeconfig_of(&user, folder.path());
-        give(scene, &user, &[]);
-        Self { kubeconfig, _folder: folder }
+        let roles = give(scene, &user, options);
+        Self { user, kubeconfig, roles, _folder: folder }
+    }
+
+    /// Does this while they lack the rule for a resource.
+    #[track_caller]
+    pub fn without(&self, scene: &Scene, resource: &str, act: impl FnOnce()) {
+        let of_it = |rule: &Value| rule["resources"][0] == resource;
+        let role = self.roles.iter().find(|role| role["rules"].as_array().unwrap().iter().any(of_it));
+        let role = role.unwrap_or_else(|| panic!("{} has no rule for {resource}: {:#?}", self.user, self.roles));
+        let mut less = role.clone();
+        less["rules"].as_array_mut().unwrap().retain(|rule| !of_it(rule));
+        scene.kubectl.apply(&[less]);
+        let rule = role["rules"].as_array().unwrap().iter().find(|rule| of_it(rule)).unwrap();
+        until_may_not(&scene.kubectl, &self.user, rule);
+        act();
+        scene.kubectl.apply(std::slice::from_ref(role));
     }
 }
