@@ -41,6 +41,9 @@ pub struct Rbac {
     /// change the volumes of verified copies
     #[arg(long)]
     pub retain: bool,
+    /// The name of the roles: two of one name would replace each other
+    #[arg(long, value_name = "NAME", default_value = "consistent-backup")]
+    pub name: String,
     /// The namespace of the records: only there may ConfigMaps be changed, and it gets a Role of its own
     #[arg(long, value_name = "NAMESPACE")]
     pub record_namespace: Option<String>,

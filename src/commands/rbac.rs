@@ -2,7 +2,7 @@
 
 use crate::cli::{Platform, Rbac};
 use crate::cluster::access::EXPLAINED;
-use crate::cluster::access::roles::{Namespaces, roles};
+use crate::cluster::access::roles::{Names, roles};
 use crate::error::ExitCode;
 use crate::output;
 use crate::plan::access::Purpose;
@@ -24,11 +24,12 @@ pub(super) fn run(args: &Rbac, namespace: Option<&str>) -> ExitCode {
         backup_only: args.backup_only,
         no_contents: args.no_contents,
     };
-    let namespaces = Namespaces {
+    let names = Names {
+        roles: &args.name,
         databases: namespace,
         record: args.record_namespace.as_deref(),
         elsewhere: args.to_namespace.as_deref(),
     };
-    output::to_stdout(&roles(&purpose.rights(), namespaces));
+    output::to_stdout(&roles(&purpose.rights(), names));
     ExitCode::Done
 }

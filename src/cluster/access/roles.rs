@@ -7,13 +7,12 @@ use kube::api::ObjectMeta;
 
 use crate::plan::access::{Place, Right};
 
-/// The name of all of them.
-const NAME: &str = "consistent-backup";
-
-/// The namespaces of the roles.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Namespaces<'a> {
-    /// The databases': none leaves it to `kubectl apply`.
+/// The name of the roles, and their namespaces.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    /// The name of all of them.
+    pub roles: &'a str,
+    /// The databases' namespace: none leaves it to `kubectl apply`.
     pub databases: Option<&'a str>,
     /// The record's, where it is another one.
     pub record: Option<&'a str>,
@@ -23,17 +22,17 @@ pub struct Namespaces<'a> {
 
 /// A Role for each namespace and a ClusterRole with exactly these rights. A namespace that was given stands in its Role:
 /// applied as it is, the Role would else land in the namespace of the context.
-pub fn roles(rights: &BTreeSet<Right>, namespaces: Namespaces) -> String {
-    let mut places: Vec<(Option<&str>, Vec<Place>)> = vec![(namespaces.databases, vec![Place::Databases])];
-    for (place, namespace) in [(Place::Record, namespaces.record), (Place::Elsewhere, namespaces.elsewhere)] {
-        let namespace = namespace.or(namespaces.databases);
+pub fn roles(rights: &BTreeSet<Right>, names: Names) -> String {
+    let mut places: Vec<(Option<&str>, Vec<Place>)> = vec![(names.databases, vec![Place::Databases])];
+    for (place, namespace) in [(Place::Record, names.record), (Place::Elsewhere, names.elsewhere)] {
+        let namespace = namespace.or(names.databases);
         match places.iter_mut().find(|(of, _)| *of == namespace) {
             Some((_, same)) => same.push(place),
             None => places.push((namespace, vec![place])),
         }
     }
     let metadata = |namespace: Option<&str>| ObjectMeta {
-        name: Some(NAME.into()),
+        name: Some(names.roles.to_owned()),
         namespace: namespace.map(str::to_owned),
         ..ObjectMeta::default()
     };
@@ -78,8 +77,10 @@ mod tests {
     use super::*;
     use crate::plan::access::{Command, Purpose};
 
-    fn documents(purpose: &Purpose, namespaces: Namespaces) -> Vec<Value> {
-        let text = roles(&purpose.rights(), namespaces);
+    const NAMES: Names = Names { roles: "consistent-backup", databases: None, record: None, elsewhere: None };
+
+    fn documents(purpose: &Purpose, names: Names) -> Vec<Value> {
+        let text = roles(&purpose.rights(), names);
         text.split("---\n").map(|document| serde_saphyr::from_str(document).unwrap()).collect()
     }
 
@@ -94,10 +95,9 @@ mod tests {
 
     #[test]
     fn a_backup_gets_less_than_all_commands_together() {
-        let none = Namespaces::default();
-        let all = documents(&Purpose::default(), none);
-        let backup = documents(&Purpose { backup_only: true, ..Purpose::default() }, none);
-        let alias = documents(&Purpose { commands: [Command::QuiesceSnapshot].into(), ..Purpose::default() }, none);
+        let all = documents(&Purpose::default(), NAMES);
+        let backup = documents(&Purpose { backup_only: true, ..Purpose::default() }, NAMES);
+        let alias = documents(&Purpose { commands: [Command::QuiesceSnapshot].into(), ..Purpose::default() }, NAMES);
         assert_eq!(backup, alias);
         let kinds: Vec<&Value> = all.iter().map(|document| &document["kind"]).collect();
         assert_eq!(kinds, ["Role", "ClusterRole"]);
@@ -116,8 +116,8 @@ mod tests {
     #[test]
     fn a_namespace_of_the_record_gets_a_role_of_its_own() {
         let purpose = Purpose { backup_only: true, record_apart: true, ..Purpose::default() };
-        let namespaces = Namespaces { databases: Some("demo"), record: Some("records"), elsewhere: None };
-        let documents_of = documents(&purpose, namespaces);
+        let names = Names { databases: Some("demo"), record: Some("records"), ..NAMES };
+        let documents_of = documents(&purpose, names);
         let [databases, record, cluster] = &documents_of[..] else { panic!("three roles") };
         assert_eq!(
             (&databases["metadata"]["namespace"], &record["metadata"]["namespace"]),
@@ -128,15 +128,16 @@ mod tests {
         assert_eq!(verbs(record, "configmaps"), "create get list patch");
         assert_eq!(record["rules"].as_array().unwrap().len(), 1, "nothing else is done there");
         // The record's namespace may be the databases' all the same.
-        let same = documents(&purpose, Namespaces { record: Some("demo"), ..namespaces });
+        let same = documents(&purpose, Names { record: Some("demo"), ..names });
         assert_eq!((same.len(), verbs(&same[0], "configmaps").as_str()), (2, "create get list patch"));
     }
 
     #[test]
     fn a_command_that_asks_for_nothing_gets_roles_without_rules() {
         let purpose = Purpose { commands: [Command::Guard, Command::Rbac].into(), ..Purpose::default() };
-        for role in documents(&purpose, Namespaces::default()) {
+        for role in documents(&purpose, Names { roles: "on-call", ..NAMES }) {
             assert_eq!(role["rules"], serde_json::json!([]), "{role}");
+            assert_eq!(role["metadata"]["name"], "on-call");
         }
     }
 }
