@@ -269,7 +269,7 @@ exit 4
     }
 
     fn alone(&self, container: &Container, probe: &Probe) -> Result<Alone, Reason> {
-        Ok(verify::alone(container, probe))
+        verify::alone(container, probe)
     }
 
     fn checks(&self, _probe: &Probe, time: Duration) -> Vec<Check> {

@@ -2,13 +2,18 @@
 //! adapter's own part is its `verify.rs`.
 //!
 //! A copy runs beside production with production's secrets. It may write to itself only: no WAL into the real archive,
-//! no replica of the real primary, no job that the real one has.
+//! no replica of the real primary, no job that the real one has. It listens on loopback only: policies that protect the
+//! real one select that one's labels, which the copy does not have.
 
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Container;
 
 use super::{Act, Answer, Argv, End, shell};
+
+mod isolation;
+
+pub(super) use isolation::{Isolation, LISTENERS, is_loopback};
 
 /// Where a folder lies that only the copy's containers share, for what must be there before the server starts.
 pub const SHARED: &str = "/consistent-backup";
@@ -24,6 +29,9 @@ pub(super) const OVER: &str = "its time was over (--wait)";
 pub(super) const ENDED: [i32; 3] = [124, 143, 137];
 /// Of a check's output so much is kept.
 const MOST: usize = 1500;
+
+/// What is left of a database that cannot be started alone.
+pub(super) const BY_HAND: &str = "make copies of the claims (`restore-from-snapshot RUN --claims-only --suffix NAME`) and check them in a namespace of their own";
 
 /// How a copy is started so that it harms nobody.
 #[derive(Clone, Debug)]
@@ -149,6 +157,15 @@ pub fn takes_arguments(container: &Container, servers: &[&str]) -> bool {
     }
 }
 
+/// Which of these settings a container's own command line names. Where [`takes_arguments`] is false nothing can follow
+/// that command line, and it wins over every file that is written for the copy.
+pub(super) fn named<'a>(container: &Container, settings: &[&'a str]) -> Option<&'a str> {
+    let words = container.command.iter().flatten().chain(container.args.iter().flatten());
+    // Servers take `bind-address` and `bind_address` for one name.
+    let words: Vec<String> = words.map(|word| word.to_lowercase().replace('-', "_")).collect();
+    settings.iter().copied().find(|name| words.iter().any(|word| word.contains(&name.replace('-', "_"))))
+}
+
 /// A shell that runs `script`, whose output is the container's last words; they are whole only with the line `end`.
 /// The script must end with another code than 0 if what keeps the copy from harm could not be done.
 pub(super) fn preparing(script: &str) -> Argv {
@@ -208,6 +225,18 @@ mod tests {
         assert!(!takes(json!({"command": ["sh", "-c", "redis-server /etc/redis.conf"]})));
         assert!(!takes(json!({"command": ["/bin/bash"], "args": ["-c", "/start.sh"]})));
         assert!(!takes(json!({"command": ["/start.sh"], "args": ["--replica"]})));
+    }
+
+    #[test]
+    fn a_setting_is_found_in_whatever_way_a_command_line_names_it() {
+        let of = |words: &[&str]| {
+            let container =
+                Container { args: Some(words.iter().map(|w| (*w).to_owned()).collect()), ..Container::default() };
+            named(&container, &["bind-address", "listen_addresses"])
+        };
+        assert_eq!(of(&["-c", "exec mysqld --bind_address=0.0.0.0"]), Some("bind-address"));
+        assert_eq!(of(&["postgres --listen-addresses='*'"]), Some("listen_addresses"));
+        assert_eq!(of(&["exec mysqld --port=3307"]), None);
     }
 
     #[test]

@@ -5,31 +5,91 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Container;
 
 use super::{SIGNS, with_client};
-use crate::quiescer::verify::{Alone, Check, Checked, ENDED, OVER, SHARED, facts, prepared, preparing, within};
-use crate::quiescer::{Answer, Probe, shell};
+use crate::quiescer::verify::{
+    Alone, BY_HAND, Check, Checked, ENDED, Isolation, LISTENERS, OVER, SHARED, facts, is_loopback, named, prepared,
+    preparing, takes_arguments, within,
+};
+use crate::quiescer::{Answer, Probe, Reason, shell};
 
-/// As options of a file and of the command line. A replica would take the real one's place at its primary; an event
-/// would do its work a second time, maybe on other servers (FEDERATED, CONNECT).
-const OPTIONS: [&str; 3] = ["skip-slave-start", "event-scheduler=OFF", "bind-address=127.0.0.1"];
+/// As options of a file and of the command line; `loose` lets a server start that does not know the option.
+const OPTIONS: &[&str] = &[
+    // A replica would take the real one's place at its primary. MySQL says `replica` from 8.0.26 on, MariaDB `slave`.
+    "loose-skip-slave-start",
+    "loose-skip-replica-start",
+    // It would do its work a second time, maybe on other servers (FEDERATED, CONNECT).
+    "event-scheduler=OFF",
+    // Statements that somebody wrote for production's start.
+    "init-file=",
+    "bind-address=127.0.0.1",
+    // X protocol (on by default from 8.0), the administrative interface and plugins do not heed `bind-address`.
+    "loose-mysqlx=OFF",
+    "loose-mysqlx-bind-address=127.0.0.1",
+    "loose-admin-address=127.0.0.1",
+    "loose-handlersocket=OFF",
+    "loose-daemon-memcached=OFF",
+    // On by default: the copy would join the real group as this very member ("Group Replication System Variables").
+    "loose-group-replication-start-on-boot=OFF",
+    "loose-wsrep-on=OFF",
+    "loose-wsrep-provider=none",
+    // MariaDB's own report about the server, sent over the network.
+    "loose-feedback=OFF",
+    // `mysqld-auto.cnf` is read last and wins over the command line ("Specifying Program Options").
+    "loose-persisted-globals-load=OFF",
+];
 
-/// How it is started.
-pub(super) fn alone(_container: &Container, probe: &Probe) -> Alone {
+/// Options that a start program must not name itself where no arguments can follow it: they win over the copy's file, or
+/// name files that are read instead of it or after it.
+const ITS_OWN: &[&str] = &[
+    "no-defaults",
+    "defaults-file",
+    "defaults-extra-file",
+    "bind-address",
+    "mysqlx",
+    "admin-address",
+    "event-scheduler",
+    "init-file",
+    "group-replication",
+    "wsrep",
+];
+/// Where the server looks for the file with the copy's options.
+const HOME: &str = "MYSQL_HOME";
+
+/// How it is started, or why a copy of it would not be alone.
+pub(super) fn alone(container: &Container, probe: &Probe) -> Result<Alone, Reason> {
+    if !takes_arguments(container, SIGNS.servers) {
+        if let Some(option) = named(container, ITS_OWN) {
+            return Err(shell::reason(
+                format!(
+                    "its start program names `{option}` itself and takes no arguments, so a copy could not be kept on loopback"
+                ),
+                BY_HAND,
+            ));
+        }
+        if container.env.iter().flatten().any(|env| env.name == HOME) {
+            return Err(shell::reason(
+                format!(
+                    "its environment has {HOME} and its start program takes no arguments, so the copy's options would not be read"
+                ),
+                BY_HAND,
+            ));
+        }
+    }
     let script = format!(
         r"cd {data} || {{ echo 'files|no'; return 1; }}
 if [ -d mysql ]; then echo 'files|yes'; else echo 'files|no'; fi
-rm -f master.info relay-log.info multi-master.info master-*.info relay-log-*.info || return
+rm -f master.info relay-log.info multi-master.info master-*.info relay-log-*.info mysqld-auto.cnf mysqld-auto.cnf.backup || return
 printf '[mysqld]\n%s\n' {options} >{SHARED}/my.cnf && chmod 644 {SHARED}/my.cnf",
         data = shell::quote(probe.setting("datadir")),
         options = shell::quote(&OPTIONS.join("\n")),
     );
-    Alone {
+    Ok(Alone {
         prepare: preparing(&script),
         read: read_files,
         arguments: OPTIONS.iter().map(|option| format!("--{option}")).collect(),
         servers: SIGNS.servers,
         // The server reads my.cnf there, whatever its image's start script is.
-        env: vec![("MYSQL_HOME", SHARED.to_owned())],
-    }
+        env: vec![(HOME, SHARED.to_owned())],
+    })
 }
 
 /// Without its system tables a server is made anew by most images' start scripts: it would be empty, and well.
@@ -44,7 +104,11 @@ fn read_files(text: &str) -> Vec<Checked> {
     }]
 }
 
-const ISOLATED: &str = r#"$limit "$@" -e "SELECT CONCAT('events|', @@event_scheduler)" || exit
+/// Names that one server does not know are simply not answered. A member that was never started is OFFLINE.
+const ISOLATED: &str = r#"said=$($limit "$@" -e "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('event_scheduler', 'bind_address',
+  'mysqlx_bind_address', 'admin_address', 'wsrep_on')") || exit
+printf '%s\n' "$said" | tr '\t' '|'
+$limit "$@" -e "SELECT CONCAT('member|', MEMBER_STATE) FROM performance_schema.replication_group_members" 2>/dev/null
 for words in 'ALL SLAVES' 'REPLICA' 'SLAVE'; do
   if status=$($limit "$@" --vertical --column-names -e "SHOW $words STATUS" 2>/dev/null); then
     echo 'replication|asked'
@@ -52,10 +116,10 @@ for words in 'ALL SLAVES' 'REPLICA' 'SLAVE'; do
     break
   fi
 done
-echo end
 "#;
 
-/// The tool prints a line a table: those that are well are only counted.
+/// The tool prints a line a table: those that are well are only counted. A file's name may have a line break in it, and
+/// would then answer in the tool's place.
 const TABLES: &str = r#"check=mariadb-check
 command -v mariadb-check >/dev/null 2>&1 || check=mysqlcheck
 command -v "$check" >/dev/null 2>&1 || { echo 'none|the image has neither mariadb-check nor mysqlcheck'; echo end; exit; }
@@ -65,7 +129,7 @@ printf '%s\n' "$said" | grep -c ' OK$' | sed 's/^/well|/'
 printf '%s\n' "$said" | grep -v ' OK$' | head -n 60 | sed 's/^/said|/'
 data=$($limit "$@" -e 'SELECT @@datadir')
 for file in "$data"/'#sql'* "$data"/*/'#sql'*; do
-  if [ -e "$file" ]; then echo "left|${file#"$data"/}"; fi
+  if [ -e "$file" ]; then printf 'left|%s\n' "$(printf '%s' "${file#"$data"/}" | tr -d '\000-\037\177')"; fi
 done | head -n 20
 echo end
 "#;
@@ -74,7 +138,7 @@ echo end
 pub(super) fn checks(time: Duration) -> Vec<Check> {
     let act = |script: &str| within(&with_client(script), time);
     vec![
-        Check { name: "isolated", act: act(ISOLATED), read: read_isolated },
+        Check { name: "isolated", act: act(&format!("{ISOLATED}{LISTENERS}echo end\n")), read: read_isolated },
         Check { name: "tables", act: act(TABLES), read: read_tables },
     ]
 }
@@ -85,17 +149,31 @@ fn read_isolated(answer: &Answer) -> Vec<Checked> {
         Ok(facts) => facts,
         Err(checked) => return checked,
     };
-    let events = facts.get("events");
-    let runs = facts.all("running").iter().any(|running| running != "No");
-    vec![if !matches!(events, "OFF" | "DISABLED" | "0") {
-        Checked::failed(NAME, format!("event_scheduler is {events}"))
-    } else if runs {
-        Checked::failed(NAME, "it replicates from another server")
-    } else if facts.get("replication") != "asked" {
-        Checked::unknown(NAME, "it does not tell whether it replicates")
+    let mut isolated = Isolation::of(&facts);
+    match facts.get("event_scheduler") {
+        "" => isolated.unknown("it does not tell event_scheduler"),
+        events => isolated.must(matches!(events, "OFF" | "DISABLED" | "0"), format!("event_scheduler={events}")),
+    }
+    for name in ["bind_address", "mysqlx_bind_address", "admin_address"] {
+        // Without a value there is no such listener, or none that this server tells of.
+        for addresses in facts.all(name).iter().filter(|addresses| !addresses.is_empty()) {
+            isolated.must(is_loopback(addresses), format!("{name}={addresses}"));
+        }
+    }
+    if facts.get("wsrep_on") == "ON" {
+        isolated.must(false, "wsrep_on=ON");
+    }
+    for state in facts.all("member").iter().filter(|state| !matches!(state.as_str(), "" | "OFFLINE")) {
+        isolated.must(false, format!("it is a member of a replication group ({state})"));
+    }
+    if facts.all("running").iter().any(|running| running != "No") {
+        isolated.must(false, "it replicates from another server");
+    } else if facts.get("replication") == "asked" {
+        isolated.must(true, "no replication");
     } else {
-        Checked::passed(NAME, "no replication, no events")
-    }]
+        isolated.unknown("it does not tell whether it replicates");
+    }
+    vec![isolated.checked()]
 }
 
 fn read_tables(answer: &Answer) -> Vec<Checked> {

@@ -7,25 +7,40 @@ use k8s_openapi::api::core::v1::Container;
 
 use super::SIGNS;
 use super::client::{APP, with_client};
-use crate::quiescer::verify::{Alone, Check, Checked, OVER, Outcome, facts, prepared, preparing, within};
+use crate::quiescer::verify::{
+    Alone, BY_HAND, Check, Checked, Isolation, LISTENERS, OVER, facts, is_loopback, named, prepared, preparing,
+    takes_arguments, within,
+};
 use crate::quiescer::{Answer, Probe, Reason, shell};
 
 /// Settings of the copy, from this version on. The WAL of the copy has the real one's names: in the real archive it
 /// would replace or block the real segments. A subscription would take the real one's slot. A commit would wait for a
 /// standby that is not there.
+///
+/// Whatever `shared_preload_libraries` names registers background workers: pglogical and bdr connect to the real primary,
+/// TimescaleDB and pg_cron run jobs, pg_net sends requests. With no slot for workers the server refuses each with a line
+/// in its log and starts; crash recovery needs none (seen with 15.18).
 const SETTINGS: &[(u32, &str, &str)] = &[
     (0, "archive_mode", "off"),
     (0, "archive_command", "/bin/false"),
     (120_000, "primary_conninfo", ""),
     (120_000, "primary_slot_name", ""),
+    (0, "max_worker_processes", "0"),
     (0, "max_logical_replication_workers", "0"),
     (0, "synchronous_standby_names", ""),
     (0, "cron.launch_active_jobs", "off"),
     (0, "autovacuum", "off"),
-    (0, "listen_addresses", "localhost"),
+    // A number: `localhost` is what /etc/hosts says.
+    (0, "listen_addresses", "127.0.0.1"),
+    // Those for `login` run in every session.
+    (170_000, "event_triggers", "off"),
     // The answers are read.
     (0, "lc_messages", "C"),
 ];
+
+/// Of these what must hold. Of all files `postgresql.auto.conf` counts last, but a command line wins over it.
+const HARMFUL: &[&str] =
+    &["archive_mode", "max_worker_processes", "max_logical_replication_workers", "listen_addresses"];
 
 /// Programs that make their PostgreSQL a member of a group: the copy would join the real one, with its identity.
 const MANAGERS: &[&str] =
@@ -45,7 +60,17 @@ pub(super) fn alone(container: &Container, probe: &Probe) -> Result<Alone, Reaso
     if let Some(manager) = manager(container) {
         return Err(shell::reason(
             format!("it is run by {manager}, which would make the copy a member of the real cluster"),
-            "make copies of the claims (`restore-from-snapshot RUN --claims-only --suffix NAME`) and check them in a namespace of their own",
+            BY_HAND,
+        ));
+    }
+    if !takes_arguments(container, SIGNS.servers)
+        && let Some(setting) = named(container, HARMFUL)
+    {
+        return Err(shell::reason(
+            format!(
+                "its start program sets {setting} itself and takes no arguments, so a copy could not be kept apart"
+            ),
+            BY_HAND,
         ));
     }
     let lines: Vec<String> = settings(probe).map(|(name, value)| format!("{name} = '{value}'")).collect();
@@ -87,10 +112,10 @@ fn read_files(text: &str) -> Vec<Checked> {
 }
 
 const SETTINGS_NOW: &str = r#"$limit "$@" <<'END' || exit
-SELECT name, setting FROM pg_settings WHERE name IN ('archive_mode', 'max_logical_replication_workers', 'data_checksums');
+SELECT name, setting FROM pg_settings WHERE name IN ('archive_mode', 'max_logical_replication_workers', 'data_checksums',
+  'max_worker_processes', 'listen_addresses');
 SELECT 'recovery', pg_is_in_recovery();
 END
-echo end
 "#;
 
 /// Each index and table is a statement of its own, so that one that is damaged does not hide the others.
@@ -172,7 +197,7 @@ pub(super) fn checks(probe: &Probe, time: Duration) -> Vec<Check> {
     let heap = if version(probe) >= 110_000 { ", true" } else { "" };
     let amcheck = AMCHECK.replace("WANTED", wanted(probe)).replace("HEAP", heap);
     let mut checks = vec![
-        Check { name: "isolated", act: act(SETTINGS_NOW), read: read_settings },
+        Check { name: "isolated", act: act(&format!("{SETTINGS_NOW}{LISTENERS}echo end\n")), read: read_settings },
         Check { name: "amcheck", act: act(&amcheck), read: read_amcheck },
         Check { name: "pg_dump", act: act(DUMP), read: read_dump },
     ];
@@ -188,19 +213,23 @@ fn read_settings(answer: &Answer) -> Vec<Checked> {
         Ok(facts) => facts,
         Err(checked) => return checked,
     };
-    let is = |name: &str, value: &str| facts.get(name) == value;
-    let isolated = is("archive_mode", "off") && is("max_logical_replication_workers", "0") && is("recovery", "f");
-    let told = format!(
-        "archive_mode={}, max_logical_replication_workers={}, in recovery: {}",
-        facts.get("archive_mode"),
-        facts.get("max_logical_replication_workers"),
-        facts.get("recovery")
-    );
+    let mut isolated = Isolation::of(&facts);
+    for (name, wanted) in
+        [("archive_mode", "off"), ("max_worker_processes", "0"), ("max_logical_replication_workers", "0")]
+    {
+        let now = facts.get(name);
+        isolated.must(now == wanted, format!("{name}={now}"));
+    }
+    let addresses = facts.get("listen_addresses");
+    // Empty: it has a Unix socket only.
+    let listens_inside = facts.all("listen_addresses") == [""] || is_loopback(addresses);
+    isolated.must(listens_inside, format!("listen_addresses={addresses}"));
+    isolated.must(facts.get("recovery") == "f", format!("in recovery: {}", facts.get("recovery")));
     let checksums = match facts.get("data_checksums") {
         "on" => Checked::passed("data-checksums", "on"),
         _ => Checked::missing("data-checksums", "off: the server itself would not notice a damaged page"),
     };
-    vec![Checked::new("isolated", if isolated { Outcome::Passed } else { Outcome::Failed }, told), checksums]
+    vec![isolated.checked(), checksums]
 }
 
 fn read_amcheck(answer: &Answer) -> Vec<Checked> {

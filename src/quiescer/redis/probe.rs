@@ -9,13 +9,13 @@ const LOOKED_AT: &str = "REDIS_PASSWORD, REDIS_MASTER_PASSWORD, VALKEY_PASSWORD,
 
 /// Settings in the record: a copy started with others is empty, or is read from the wrong file.
 const SETTINGS: &str = "appendonly dir dbfilename appenddirname appendfilename appendfsync save \
-    aof_use_rdb_preamble cluster_enabled connected_slaves";
+    aof_use_rdb_preamble cluster_enabled connected_slaves bind";
 
 /// The witness tried for two seconds: who does not answer it, but answers INFO, is paused already.
 const PROBE: &str = r#"info=$($limit "$@" INFO | tr -d '\r') || exit
 case $info in *redis_version:*) ;; *) printf '%s\n' "$info" >&2; exit 3;; esac
 printf '%s\n' "$info" | sed -n '/^redis_version:/p; /^valkey_version:/p; /^role:/p; /^loading:/p; /^async_loading:/p; /^aof_/p; /^rdb_/p; /^cluster_enabled:/p; /^connected_slaves:/p; /^redis_mode:/p; /^master_replid:/p; /^master_link_status:/p'
-for name in appendonly dir dbfilename appenddirname appendfilename appendfsync save aof-use-rdb-preamble; do
+for name in appendonly dir dbfilename appenddirname appendfilename appendfsync save aof-use-rdb-preamble bind; do
   printf '%s:%s\n' "$name" "$($limit "$@" CONFIG GET "$name" | sed -n 2p)"
 done | sed 's/^aof-use-rdb-preamble:/aof_use_rdb_preamble:/'
 dir=$($limit "$@" CONFIG GET dir | sed -n 2p)

@@ -1,4 +1,6 @@
 #![allow(clippy::unwrap_used)]
+use serde_json::json;
+
 use super::*;
 use crate::quiescer::End;
 use crate::quiescer::verify::Outcome;
@@ -49,17 +51,84 @@ fn leftovers_are_named() {
     assert!(leftovers.output.contains("app/#sql-alter-1a2b.frm"));
 }
 
+/// The lines are MariaDB 10.11's, with those that only MySQL 8 has.
 #[test]
 fn only_a_server_that_is_alone_is_asked_more() {
     let of = |out: &str| {
         let answer = Answer { out: out.into(), err: String::new(), end: End::Exited(0) };
         read_isolated(&answer)[0].outcome
     };
-    assert_eq!(of("events|OFF\nreplication|asked\nend\n"), Outcome::Passed);
-    assert_eq!(of("events|OFF\nreplication|asked\nrunning|No\nend\n"), Outcome::Passed);
-    assert_eq!(of("events|OFF\nreplication|asked\nrunning|Connecting\nend\n"), Outcome::Failed);
-    assert_eq!(of("events|ON\nreplication|asked\nend\n"), Outcome::Failed);
-    assert_eq!(of("events|OFF\nend\n"), Outcome::Unknown);
+    let well = "bind_address|127.0.0.1\nevent_scheduler|OFF\nwsrep_on|OFF\nmember|OFFLINE\nreplication|asked\nports|seen\n\
+        listens|0100007F:0CEA\nend\n";
+    assert_eq!(of(well), Outcome::Passed);
+    let with = |line: &str| of(&well.replace("ports|seen", &format!("{line}\nports|seen")));
+    assert_eq!(with("running|No"), Outcome::Passed);
+    assert_eq!(with("running|Connecting"), Outcome::Failed);
+    assert_eq!(with("mysqlx_bind_address|*"), Outcome::Failed);
+    assert_eq!(with("admin_address|10.0.0.7"), Outcome::Failed);
+    assert_eq!(with("admin_address|"), Outcome::Passed, "there is no such listener");
+    assert_eq!(with("member|ONLINE"), Outcome::Failed);
+    assert_eq!(with("member|RECOVERING"), Outcome::Failed);
+    assert_eq!(with("listens|00000000:8124"), Outcome::Failed, "a plugin that no variable tells of");
+    assert_eq!(of(&well.replace("event_scheduler|OFF", "event_scheduler|ON")), Outcome::Failed);
+    assert_eq!(of(&well.replace("bind_address|127.0.0.1", "bind_address|0.0.0.0")), Outcome::Failed);
+    assert_eq!(of(&well.replace("wsrep_on|OFF", "wsrep_on|ON")), Outcome::Failed);
+    assert_eq!(of(&well.replace("replication|asked\n", "")), Outcome::Unknown);
+    assert_eq!(of(&well.replace("event_scheduler|OFF\n", "")), Outcome::Unknown);
+    assert_eq!(of(&well.replace("ports|seen\n", "")), Outcome::Unknown);
+}
+
+fn alone_of(container: serde_json::Value) -> Result<Alone, String> {
+    let mut container = container;
+    container["name"] = "db".into();
+    let probe = Probe { settings: vec![("datadir".into(), "/var/lib/mysql".into())], ..Probe::default() };
+    alone(&serde_json::from_value(container).unwrap(), &probe).map_err(|reason| reason.message)
+}
+
+/// On the command line and in the file alike: which of them reaches the server is not known.
+#[test]
+fn a_copy_listens_on_loopback_and_joins_no_group() {
+    let alone = alone_of(json!({"args": ["mysqld", "--bind-address=*"]})).unwrap();
+    let script = &alone.prepare[2];
+    for option in [
+        "bind-address=127.0.0.1",
+        "loose-mysqlx=OFF",
+        "loose-admin-address=127.0.0.1",
+        "loose-group-replication-start-on-boot=OFF",
+        "loose-wsrep-on=OFF",
+        "event-scheduler=OFF",
+        "loose-skip-replica-start",
+        "loose-persisted-globals-load=OFF",
+    ] {
+        assert!(alone.arguments.contains(&format!("--{option}")), "{option}: {:?}", alone.arguments);
+        assert!(script.contains(option), "{option}: {script}");
+    }
+}
+
+/// A variable of `SET PERSIST` wins over the command line.
+#[test]
+fn persisted_variables_are_removed_from_the_copy() {
+    let script = alone_of(json!({})).unwrap().prepare.remove(2);
+    let removes = script.lines().find(|line| line.starts_with("rm -f")).unwrap();
+    assert!(removes.split(' ').any(|word| word == "mysqld-auto.cnf"), "{removes}");
+}
+
+#[test]
+fn a_start_program_that_would_win_over_the_copys_options_is_refused() {
+    let shell = |text: &str| alone_of(json!({"command": ["sh", "-c", text]}));
+    assert!(shell("exec mysqld").is_ok());
+    for text in ["mysqld --defaults-file=/etc/x.cnf", "mysqld --no-defaults", "mariadbd --bind_address=0.0.0.0"] {
+        assert!(shell(text).unwrap_err().contains("takes no arguments"), "{text}");
+    }
+    let home = json!([{"name": "MYSQL_HOME", "value": "/conf"}]);
+    assert!(alone_of(json!({"command": ["/start.sh"], "env": home})).unwrap_err().contains("MYSQL_HOME"));
+    // Arguments that follow win over all of it.
+    assert!(alone_of(json!({"args": ["mysqld", "--defaults-file=/etc/x.cnf"], "env": home})).is_ok());
+}
+
+#[test]
+fn the_name_of_a_file_is_one_line() {
+    assert!(TABLES.contains(r"tr -d '\000-\037\177'"));
 }
 
 #[test]

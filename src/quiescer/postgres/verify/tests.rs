@@ -2,6 +2,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::quiescer::verify::Outcome;
 use crate::quiescer::{Act, End};
 
 fn probe(version: u32) -> Probe {
@@ -34,6 +35,29 @@ fn a_copy_neither_archives_nor_replicates() {
     assert!(!old.prepare[2].contains("primary_conninfo") && old.prepare[2].contains("archive_mode"));
 }
 
+/// pglogical, bdr, TimescaleDB, pg_cron and pg_net are libraries that register workers.
+#[test]
+fn a_copy_has_no_room_for_workers_and_listens_on_loopback() {
+    let alone = alone_of(json!({"name": "pg", "args": ["postgres", "-c", "listen_addresses=*"]}), 150_001).unwrap();
+    for setting in ["max_worker_processes=0", "listen_addresses=127.0.0.1"] {
+        assert!(alone.arguments.iter().any(|argument| argument == setting), "{setting}: {:?}", alone.arguments);
+        let (name, value) = setting.split_once('=').unwrap();
+        assert!(alone.prepare[2].contains(&format!(r"{name} = '\''{value}'\''")), "{}", alone.prepare[2]);
+    }
+    assert!(!alone.arguments.iter().any(|argument| argument.contains("event_triggers")), "15 does not know it");
+}
+
+#[test]
+fn a_start_program_that_would_win_over_the_copys_settings_is_refused() {
+    let of = |container| alone_of(container, 150_001).map_err(|reason| reason.message);
+    let shell = |text: &str| of(json!({"name": "pg", "command": ["sh", "-c", text]}));
+    assert!(shell("exec postgres -c shared_buffers=1GB").is_ok());
+    for setting in ["listen_addresses='*'", "archive_mode=on", "max_worker_processes=8"] {
+        assert!(shell(&format!("exec postgres -c {setting}")).unwrap_err().contains("takes no arguments"), "{setting}");
+    }
+    assert!(of(json!({"name": "pg", "args": ["postgres", "-c", "archive_mode=on"]})).is_ok(), "the last one counts");
+}
+
 #[test]
 fn who_would_join_a_cluster_is_refused() {
     for container in [
@@ -49,11 +73,18 @@ fn who_would_join_a_cluster_is_refused() {
 #[test]
 fn only_a_server_that_is_alone_is_asked_more() {
     let of = |out: &str| outcomes(&read_settings(&answer(out)));
-    let well = "archive_mode|off\ndata_checksums|on\nmax_logical_replication_workers|0\nrecovery|f\nend\n";
+    let well = "archive_mode|off\ndata_checksums|on\nlisten_addresses|127.0.0.1\nmax_logical_replication_workers|0\n\
+        max_worker_processes|0\nrecovery|f\nports|seen\nlistens|0100007F:1538\nend\n";
     assert_eq!(of(well), [("isolated", Outcome::Passed), ("data-checksums", Outcome::Passed)]);
     assert_eq!(of(&well.replace("archive_mode|off", "archive_mode|on"))[0].1, Outcome::Failed);
     assert_eq!(of(&well.replace("archive_mode|off\n", ""))[0].1, Outcome::Failed, "not said is not off");
-    assert_eq!(of(&well.replace("|0", "|4"))[0].1, Outcome::Failed);
+    assert_eq!(of(&well.replace("replication_workers|0", "replication_workers|4"))[0].1, Outcome::Failed);
+    assert_eq!(of(&well.replace("processes|0", "processes|8"))[0].1, Outcome::Failed, "a preloaded library's worker");
+    assert_eq!(of(&well.replace("addresses|127.0.0.1", "addresses|*"))[0].1, Outcome::Failed);
+    assert_eq!(of(&well.replace("addresses|127.0.0.1", "addresses|"))[0].1, Outcome::Passed, "a Unix socket only");
+    assert_eq!(of(&well.replace("listen_addresses|127.0.0.1\n", ""))[0].1, Outcome::Failed, "not said is not loopback");
+    assert_eq!(of(&well.replace("0100007F", "00000000"))[0].1, Outcome::Failed, "a library listens as well");
+    assert_eq!(of(&well.replace("ports|seen\n", ""))[0].1, Outcome::Unknown);
     assert_eq!(of(&well.replace("recovery|f", "recovery|t"))[0].1, Outcome::Failed);
     assert_eq!(of(&well.replace("checksums|on", "checksums|off"))[1].1, Outcome::NotAvailable);
 }

@@ -12,6 +12,7 @@ fn probe(more: &[(&str, &str)]) -> Probe {
         ("appenddirname", "appendonlydir"),
         ("appendfilename", "a.aof"),
         ("dbfilename", "dump.rdb"),
+        ("bind", "127.0.0.1"),
     ];
     let mut settings: Vec<(String, String)> = Vec::new();
     for (name, value) in base.iter().chain(more) {
@@ -49,6 +50,23 @@ fn who_could_follow_the_real_one_is_refused() {
     assert!(alone_of(shell(), &[("cluster_enabled", "1")]).unwrap_err().contains("cluster mode"));
 }
 
+/// The copy has none of the labels by which a NetworkPolicy protects the real one.
+#[test]
+fn a_copy_listens_on_loopback_only() {
+    let container = serde_json::from_value(json!({"name": "r", "args": ["--bind", "0.0.0.0"]})).unwrap();
+    let alone = alone(&container, &probe(&[("bind", "0.0.0.0")])).unwrap();
+    assert!(alone.arguments.windows(2).any(|two| two == ["--bind", "127.0.0.1"]), "{:?}", alone.arguments);
+    let scripts =
+        [json!({"name": "r", "command": ["sh", "-c", "redis-server /conf/redis.conf"]}), json!({"name": "r"})];
+    for container in scripts {
+        for bind in ["* -::*", "0.0.0.0", "127.0.0.1 10.0.0.7", ""] {
+            let refused = alone_of(container.clone(), &[("bind", bind)]).unwrap_err();
+            assert!(refused.contains("loopback"), "{refused}");
+        }
+        assert!(alone_of(container, &[("bind", "127.0.0.1 -::1")]).is_ok());
+    }
+}
+
 /// The lines are those of redis-check-aof 7.0.15 on a file with a torn end, which a server cuts off without a word.
 #[test]
 fn a_torn_end_is_found() {
@@ -74,9 +92,13 @@ fn keys_are_counted_by_nobodys_replica() {
         let answer = Answer { out: out.into(), err: String::new(), end: End::Exited(0) };
         read_keys(&answer).into_iter().map(|c| (c.outcome, c.output)).collect::<Vec<_>>()
     };
-    let well = of("role|master\nkeys|db0:keys=2,expires=0,avg_ttl=0\nsize|2\nend\n");
-    assert_eq!(well[0].0, Outcome::Passed);
+    let text = "role|master\nkeys|db0:keys=2,expires=0,avg_ttl=0\nsize|2\nbind|127.0.0.1\nports|seen\nlistens|0100007F:18EB\nend\n";
+    let well = of(text);
+    assert_eq!(well[0], (Outcome::Passed, "listens on loopback only, nobody's replica, bind=127.0.0.1".into()));
     assert_eq!(well[1], (Outcome::Passed, "db0:keys=2,expires=0,avg_ttl=0".into()));
-    assert_eq!(of("role|slave\nsize|2\nend\n")[0].0, Outcome::Failed);
-    assert_eq!(of("role|master\nsize|LOADING\nend\n")[1].0, Outcome::Failed);
+    assert_eq!(of(&text.replace("role|master", "role|slave"))[0].0, Outcome::Failed);
+    assert_eq!(of(&text.replace("size|2", "size|LOADING"))[1].0, Outcome::Failed);
+    assert_eq!(of(&text.replace("bind|127.0.0.1", "bind|* -::*"))[0].0, Outcome::Failed);
+    assert_eq!(of(&text.replace("bind|127.0.0.1", "bind|"))[0].0, Outcome::Unknown, "CONFIG may be forbidden");
+    assert_eq!(of(&text.replace("0100007F", "00000000"))[0].0, Outcome::Failed, "a module may listen as well");
 }
