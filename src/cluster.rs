@@ -18,6 +18,7 @@ pub mod manifests;
 pub(crate) mod nonce;
 mod patience;
 pub mod pod_watch;
+pub mod policies;
 pub mod properties;
 mod proxy;
 pub mod restore_facts;

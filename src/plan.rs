@@ -28,6 +28,7 @@ mod loose;
 mod notes;
 mod object;
 mod place;
+pub mod policies;
 pub mod quantity;
 pub mod release;
 mod replicas;

@@ -74,7 +74,7 @@ async fn gathered(
         named.buffer_unordered(AT_ONCE).collect(),
         namespaces_there(cluster, namespaces),
     );
-    There { namespaces: namespaces_there, objects, named, services: BTreeMap::new() }
+    There { namespaces: namespaces_there, objects, named, ..There::default() }
 }
 
 /// Whether these namespaces are there, and to stay.

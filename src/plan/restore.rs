@@ -31,6 +31,7 @@ mod helper;
 mod in_place;
 pub mod only;
 mod operators;
+mod policies;
 pub mod properties;
 pub mod protected;
 mod quota;

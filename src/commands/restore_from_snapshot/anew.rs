@@ -12,6 +12,7 @@ use crate::cli::RestoreFromSnapshot;
 use crate::clock::Clock;
 use crate::cluster::anew_facts::{self, namespaces_there};
 use crate::cluster::client::Cluster;
+use crate::cluster::policies::policies;
 use crate::cluster::restore_facts::{Wanted, collect};
 use crate::error::{Error, ExitCode};
 use crate::escape::escape_line;
@@ -133,7 +134,11 @@ pub(super) async fn workloads(
     let place = Place { manifests: Some(&manifests), ..place };
     let facts = collect(cluster, source, Wanted::Anew(&place), clock.now()).await;
     let all = wanted(source, &place, &mut Vec::new());
-    let there = anew_facts::collect(cluster, &all, &places(source, &place), place.suffix.is_some()).await;
+    let mut there = anew_facts::collect(cluster, &all, &places(source, &place), place.suffix.is_some()).await;
+    if place.suffix.is_some() || place.namespace.is_some() {
+        let originals = source.plan.workloads.iter().map(|of| of.namespace.clone());
+        there.policies = policies(cluster, &places(source, &place).into_iter().chain(originals).collect()).await;
+    }
     let anew = plan_anew(source, &facts, &there, &place, args.wait).map_err(Error::refusals)?;
     if args.dry_run {
         progress.done();

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -11,7 +12,7 @@ use super::copies::{Copies, Place, plan_copies};
 use super::facts::{Facts, Found};
 use super::source::Source;
 use super::{RESTORED_FROM, Restored};
-use super::{config_maps, fronts, unarchived};
+use super::{config_maps, fronts, policies, unarchived};
 use crate::error::Refusal;
 use crate::labels::RESTORING;
 use crate::manifests::beside::{beside, contains, moved, renamed};
@@ -82,6 +83,8 @@ pub struct There {
     pub named: BTreeMap<String, Found<()>>,
     /// All Services of a namespace, or why they are not known.
     pub services: BTreeMap<String, Result<Vec<Value>, String>>,
+    /// All NetworkPolicies of a namespace, or why they are not known; absent where nobody asks.
+    pub policies: BTreeMap<String, Result<Vec<NetworkPolicy>, String>>,
 }
 
 /// How something there is named in [`There`].
@@ -267,6 +270,9 @@ pub fn plan_anew(
                 unarchived::off(&mut anew.workloads[index].object, of, &mut refusals, &mut notes);
             }
         }
+    }
+    if beside {
+        notes.extend(policies::notes(&all, there));
     }
     notes.extend(if beside {
         fronts::beside_copies(&source.plan, &all)

@@ -44,6 +44,7 @@ fn there(namespace: &str) -> There {
             (key("ServiceAccount", namespace, "pg"), yes()),
         ]),
         services: BTreeMap::from([(namespace.to_owned(), Ok(Vec::new()))]),
+        ..There::default()
     }
 }
 
@@ -318,4 +319,19 @@ fn in_another_namespace_every_claim_needs_one() {
         (Vec::new(), vec![alias]),
         "it has its data; what it was made from goes"
     );
+}
+
+/// A copy is for use: it keeps its listener, and whoever makes it must know what no longer protects it.
+#[test]
+fn the_plan_of_a_copy_names_the_policies_that_do_not_select_it() {
+    let policy = json!({"metadata": {"name": "guard"}, "spec": {"podSelector": {"matchLabels": {"app": "pg"}}}});
+    let with = |found: Result<Vec<NetworkPolicy>, String>| {
+        let there = There { policies: BTreeMap::from([("demo".to_owned(), found)]), ..there("demo") };
+        let copy = planned(&of(|_| {}), &there, None, Some(&Suffix::new("check").unwrap())).unwrap();
+        copy.copies.notes.join("; ")
+    };
+    let named = with(Ok(vec![serde_json::from_value(policy).unwrap()]));
+    assert!(named.contains("not selected by networkpolicy/guard of namespace demo"), "{named}");
+    assert!(!with(Ok(Vec::new())).contains("networkpolicy"));
+    assert!(with(Err("networkpolicies is forbidden".into())).contains("is not known: networkpolicies is forbidden"));
 }
