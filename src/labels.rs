@@ -43,3 +43,9 @@ pub const ALIAS_OF: &str = "consistent-backup/alias-of";
 pub const COPY: &str = "consistent-backup/copy";
 /// The annotation on a workload that is being brought back, until it has recovered: the backup's id.
 pub const RESTORING: &str = "consistent-backup/restoring";
+/// The annotation with the pod's name that was backed up, on what a verification makes for its copy.
+pub const POD: &str = "consistent-backup/pod";
+/// The annotation with the ConfigMap's name that was backed up, on a verification's copy of it.
+pub const CONFIG_MAP: &str = "consistent-backup/config-map";
+/// The label with the name of a verification's pod, shortened where it is too long: its NetworkPolicy selects by it.
+pub const VERIFY_POD: &str = "consistent-backup/verify-pod";

@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+
 use super::print;
 use super::quiesce_snapshot::give_back;
 use crate::cli::Verify;
 use crate::clock::Clock;
 use crate::cluster::anew_facts::{self, namespaces_there};
 use crate::cluster::client::Cluster;
+use crate::cluster::policies::policies;
 use crate::cluster::restore_facts::{self, Wanted, collect};
 use crate::cluster::templates::templates;
 use crate::error::{Error, ExitCode, Refusal};
@@ -122,20 +125,20 @@ pub(super) async fn planned(cluster: &Cluster, asked: &Asked<'_>, clock: &Clock)
     let facts = collect(cluster, &source, Wanted::Verify(&place), clock.now()).await;
     let mut facts = facts;
     // An earlier verification's own are removed first.
-    facts.claims.retain(|key, _| {
-        !source.plan.claims.iter().any(|c| *key == format!("{}/{}", place.namespace_of(c), suffix.name(&c.name)))
-    });
+    let own = |claim: &PersistentVolumeClaim| verify::is_own(&claim.metadata, &source.plan.run);
+    facts.claims.retain(|_, found| !found.yes().is_some_and(own));
     let remembered = manifests(cluster, &source).await.unwrap_or_default();
     let templates = templates(cluster, &source.plan, &remembered).await;
     let limit = (!asked.keep).then(|| asked.wait + AFTER);
     let places = source.plan.claims.iter().map(|claim| place.namespace_of(claim).to_owned()).collect();
-    let there = match asked.namespace {
+    let mut there = match asked.namespace {
         Some(namespace) => {
             let uses = verify::uses(&source.plan, &templates, &place);
             anew_facts::used(cluster, &uses, namespace, &places).await
         }
         None => There { namespaces: namespaces_there(cluster, &places).await, ..There::default() },
     };
+    there.policies = policies(cluster, &places).await;
     let of_record = BTreeSet::from([source.plan.namespace.clone()]);
     let record_gone =
         namespaces_there(cluster, &of_record).await.into_values().any(|found| found == facts_of::Found::No);
@@ -306,14 +309,12 @@ async fn said_kept(cluster: &Cluster, plan: &VerifyPlan, progress: &Progress) ->
             cluster.typed.kubectl(&["exec", "-it", &copy.name, "-c", container, "-n", namespace], &["--", "sh"])
         ));
     }
-    // What claims were made from goes after them.
-    let aliased = plan.targets.iter().flat_map(|copy| &copy.claims).any(|claim| claim.alias.is_some());
-    let more = if aliased { ",configmaps,volumesnapshots,volumesnapshotcontents" } else { "" };
     for namespace in plan.namespaces() {
-        let of = format!("{}={}", crate::labels::VERIFY, plan.run);
-        let kinds = format!("pods,persistentvolumeclaims{more}");
-        let delete = cluster.typed.kubectl(&["delete", &kinds, "-l", &of, "-n", &namespace], &[]);
-        progress.say(&format!("remove all of it: {delete}"));
+        let objects = plan.objects(&namespace);
+        let objects = objects.iter().map(String::as_str);
+        let words: Vec<&str> =
+            ["delete"].into_iter().chain(objects).chain(["-n", &namespace, "--ignore-not-found"]).collect();
+        progress.say(&format!("remove all of it: {}", cluster.typed.kubectl(&words, &[])));
     }
     keep(cluster, &plan.namespaces(), &plan.run).await.err()
 }

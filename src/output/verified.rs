@@ -103,7 +103,7 @@ pub fn dry_run(plan: &VerifyPlan, format: Format) -> Result<String, Error> {
     let (mut names, mut items) = (Vec::new(), Vec::new());
     let object = |kind: &str, value: Result<Value, serde_json::Error>| {
         let mut value = value.map_err(|e| Error::failed("the plan cannot be printed").cause(e))?;
-        value["apiVersion"] = "v1".into();
+        value["apiVersion"] = if kind == "NetworkPolicy" { "networking.k8s.io/v1" } else { "v1" }.into();
         value["kind"] = kind.into();
         Ok::<_, Error>(value)
     };
@@ -127,6 +127,8 @@ pub fn dry_run(plan: &VerifyPlan, format: Format) -> Result<String, Error> {
             names.push(format!("persistentvolumeclaim/{}", claim.new_name));
             items.push(object("PersistentVolumeClaim", serde_json::to_value(&claim.new))?);
         }
+        names.push(format!("networkpolicy/{}", copy.name));
+        items.push(object("NetworkPolicy", serde_json::to_value(&copy.policy))?);
         names.push(format!("pod/{}", copy.name));
         items.push(object("Pod", serde_json::to_value(&copy.pod))?);
     }

@@ -266,6 +266,7 @@ const RESTORE: &[Placed] = &[
     (Place::Databases, ("apps", "daemonsets", &["get"])),
     (Place::Databases, ("apps", "replicasets", &["list"])),
     (Place::Databases, ("autoscaling", "horizontalpodautoscalers", &["list"])),
+    (Place::Databases, ("networking.k8s.io", "networkpolicies", &["list"])),
     (Place::Databases, ("policy", "poddisruptionbudgets", &["list"])),
     (Place::Databases, (SNAPSHOTS, "volumesnapshots", &["list"])),
     (Place::Cluster, ("", "namespaces", &["get"])),

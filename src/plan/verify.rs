@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, PodSpec};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 
 use super::restore::anew::{self, There};
 use super::restore::facts::{Facts, Found};
@@ -17,9 +18,13 @@ use crate::quiescer::by_name;
 use crate::quiescer::verify::Alone;
 
 mod elsewhere;
+mod mounts;
+mod own;
 mod pod;
+mod policy;
 pub mod query;
 
+pub use own::{is_own, is_own_alias};
 pub use pod::PREPARE;
 
 /// Of what a copy's pod is made.
@@ -75,6 +80,8 @@ pub struct Copy {
     pub claims: Vec<CopyOf>,
     /// What its pod needs and is not there.
     pub config_maps: Vec<ConfigMap>,
+    /// What denies its pod all traffic: made before the pod, removed after it.
+    pub policy: NetworkPolicy,
     /// Its pod.
     pub pod: Pod,
     /// The pod's name.
@@ -88,6 +95,25 @@ impl VerifyPlan {
     pub fn namespaces(&self) -> Vec<String> {
         let all: BTreeSet<&String> = self.targets.iter().map(|copy| &copy.namespace).collect();
         all.into_iter().cloned().collect()
+    }
+
+    /// Everything that is made in a namespace, as kubectl names it, in the order of its removal: snapshots come after the
+    /// claims that are made from them.
+    pub fn objects(&self, namespace: &str) -> Vec<String> {
+        let copies = || self.targets.iter().filter(|copy| copy.namespace == namespace);
+        let claims = || copies().flat_map(|copy| &copy.claims);
+        let maps = copies().flat_map(|copy| &copy.config_maps).filter_map(|map| map.metadata.name.as_ref());
+        let aliases = || claims().filter_map(|claim| claim.alias.as_ref());
+        let all = copies()
+            .map(|copy| format!("pod/{}", copy.name))
+            .chain(copies().map(|copy| format!("networkpolicy/{}", copy.name)))
+            .chain(claims().map(|claim| format!("persistentvolumeclaim/{}", claim.new_name)))
+            .chain(maps.map(|map| format!("configmap/{map}")))
+            .chain(aliases().map(|alias| format!("volumesnapshot/{}", alias.snapshot)))
+            .chain(aliases().map(|alias| format!("volumesnapshotcontent/{}", alias.content)));
+        // Two databases may be on one claim.
+        let mut seen = BTreeSet::new();
+        all.filter(|object| seen.insert(object.clone())).collect()
     }
 }
 
@@ -129,8 +155,8 @@ pub fn plan_verify(source: &Source, facts: &Facts, wanted: &Wanted) -> Result<Ve
         match one(target, plan, template, &place, wanted.limit) {
             Ok(mut one) => {
                 if let Some(namespace) = wanted.namespace.filter(|namespace| *namespace != target.namespace) {
-                    one.config_maps =
-                        elsewhere::needed(&one.pod, target, plan, wanted, namespace, &mut refusals, &mut notes);
+                    let there = elsewhere::Elsewhere { target, plan, wanted, namespace, suffix: &suffix };
+                    one.config_maps = there.needed(&mut one.pod, &mut refusals, &mut notes);
                 }
                 made.push(one);
             }
@@ -160,7 +186,16 @@ pub fn plan_verify(source: &Source, facts: &Facts, wanted: &Wanted) -> Result<Ve
             return Err(refusals);
         }
     };
+    // Its own claims are removed first: this one stays, and the copy would write into it.
+    refusals.extend(copies.claims.iter().filter(|copy| copy.exists).map(|copy| {
+        Refusal::new(
+            format!("persistentvolumeclaim/{}", copy.new_name),
+            "a restore made it: a copy would write into it",
+        )
+        .hint("delete it, or give what is restored another suffix")
+    }));
     if let Some(namespace) = wanted.namespace {
+        refusals.extend(elsewhere::different(made.iter().flat_map(|made| &made.config_maps), namespace));
         let pods = made.iter().map(|made| ("pod", made.pod.metadata.name.as_deref().unwrap_or_default()));
         let claims = copies.claims.iter().map(|copy| ("persistentvolumeclaim", copy.new_name.as_str()));
         refusals.extend(elsewhere::twice(pods.chain(claims), namespace));
@@ -182,6 +217,7 @@ pub fn plan_verify(source: &Source, facts: &Facts, wanted: &Wanted) -> Result<Ve
     let by_claim: BTreeMap<usize, CopyOf> =
         mounted.into_iter().zip(copies.claims.into_iter().map(|c| labelled(c, &plan.run))).collect();
     let targets = made.into_iter().map(|made| Copy {
+        policy: policy::deny_all(&plan.run, &made.pod),
         claims: made.claims.iter().filter_map(|c| by_claim.get(c).cloned()).collect(),
         name: made.pod.metadata.name.clone().unwrap_or_default(),
         namespace: wanted.namespace.unwrap_or(&made.target.namespace).to_owned(),
@@ -190,12 +226,14 @@ pub fn plan_verify(source: &Source, facts: &Facts, wanted: &Wanted) -> Result<Ve
         pod: made.pod,
         alone: made.alone,
     });
+    let targets: Vec<Copy> = targets.collect();
+    notes.extend(policy::notes(&targets, wanted.there));
     Ok(VerifyPlan {
         run: plan.run.clone(),
         namespace: plan.namespace.clone(),
         leased: wanted.namespace.filter(|_| wanted.record_gone).unwrap_or(&plan.namespace).to_owned(),
         elsewhere: wanted.namespace.map(str::to_owned),
-        targets: targets.collect(),
+        targets,
         notes,
     })
 }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use serde::Serialize;
 
@@ -13,6 +15,7 @@ use crate::cluster::snapshots::VolumeSnapshotContent;
 use crate::journal::{self, parts};
 use crate::labels::{NAMESPACE, RUN, VERIFY};
 use crate::plan::restore::Alias;
+use crate::plan::verify::is_own;
 use crate::record::API_VERSION;
 use crate::typed::kubectl;
 
@@ -86,10 +89,9 @@ pub async fn all(cluster: &Cluster, namespace: Option<&str>) -> (Vec<Orphan>, Ve
         }
         Err(e) => unseen.push(format!("configmaps could not be listed: {}", explain(&e))),
     }
-    match verifications(cluster, namespace).await {
-        Ok(all) => found.extend(all),
-        Err(e) => unseen.push(format!("what verifications left could not be listed: {}", explain(&e))),
-    }
+    let (of_verifications, unlisted) = verifications(cluster, namespace).await;
+    found.extend(of_verifications);
+    unseen.extend(unlisted);
     unseen.sort();
     unseen.dedup();
     (found, unseen)
@@ -201,42 +203,69 @@ fn of_part(namespace: &str, run: &str, map: &str) -> Orphan {
     }
 }
 
-/// What verifications left, or are at.
-async fn verifications(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Orphan>, kube::Error> {
+/// What verifications left, or are at; and which kinds could not be listed: they must not hide the others.
+async fn verifications(cluster: &Cluster, namespace: Option<&str>) -> (Vec<Orphan>, Vec<String>) {
     let of_verify = ListParams::default().labels(VERIFY);
     let all = [
         ApiResource::erase::<Pod>(&()),
+        ApiResource::erase::<NetworkPolicy>(&()),
         ApiResource::erase::<PersistentVolumeClaim>(&()),
         ApiResource::erase::<ConfigMap>(&()),
     ];
-    let (mut found, mut listed) = (Vec::new(), Vec::new());
+    let (mut found, mut unlisted) = (Vec::new(), Vec::new());
     for resource in all {
         let api: Api<DynamicObject> = match namespace {
             Some(namespace) => Api::namespaced_with(cluster.api.clone(), namespace, &resource),
             None => Api::all_with(cluster.api.clone(), &resource),
         };
-        let items = api.list_metadata(&of_verify).await?.items;
-        listed.extend(items.into_iter().map(|item| (resource.kind.to_lowercase(), item.metadata)));
+        match api.list_metadata(&of_verify).await {
+            Ok(listed) => {
+                found.extend(listed.items.into_iter().map(|item| of_verification(&resource.kind, item.metadata)));
+            }
+            Err(e) => {
+                unlisted.push(format!("{} of verifications could not be listed: {}", resource.plural, explain(&e)));
+            }
+        }
     }
-    for (kind, meta) in listed {
-        let run = meta.labels.as_ref().and_then(|labels| labels.get(VERIFY)).cloned().unwrap_or_default();
-        let (namespace, name) = (meta.namespace.unwrap_or_default(), meta.name.unwrap_or_default());
-        found.push(Orphan {
-            object: format!("{kind}/{name}"),
-            why: "a verification of this backup left it, or is under way".into(),
-            remove: kubectl(&["delete", &format!("{kind}/{name}"), "-n", &namespace]),
-            adopt: None,
-            namespace,
-            run,
-        });
+    (found, unlisted)
+}
+
+fn of_verification(kind: &str, meta: ObjectMeta) -> Orphan {
+    let run = meta.labels.as_ref().and_then(|labels| labels.get(VERIFY)).cloned().unwrap_or_default();
+    let why = if is_own(&meta, &run) {
+        "a verification of this backup left it, or is under way"
+    } else {
+        "it has the label of a verification, but not its name and annotation: look at it first, it may be somebody's own"
+    };
+    let (namespace, name) = (meta.namespace.unwrap_or_default(), meta.name.unwrap_or_default());
+    let object = format!("{}/{name}", kind.to_lowercase());
+    Orphan {
+        remove: kubectl(&["delete", &object, "-n", &namespace]),
+        why: why.into(),
+        adopt: None,
+        object,
+        namespace,
+        run,
     }
-    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_label_alone_does_not_make_an_object_a_verifications() {
+        let of = |name: &str| {
+            let meta = json!({"name": name, "namespace": "demo", "labels": {VERIFY: "b1"},
+                "annotations": {"consistent-backup/pod": "pg-0"}});
+            of_verification("NetworkPolicy", serde_json::from_value(meta).unwrap())
+        };
+        let own = of("pg-0-verify-b1");
+        assert_eq!((own.object.as_str(), own.run.as_str()), ("networkpolicy/pg-0-verify-b1", "b1"));
+        assert_eq!(own.remove, "kubectl delete networkpolicy/pg-0-verify-b1 -n demo");
+        assert!(own.why.contains("left it") && of("pg-0").why.contains("somebody's own"));
+    }
 
     #[test]
     fn an_alias_is_needed_until_its_claim_is_bound() {

@@ -1,19 +1,21 @@
-//! One copy: its claims and its pod, until its server was started.
+//! One copy: its claims, its policy and its pod, until its server was started.
 
 use std::time::Duration;
 
 use futures::future::join_all;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, ContainerState, ContainerStatus, Pod};
-use kube::ResourceExt;
 use kube::api::{Api, PostParams};
+use kube::{Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Broken, Verifier};
 use crate::backend::csi::alias;
 use crate::cluster::client::{Persisted, explain, is_already_exists, persist};
 use crate::executor::restore::make_copy;
-use crate::labels::VERIFY;
-use crate::plan::verify::{Copy, PREPARE};
+use crate::plan::verify::{Copy, PREPARE, is_own};
 use crate::quiescer::verify::Checked;
 
 /// How long one request is tried.
@@ -39,7 +41,8 @@ pub(super) enum Server {
 }
 
 impl Verifier<'_> {
-    /// Makes the claims and the pod. Never dropped while a request is on its way: it may be done after all was removed.
+    /// Makes the claims, the policy and the pod. Never dropped while a request is on its way: it may be done after all was
+    /// removed.
     pub(super) async fn make_all(&self, copy: &Copy, until: Instant) -> Result<(), Broken> {
         self.tell(copy, "making the copy");
         self.goes_on()?;
@@ -54,7 +57,8 @@ impl Verifier<'_> {
         }
         for map in &copy.config_maps {
             self.goes_on()?;
-            self.make_map(copy, map).await?;
+            // Another database's of this backup may have it too.
+            self.make(map, |made| has_same_data(made, map)).await?;
         }
         for claim in &copy.claims {
             self.goes_on()?;
@@ -62,24 +66,34 @@ impl Verifier<'_> {
             made.map_err(|why| Broken::Undecided(format!("persistentvolumeclaim/{}: {why}", claim.new_name)))?;
         }
         self.goes_on()?;
-        self.make(copy).await.map_err(|why| Broken::Undecided(format!("pod/{}: {why}", copy.name)))
+        // Before the pod: it is never reachable without its policy.
+        let policy = &copy.policy;
+        self.make(policy, |made| made.spec == policy.spec && made.metadata.deletion_timestamp.is_none()).await?;
+        self.goes_on()?;
+        self.make(&copy.pod, |_| true).await
     }
 
-    async fn make_map(&self, copy: &Copy, map: &ConfigMap) -> Result<(), Broken> {
-        let api: Api<ConfigMap> = Api::namespaced(self.cluster.api.clone(), &copy.namespace);
-        let name = map.metadata.name.clone().unwrap_or_default();
-        let tried = persist(REQUEST, async || match api.create(&PostParams::default(), map).await {
-            // Another database's of this backup, or somebody else's: only the object itself can tell.
+    /// Makes an object of the copy. One that is there already is an earlier try's whose answer was lost, or somebody else's.
+    /// Only the object itself can tell: it must be a verification's own, and as `wanted`.
+    async fn make<K>(&self, object: &K, wanted: impl Fn(&K) -> bool) -> Result<(), Broken>
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + DeserializeOwned + Serialize,
+        K::DynamicType: Default,
+    {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let api: Api<K> = Api::namespaced(self.cluster.api.clone(), &namespace);
+        let tried = persist(REQUEST, async || match api.create(&PostParams::default(), object).await {
             Err(e) if is_already_exists(&e) => api.get(&name).await,
             answer => answer,
         });
         let why = match tried.await {
-            Persisted::Final(Ok(made)) if made.labels().get(VERIFY) == Some(&self.plan.run) => return Ok(()),
+            Persisted::Final(Ok(made)) if is_own(made.meta(), &self.plan.run) && wanted(&made) => return Ok(()),
             Persisted::Final(Ok(_)) => "one of this name was made by somebody else".to_owned(),
             Persisted::Final(Err(e)) => explain(&e),
             Persisted::Unknown(why) => format!("not known whether it was made: {why}"),
         };
-        Err(Broken::Undecided(format!("configmap/{name}: {why}")))
+        let kind = K::kind(&K::DynamicType::default()).to_lowercase();
+        Err(Broken::Undecided(format!("{kind}/{name}: {why}")))
     }
 
     fn goes_on(&self) -> Result<(), Broken> {
@@ -120,22 +134,6 @@ impl Verifier<'_> {
         }
     }
 
-    async fn make(&self, copy: &Copy) -> Result<(), String> {
-        let api: Api<Pod> = Api::namespaced(self.cluster.api.clone(), &copy.namespace);
-        let tried = persist(REQUEST, async || match api.create(&PostParams::default(), &copy.pod).await {
-            // An earlier try whose answer was lost, or somebody else's: only the object itself can tell.
-            Err(e) if is_already_exists(&e) => api.get(&copy.name).await,
-            answer => answer,
-        });
-        let label = |pod: &Pod| pod.metadata.labels.as_ref().and_then(|l| l.get(VERIFY)).cloned();
-        match tried.await {
-            Persisted::Final(Ok(pod)) if label(&pod).as_ref() == Some(&self.plan.run) => Ok(()),
-            Persisted::Final(Ok(_)) => Err("a pod of this name was made by somebody else".into()),
-            Persisted::Final(Err(e)) => Err(explain(&e)),
-            Persisted::Unknown(why) => Err(format!("not known whether it was made: {why}")),
-        }
-    }
-
     /// The pod now, or nothing where there was no answer. One that is gone or going was removed by somebody.
     async fn pod(&self, copy: &Copy) -> Result<Option<Pod>, Broken> {
         let api: Api<Pod> = Api::namespaced(self.cluster.api.clone(), &copy.namespace);
@@ -155,6 +153,12 @@ impl Verifier<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether two ConfigMaps say the same; the API server drops an empty field.
+fn has_same_data(one: &ConfigMap, other: &ConfigMap) -> bool {
+    let data = |map: &ConfigMap| (map.data.clone().unwrap_or_default(), map.binary_data.clone().unwrap_or_default());
+    data(one) == data(other)
 }
 
 /// What our own container said, once it has ended.

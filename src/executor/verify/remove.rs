@@ -1,11 +1,14 @@
-//! What a verification made, taken away again: pods first, then claims, until their volumes are gone. By label, so that
-//! another process finds what a dead one left; and last what claims were made from, which tells of other namespaces.
+//! Removes what a verification made: pods first, then their policies and claims, until their volumes are gone; last what
+//! claims were made from, which tells of other namespaces. Objects are found by label, so that another process finds what
+//! a dead one left, and name and annotation must agree with it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::{Resource, ResourceExt};
 use serde_json::json;
@@ -14,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::backend::csi::alias;
 use crate::cluster::client::{Cluster, explain, is_conflict, is_forbidden, is_not_found};
 use crate::labels::VERIFY;
+use crate::plan::verify::{is_own, is_own_alias};
 
 /// How long the cluster may take to remove it all.
 pub const REMOVAL: Duration = Duration::from_secs(180);
@@ -26,6 +30,8 @@ const BINDING: Duration = Duration::from_secs(60);
 /// On a claim: its driver was told to make its volume.
 const PROVISIONED_BY: [&str; 2] =
     ["volume.kubernetes.io/storage-provisioner", "volume.beta.kubernetes.io/storage-provisioner"];
+/// By how much a claim's volume may seem older than the claim: API servers have their own clocks.
+const SKEW: i64 = 60;
 /// What takes no longer than this is not worth a line.
 const QUIET: Duration = Duration::from_secs(3);
 
@@ -47,7 +53,7 @@ pub async fn remove(
         let mut waiting = None;
         if aliases.is_none() {
             match alias::of_verifications(cluster, run).await {
-                Ok(found) => aliases = Some(found),
+                Ok(found) => aliases = Some(found.into_iter().filter(|alias| is_own_alias(alias, run)).collect()),
                 Err(why) => waiting = Some(why),
             }
         }
@@ -112,6 +118,10 @@ impl Removal<'_> {
         if let Some(pod) = pods.first() {
             return Ok(Some(format!("pod/{} is ending", pod.name_any())));
         }
+        let policies = self.policies().await?;
+        for policy in &policies {
+            self.delete(policy).await?;
+        }
         let claims = self.listed::<PersistentVolumeClaim>().await?;
         // Made for a claim that is gone, a volume would come after all was removed, and stay where its class keeps it.
         let waits = claims.iter().find(|claim| Instant::now() < self.bound_until && is_being_made(claim));
@@ -126,6 +136,8 @@ impl Removal<'_> {
         let deleted =
             |claim: &PersistentVolumeClaim| format!("persistentvolumeclaim/{} is being deleted", claim.name_any());
         let waits = waits.or(claims.first().map(deleted));
+        let waits =
+            waits.or(policies.first().map(|policy| format!("networkpolicy/{} is being deleted", policy.name_any())));
         if waits.is_none() && self.maps {
             let maps = self.listed::<ConfigMap>().await?;
             for map in &maps {
@@ -144,18 +156,35 @@ impl Removal<'_> {
             + serde::de::DeserializeOwned,
         K::DynamicType: Default,
     {
+        self.asked()
+            .await?
+            .map_err(|e| format!("{} in {}: {}", K::plural(&K::DynamicType::default()), self.namespace, explain(&e)))
+    }
+
+    /// The policies. A user who may not list them made none: the rights of an earlier version still delete a backup.
+    async fn policies(&self) -> Result<Vec<NetworkPolicy>, String> {
+        match self.asked().await? {
+            Err(e) if is_forbidden(&e) => Ok(Vec::new()),
+            Err(e) => Err(format!("networkpolicies in {}: {}", self.namespace, explain(&e))),
+            Ok(found) => Ok(found),
+        }
+    }
+
+    async fn asked<K>(&self) -> Result<Result<Vec<K>, kube::Error>, String>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
+        K::DynamicType: Default,
+    {
         let api: Api<K> = Api::namespaced(self.cluster.api.clone(), self.namespace);
         let of = ListParams::default().labels(&format!("{VERIFY}={}", self.run));
-        match timeout(REQUEST, api.list(&of)).await {
-            Ok(Ok(listed)) => {
-                let wanted = |object: &K| self.only.is_none_or(|only| only.contains(&object.name_any()));
-                Ok(listed.items.into_iter().filter(wanted).collect())
-            }
-            Ok(Err(e)) => {
-                Err(format!("{} in {}: {}", K::plural(&K::DynamicType::default()), self.namespace, explain(&e)))
-            }
-            Err(_) => Err("the API server does not answer".to_owned()),
-        }
+        let listed = timeout(REQUEST, api.list(&of)).await.map_err(|_| "the API server does not answer".to_owned())?;
+        let wanted = |object: &K| {
+            is_own(object.meta(), self.run) && self.only.is_none_or(|only| only.contains(&object.name_any()))
+        };
+        Ok(listed.map(|listed| listed.items.into_iter().filter(wanted).collect()))
     }
 
     /// Deletes this very object. Whether it is gone is seen at the next look.
@@ -199,12 +228,11 @@ impl Removal<'_> {
             Err(_) => return Err("the API server does not answer".to_owned()),
         };
         let Some(volume) = found else { return Ok(None) };
-        let spec = volume.spec.clone().unwrap_or_default();
-        // Bound both ways: only then is it the copy's.
-        if spec.claim_ref.and_then(|c| c.uid) != claim.uid() {
+        if !is_made_for(&volume, claim) {
             return Ok(None);
         }
-        if spec.persistent_volume_reclaim_policy.as_deref() != Some("Delete") {
+        let policy = volume.spec.as_ref().and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref());
+        if policy != Some("Delete") {
             let patch = Patch::Merge(json!({
                 "metadata": { "uid": volume.uid() },
                 "spec": { "persistentVolumeReclaimPolicy": "Delete" },
@@ -217,6 +245,21 @@ impl Removal<'_> {
         }
         Ok(Some(name))
     }
+}
+
+/// Whether this volume was made for this claim, from a snapshot: then it goes with the copy. A volume that is older than
+/// the claim has somebody's data.
+fn is_made_for(volume: &PersistentVolume, claim: &PersistentVolumeClaim) -> bool {
+    let source = claim.spec.as_ref().and_then(|spec| spec.data_source.as_ref());
+    let bound = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref()).and_then(|of| of.uid.as_ref());
+    let at = |time: Option<&Time>| time.map(|time| time.0.as_second());
+    let (made, asked) =
+        (at(volume.metadata.creation_timestamp.as_ref()), at(claim.metadata.creation_timestamp.as_ref()));
+    let is_younger = made.zip(asked).is_some_and(|(made, asked)| made + SKEW >= asked);
+    source.is_some_and(|source| source.kind == "VolumeSnapshot")
+        && bound.is_some()
+        && bound == claim.metadata.uid.as_ref()
+        && is_younger
 }
 
 /// Whether a driver was told to make this claim's volume, and has not made it yet.
@@ -240,4 +283,31 @@ async fn left(cluster: &Cluster, volumes: &mut BTreeSet<String>) -> Option<Strin
         volumes.remove(&name);
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A user who may make claims, but not change volumes, gains nothing by a claim that looks like a copy's.
+    #[test]
+    fn only_a_volume_that_was_made_for_the_copy_is_let_go() {
+        let volume = |uid: &str, at: &str| -> PersistentVolume {
+            serde_json::from_value(
+                json!({"metadata": {"name": "pv", "creationTimestamp": at}, "spec": {"claimRef": {"uid": uid}}}),
+            )
+            .expect("a volume")
+        };
+        let claim = |kind: &str| -> PersistentVolumeClaim {
+            serde_json::from_value(json!({"metadata": {"uid": "c", "creationTimestamp": "2026-11-20T10:00:00Z"},
+                "spec": {"dataSource": {"kind": kind, "name": "s"}, "volumeName": "pv"}}))
+            .expect("a claim")
+        };
+        let snapshot = claim("VolumeSnapshot");
+        assert!(is_made_for(&volume("c", "2026-11-20T10:00:03Z"), &snapshot));
+        assert!(!is_made_for(&volume("other", "2026-11-20T10:00:03Z"), &snapshot), "bound to another");
+        assert!(!is_made_for(&volume("c", "2026-11-01T10:00:00Z"), &snapshot), "it was there before");
+        assert!(!is_made_for(&volume("c", "2026-11-20T10:00:03Z"), &claim("PersistentVolumeClaim")));
+        assert!(!is_made_for(&volume("c", "2026-11-20T10:00:03Z"), &PersistentVolumeClaim::default()));
+    }
 }

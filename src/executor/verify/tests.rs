@@ -9,6 +9,8 @@ use crate::plan::verify::PREPARE;
 use crate::quiescer::verify::Alone;
 use crate::quiescer::{Answer, End, Probe};
 
+mod requests;
+
 fn copy() -> Copy {
     Copy {
         target: Target {
@@ -26,6 +28,7 @@ fn copy() -> Copy {
         namespace: "demo".into(),
         claims: Vec::new(),
         config_maps: Vec::new(),
+        policy: k8s_openapi::api::networking::v1::NetworkPolicy::default(),
         pod: k8s_openapi::api::core::v1::Pod::default(),
         name: "pg-0-verify".into(),
         alone: Alone {

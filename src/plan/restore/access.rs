@@ -116,6 +116,7 @@ pub const VERIFY: &[Row] = &[
     ("", "persistentvolumeclaims", &["create", "delete", "get", "list"]),
     ("", "pods", &["create", "delete", "get", "list"]),
     ("", "pods/exec", &["create", "get"]),
+    ("networking.k8s.io", "networkpolicies", &["create", "delete", "get", "list"]),
 ];
 
 /// The same in another namespace than the backup's, where nothing of what the pods need may be yet.

@@ -4,14 +4,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{
-    Affinity, Container, EmptyDirVolumeSource, EnvVar, PersistentVolumeClaimVolumeSource, Pod, PodSpec, Volume,
-    VolumeMount,
-};
+use k8s_openapi::api::core::v1::{Affinity, Container, EnvVar, Pod, PodSpec, Volume};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::mounts::{self, empty, mount, mounts, replaced};
+use super::policy;
 use crate::error::Refusal;
-use crate::labels::{MANAGED_BY, VERIFY};
+use crate::labels::POD;
 use crate::manifests::beside::renamed;
 use crate::plan::restore::{Place, Suffix};
 use crate::plan::{Plan, Target};
@@ -21,8 +20,9 @@ use crate::quiescer::verify::{Alone, SHARED, takes_arguments};
 pub const PREPARE: &str = "consistent-backup-prepare";
 /// The volume that only the copy's containers share.
 const OURS: &str = "consistent-backup";
-/// The annotation with the pod's name that was backed up.
-const POD: &str = "consistent-backup/pod";
+/// Keeps a service mesh (Istio, Linkerd) out of the pod: its sidecar would listen for the whole network, and hand all that
+/// arrives to the copy's loopback.
+const NO_MESH: [(&str, &str); 2] = [("sidecar.istio.io/inject", "false"), ("linkerd.io/inject", "disabled")];
 
 /// What it is made of.
 pub(super) struct Make<'a> {
@@ -37,7 +37,7 @@ pub(super) struct Make<'a> {
 
 impl Make<'_> {
     /// The name of the copy of something.
-    fn copied(&self, name: &str) -> String {
+    pub(super) fn copied(&self, name: &str) -> String {
         renamed(name, self.place.suffix.map(Suffix::as_str))
     }
 }
@@ -52,47 +52,61 @@ pub(super) fn make(of: &Make) -> Result<(Pod, Vec<usize>), Refusal> {
     if name.len() > 253 {
         return Err(Refusal::new(format!("pod/{}", target.pod), "its name is too long for a copy's"));
     }
-    let volumes: Vec<&Volume> = template.volumes.iter().flatten().filter(|v| !is_token(v)).collect();
+    let volumes = mounts::without_tokens(template.volumes.as_ref());
     let mut before: Vec<Container> = template
         .init_containers
         .iter()
         .flatten()
-        .filter(|init| init.restart_policy.is_none() && fills(init, of.container, &volumes))
+        .filter(|init| init.restart_policy.is_none() && fills(init, of.container, template))
         .map(|init| plain(init, &volumes))
         .collect();
     let mut server = plain(of.container, &volumes);
-    server.env = Some(env(&server, of.alone)).filter(|env| !env.is_empty());
-    server.volume_mounts.get_or_insert_default().push(mount(OURS, SHARED));
-    let prepare = Container {
-        name: PREPARE.to_owned(),
-        command: Some(of.alone.prepare.clone()),
-        args: None,
-        working_dir: None,
-        ..server.clone()
-    };
-    before.push(prepare);
-    if takes_arguments(of.container, of.alone.servers) {
-        server.args.get_or_insert_default().extend(of.alone.arguments.iter().cloned());
+    if before.iter().chain([&server]).any(|container| mounts::has_path_of_its_own(container, &volumes)) {
+        return Err(Refusal::new(
+            format!("pod/{}", target.pod),
+            "a mount of its claim uses subPathExpr, which another pod reads otherwise",
+        )
+        .hint("make copies of the claims: restore-from-snapshot RUN --claims-only --suffix NAME"));
     }
     let mut claims = Vec::new();
-    let mounted = |volume: &&&Volume| {
+    let mounted = |volume: &&Volume| {
         let mut all = before.iter().chain([&server]);
         all.any(|c| uses(c, &volume.name))
     };
     let mut kept: Vec<Volume> =
         volumes.iter().filter(mounted).map(|volume| replaced(volume, of, &mut claims)).collect();
     kept.push(empty(OURS));
+    server.env = Some(env(&server, of.alone)).filter(|env| !env.is_empty());
+    server.volume_mounts.get_or_insert_default().push(mount(OURS, SHARED));
+    // Only our own script runs in it: neither environment nor Secrets, and nothing of production in reach.
+    let prepare = Container {
+        name: PREPARE.to_owned(),
+        image: server.image.clone(),
+        image_pull_policy: server.image_pull_policy.clone(),
+        command: Some(of.alone.prepare.clone()),
+        resources: server.resources.clone(),
+        security_context: server.security_context.clone(),
+        volume_mounts: Some(mounts::of_files(server.volume_mounts.as_deref().unwrap_or_default(), &kept)),
+        ..Container::default()
+    };
+    before.push(prepare);
+    if takes_arguments(of.container, of.alone.servers) {
+        server.args.get_or_insert_default().extend(of.alone.arguments.iter().cloned());
+    }
     let hostname = template.hostname.clone().unwrap_or_else(|| target.pod.clone());
+    // None of the workload's: no Service, policy or controller may take it for its own.
+    let mut labels = policy::labels(&of.plan.run, &name);
+    let mut annotations = BTreeMap::from([(POD.to_owned(), target.pod.clone())]);
+    for (key, value) in NO_MESH {
+        labels.insert(key.to_owned(), value.to_owned());
+        annotations.insert(key.to_owned(), value.to_owned());
+    }
     let pod = Pod {
         metadata: ObjectMeta {
             name: Some(name),
             namespace: Some(of.place.namespace.unwrap_or(&target.namespace).to_owned()),
-            // None of the workload's: no Service, policy or controller may take it for its own.
-            labels: Some(BTreeMap::from([
-                (MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned()),
-                (VERIFY.to_owned(), of.plan.run.clone()),
-            ])),
-            annotations: Some(BTreeMap::from([(POD.to_owned(), target.pod.clone())])),
+            labels: Some(labels),
+            annotations: Some(annotations),
             ..ObjectMeta::default()
         },
         spec: Some(PodSpec {
@@ -108,7 +122,7 @@ pub(super) fn make(of: &Make) -> Result<(Pod, Vec<usize>), Refusal> {
             hostname: Some(hostname).filter(|name| name.len() <= 63 && !name.contains('.')),
             affinity: node_affinity(template),
             service_account_name: template.service_account_name.clone(),
-            automount_service_account_token: template.automount_service_account_token,
+            automount_service_account_token: Some(false),
             security_context: template.security_context.clone(),
             image_pull_secrets: template.image_pull_secrets.clone(),
             node_selector: template.node_selector.clone(),
@@ -132,8 +146,9 @@ pub(super) fn make(of: &Make) -> Result<(Pod, Vec<usize>), Refusal> {
 
 /// Whether an init container writes what the server reads: an emptyDir that both mount. All others are left out: they
 /// mend production's volumes, wait for it, or tell it that they are there.
-fn fills(init: &Container, server: &Container, volumes: &[&Volume]) -> bool {
-    volumes.iter().any(|v| v.empty_dir.is_some() && uses(init, &v.name) && uses(server, &v.name))
+fn fills(init: &Container, server: &Container, template: &PodSpec) -> bool {
+    let mut volumes = template.volumes.iter().flatten();
+    volumes.any(|v| v.empty_dir.is_some() && uses(init, &v.name) && uses(server, &v.name))
 }
 
 fn uses(container: &Container, volume: &str) -> bool {
@@ -143,14 +158,9 @@ fn uses(container: &Container, volume: &str) -> bool {
 
 /// The container without what tells others of it (ports), what judges it (probes), and what it tells others
 /// (lifecycle).
-fn plain(of: &Container, volumes: &[&Volume]) -> Container {
-    let known = |name: &String| volumes.iter().find(|v| v.name == *name);
-    let mounts = of.volume_mounts.iter().flatten().filter_map(|mount| {
-        let volume = known(&mount.name)?;
-        let read_only = if is_private(volume) { mount.read_only } else { Some(true) };
-        Some(VolumeMount { read_only, ..mount.clone() })
-    });
-    let devices = of.volume_devices.iter().flatten().filter(|device| known(&device.name).is_some()).cloned();
+fn plain(of: &Container, volumes: &[Volume]) -> Container {
+    let known = |name: &String| volumes.iter().any(|v| v.name == *name);
+    let devices = of.volume_devices.iter().flatten().filter(|device| known(&device.name)).cloned();
     Container {
         name: of.name.clone(),
         image: of.image.clone(),
@@ -162,7 +172,7 @@ fn plain(of: &Container, volumes: &[&Volume]) -> Container {
         env_from: of.env_from.clone(),
         resources: of.resources.clone(),
         security_context: of.security_context.clone(),
-        volume_mounts: Some(mounts.collect()),
+        volume_mounts: Some(mounts(of, volumes)),
         volume_devices: Some(devices.collect::<Vec<_>>()).filter(|all| !all.is_empty()),
         // Why a server did not start stands in its log, which not everybody may read.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
@@ -178,59 +188,6 @@ fn env(server: &Container, alone: &Alone) -> Vec<EnvVar> {
         }
     }
     all
-}
-
-fn mount(name: &str, path: &str) -> VolumeMount {
-    VolumeMount { name: name.to_owned(), mount_path: path.to_owned(), ..VolumeMount::default() }
-}
-
-fn empty(name: &str) -> Volume {
-    Volume { name: name.to_owned(), empty_dir: Some(EmptyDirVolumeSource::default()), ..Volume::default() }
-}
-
-/// The API server makes a new one for each pod.
-fn is_token(volume: &Volume) -> bool {
-    volume.projected.is_some() && volume.name.starts_with("kube-api-access-")
-}
-
-/// Whether what a pod writes there is seen by nobody else. Claims are, once they are replaced.
-fn is_private(volume: &Volume) -> bool {
-    volume.config_map.is_some()
-        || volume.secret.is_some()
-        || volume.projected.is_some()
-        || volume.downward_api.is_some()
-        || volume.empty_dir.is_some()
-        || volume.ephemeral.is_some()
-        || volume.csi.is_some()
-        || volume.image.is_some()
-        || volume.persistent_volume_claim.is_some()
-}
-
-/// A claim's volume with its copy; one that was not backed up, such as an archive, is empty: nothing of production is
-/// mounted where it could be written to.
-fn replaced(volume: &Volume, of: &Make, claims: &mut Vec<usize>) -> Volume {
-    let claim = match (&volume.persistent_volume_claim, &volume.ephemeral) {
-        (Some(claim), _) => claim.claim_name.clone(),
-        (_, Some(_)) => format!("{}-{}", of.target.pod, volume.name),
-        _ => return volume.clone(),
-    };
-    let found = of.plan.claims.iter().position(|c| (&c.namespace, &c.name) == (&of.target.namespace, &claim));
-    match found {
-        Some(c) => {
-            claims.push(c);
-            let read_only = volume.persistent_volume_claim.as_ref().and_then(|claim| claim.read_only);
-            Volume {
-                name: volume.name.clone(),
-                persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                    claim_name: of.copied(&claim),
-                    read_only,
-                }),
-                ..Volume::default()
-            }
-        }
-        None if volume.ephemeral.is_some() => volume.clone(),
-        None => empty(&volume.name),
-    }
 }
 
 /// To which nodes it may go; not beside or apart from which pods, for it is none of them.

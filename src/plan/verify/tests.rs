@@ -69,12 +69,13 @@ fn facts(reclaim: &str) -> Facts {
 fn template() -> Template {
     let probe = json!({"exec": {"command": ["pg_isready"]}});
     let spec = json!({
-        "serviceAccountName": "db", "nodeName": "n1", "hostNetwork": true, "priorityClassName": "high", "priority": 1000,
+        "serviceAccountName": "db", "automountServiceAccountToken": true, "nodeName": "n1", "hostNetwork": true, "priorityClassName": "high", "priority": 1000,
         "nodeSelector": {"disk": "ssd"}, "tolerations": [{"key": "db", "operator": "Exists"}], "subdomain": "pg",
         "imagePullSecrets": [{"name": "pull"}], "securityContext": {"fsGroup": 999},
         "affinity": {"nodeAffinity": {}, "podAntiAffinity": {}},
         "initContainers": [
             {"name": "chown", "image": "busybox", "volumeMounts": [{"name": "data", "mountPath": "/data"}]},
+            {"name": "login", "image": "vault", "volumeMounts": [{"name": "cloud", "mountPath": "/token"}]},
             {"name": "render", "image": "busybox", "volumeMounts": [{"name": "conf", "mountPath": "/out"}]},
             {"name": "mesh", "image": "mesh", "restartPolicy": "Always", "volumeMounts": [{"name": "conf", "mountPath": "/out"}]},
         ],
@@ -86,13 +87,21 @@ fn template() -> Template {
                 "startupProbe": probe, "lifecycle": {"preStop": {"exec": {"command": ["failover"]}}},
                 "securityContext": {"runAsUser": 999}, "resources": {"requests": {"cpu": "1"}},
                 "volumeMounts": [{"name": "data", "mountPath": "/data"}, {"name": "archive", "mountPath": "/archive"},
-                    {"name": "conf", "mountPath": "/conf"}, {"name": "host", "mountPath": "/host"},
-                    {"name": "kube-api-access-abc", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]}],
+                    {"name": "conf", "mountPath": "/conf"},
+                    {"name": "host", "mountPath": "/host", "mountPropagation": "Bidirectional"},
+                    {"name": "share", "mountPath": "/share"}, {"name": "keys", "mountPath": "/keys", "readOnly": true},
+                    {"name": "cloud", "mountPath": "/cloud"}, {"name": "mixed", "mountPath": "/mixed"},
+                    {"name": "kube-api-access-abc", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"},
+                    {"name": "old-token", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount/"}]}],
         "volumes": [
             {"name": "data", "persistentVolumeClaim": {"claimName": "data-pg-0"}},
             {"name": "archive", "persistentVolumeClaim": {"claimName": "archive-pg-0"}},
             {"name": "conf", "emptyDir": {}}, {"name": "spool", "emptyDir": {}},
             {"name": "host", "hostPath": {"path": "/srv"}},
+            {"name": "share", "csi": {"driver": "nfs.csi.k8s.io", "volumeAttributes": {"server": "s", "share": "/"}}},
+            {"name": "keys", "secret": {"secretName": "keys"}}, {"name": "old-token", "secret": {"secretName": "db-token"}},
+            {"name": "cloud", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
+            {"name": "mixed", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}, {"configMap": {"name": "c"}}]}},
             {"name": "kube-api-access-abc", "projected": {"sources": []}}],
     });
     Template { spec: from(spec), operator: None }
@@ -123,7 +132,8 @@ fn a_copy_is_the_database_alone() {
     assert_eq!(copy.name, "pg-0-verify-20261120-101500-x7k2");
     assert_eq!(
         pod["metadata"]["labels"],
-        json!({"app.kubernetes.io/managed-by": "consistent-backup", "consistent-backup/verify": "20261120-101500-x7k2"})
+        json!({"app.kubernetes.io/managed-by": "consistent-backup", "consistent-backup/verify": "20261120-101500-x7k2",
+            "consistent-backup/verify-pod": copy.name, "sidecar.istio.io/inject": "false", "linkerd.io/inject": "disabled"})
     );
     assert!(pod["metadata"].get("ownerReferences").is_none());
     let spec = &pod["spec"];
@@ -173,8 +183,10 @@ fn nothing_of_production_can_be_written_to() {
         ["initContainers", "containers"].iter().flat_map(|list| pod["spec"][list].as_array().unwrap().clone())
     {
         for mount in container["volumeMounts"].as_array().unwrap() {
-            assert_ne!(mount["name"], "kube-api-access-abc");
-            assert!(mount["name"] != "host" || mount["readOnly"] == true, "{mount}");
+            assert!(mount.get("mountPropagation").is_none(), "{mount}");
+            let is_read_only = mount["readOnly"] == true && mount["recursiveReadOnly"] == "IfPossible";
+            let is_shared = mount["name"] == "host" || mount["name"] == "share";
+            assert!(!is_shared || is_read_only, "{mount}");
         }
     }
     let claims: Vec<&str> = plan.targets[0].claims.iter().map(|c| c.new_name.as_str()).collect();
@@ -182,6 +194,91 @@ fn nothing_of_production_can_be_written_to() {
     let labels = plan.targets[0].claims[0].new.metadata.labels.as_ref().unwrap();
     assert_eq!(labels[VERIFY], "20261120-101500-x7k2");
     assert!(!labels.contains_key("app"));
+}
+
+/// Whoever gets into a copy must not have production's rights, and our own script needs nothing but files.
+#[test]
+fn a_copy_has_no_token_and_its_prepare_container_no_secret() {
+    let plan = planned(template(), &facts("Delete")).unwrap();
+    let pod = serde_json::to_value(&plan.targets[0].pod).unwrap();
+    assert_eq!(pod["spec"]["automountServiceAccountToken"], false);
+    let text = pod["spec"]["volumes"].to_string();
+    assert!(!text.contains("serviceAccountToken") && !text.contains("db-token"), "{text}");
+    let volume = |name: &str| pod["spec"]["volumes"].as_array().unwrap().iter().find(|v| v["name"] == name).cloned();
+    assert_eq!(volume("cloud").unwrap(), json!({"name": "cloud", "emptyDir": {}}), "its path is there");
+    assert_eq!(volume("mixed").unwrap()["projected"]["sources"], json!([{"configMap": {"name": "c"}}]));
+
+    let inits = pod["spec"]["initContainers"].as_array().unwrap();
+    let prepare = inits.iter().find(|c| c["name"] == PREPARE).unwrap();
+    assert!(prepare.get("env").is_none() && prepare.get("envFrom").is_none(), "{prepare}");
+    let mut mounted: Vec<&str> =
+        prepare["volumeMounts"].as_array().unwrap().iter().map(|m| m["name"].as_str().unwrap()).collect();
+    mounted.sort_unstable();
+    assert_eq!(mounted, ["archive", "cloud", "conf", "consistent-backup", "data"], "claims and emptyDirs only");
+    assert_eq!(prepare["securityContext"]["runAsUser"], 999, "it writes what the server reads");
+    assert!(pod["spec"]["containers"][0].get("env").is_some());
+}
+
+/// Policies that select all pods of a namespace would be added to it: they are named.
+#[test]
+fn a_copys_policy_selects_its_pod_alone_and_denies_both_directions() {
+    let mut template = template();
+    template.spec.containers[0] = from(json!({"name": "second", "image": "postgres:15",
+        "volumeMounts": [{"name": "other", "mountPath": "/data"}]}));
+    template
+        .spec
+        .volumes
+        .as_mut()
+        .unwrap()
+        .push(from(json!({"name": "other", "persistentVolumeClaim": {"claimName": "other"}})));
+    let mut source = source();
+    let mut second = source.plan.targets[0].clone();
+    (second.container, second.claims) = ("second".into(), vec![1]);
+    source.plan.targets.push(second);
+    let found = || Found::Yes(Box::new(template.clone()));
+    let policy = |name: &str, spec: Value| from(json!({"metadata": {"name": name}, "spec": spec}));
+    let open = vec![
+        policy("dns", json!({"podSelector": {}, "egress": [{}]})),
+        policy("closed", json!({"podSelector": {}, "policyTypes": ["Egress"]})),
+        policy("others", json!({"podSelector": {"matchLabels": {"app": "pg"}}, "ingress": [{}]})),
+    ];
+    let there = There { policies: [("demo".to_owned(), Ok(open))].into(), ..There::default() };
+    let (templates, manifests) = ([found(), found()], Manifests::default());
+    let plan = plan_verify(&source, &facts("Delete"), &wanted(&templates, None, &there, &manifests)).unwrap();
+    let labels = |copy: &Copy| copy.pod.metadata.labels.clone().unwrap();
+    for copy in &plan.targets {
+        let of_pod: Vec<&String> = plan
+            .targets
+            .iter()
+            .filter(|other| crate::plan::policies::selects(&copy.policy, &labels(other)))
+            .map(|other| &other.name)
+            .collect();
+        assert_eq!(of_pod, [&copy.name]);
+        let policy = serde_json::to_value(&copy.policy).unwrap();
+        assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress", "Egress"]));
+        assert!(policy["spec"].get("ingress").is_none() && policy["spec"].get("egress").is_none(), "{policy}");
+        assert_eq!(copy.policy.metadata.namespace, copy.pod.metadata.namespace);
+        assert!(is_own(&copy.policy.metadata, &plan.run) && is_own(&copy.pod.metadata, &plan.run), "found again");
+        assert!(copy.claims.iter().all(|claim| is_own(&claim.new.metadata, &plan.run)), "found again");
+    }
+    let notes = plan.notes.join("\n");
+    assert!(notes.contains("what networkpolicy/dns allows is allowed to it as well"), "{notes}");
+    assert!(!notes.contains("networkpolicy/closed") && !notes.contains("networkpolicy/others"), "{notes}");
+    assert!(notes.contains("only in a network that enforces policies"), "{notes}");
+    assert!(plan.objects("demo").contains(&format!("networkpolicy/{}", plan.targets[0].name)));
+}
+
+/// It would be written into, and stay.
+#[test]
+fn a_claim_that_a_restore_made_is_not_verified_on() {
+    let name = "data-pg-0-verify-20261120-101500-x7k2";
+    let claim = json!({"metadata": {"name": name, "namespace": "demo",
+        "labels": {"consistent-backup/restored-from": "20261120-101500-x7k2"},
+        "annotations": {"consistent-backup/claim": "data-pg-0"}}});
+    let mut facts = facts("Delete");
+    facts.claims.insert(format!("demo/{name}"), Found::Yes(Box::new(from(claim))));
+    let refused = planned(template(), &facts).unwrap_err().join("\n");
+    assert!(refused.contains(&format!("persistentvolumeclaim/{name}: a restore made it")), "{refused}");
 }
 
 #[test]
@@ -200,6 +297,10 @@ fn what_cannot_be_started_alone_is_refused() {
         t.spec.volumes.as_mut().unwrap()[0].persistent_volume_claim.as_mut().unwrap().claim_name = "new".into();
     });
     assert!(moved.contains("no longer mounts"), "{moved}");
+    let by_name = refused(&|t| {
+        t.spec.containers[1].volume_mounts.as_mut().unwrap()[0].sub_path_expr = Some("$(POD_NAME)".into());
+    });
+    assert!(by_name.contains("subPathExpr"), "the copy's pod has another name: {by_name}");
     let (there, manifests) = (There::default(), Manifests::default());
     let gone = plan_verify(&source(), &facts("Delete"), &wanted(&[Found::No], None, &there, &manifests)).unwrap_err();
     assert!(gone.iter().all(|r| r.object == "pod/pg-0"), "{gone:?}");
@@ -266,16 +367,15 @@ fn elsewhere_a_copy_brings_what_the_backup_remembers() {
     assert_eq!((plan.namespaces(), plan.leased.as_str()), (vec!["two".to_owned()], "demo"));
     assert!(copy.claims[0].alias.is_some() && copy.claims[0].new.metadata.namespace.as_deref() == Some("two"));
     let [map] = &copy.config_maps[..] else { panic!("{copy:?}") };
-    assert_eq!((map.metadata.name.as_deref(), map.metadata.namespace.as_deref()), (Some("conf"), Some("two")));
-    assert_eq!(map.metadata.labels.as_ref().unwrap()[VERIFY], "20261120-101500-x7k2", "it is found again");
-    let with = |found: Value| {
-        let found = Found::Yes(Box::new(found));
-        elsewhere(|there| drop(there.objects.insert(anew::key("ConfigMap", "two", "conf"), found.clone())))
-    };
-    assert_eq!(with(json!({"data": {"a": "1"}})).unwrap().targets[0].config_maps, []);
-    let left = json!({"metadata": {"labels": {VERIFY: "20261120-101500-x7k2"}}, "data": {"a": "0"}});
-    assert_eq!(with(left).unwrap().targets[0].config_maps.len(), 1, "a killed one's is removed first");
-    assert!(with(json!({"data": {"a": "2"}})).unwrap_err()[0].contains("not what the backup has"));
+    let name = "conf-verify-20261120-101500-x7k2";
+    assert_eq!((map.metadata.name.as_deref(), map.metadata.namespace.as_deref()), (Some(name), Some("two")));
+    assert!(is_own(&map.metadata, "20261120-101500-x7k2"), "it is found again");
+    let from = serde_json::to_value(&copy.pod.spec.as_ref().unwrap().containers[0].env_from).unwrap();
+    assert_eq!((&from[0]["configMapRef"]["name"], &from[1]["configMapRef"]["name"]), (&json!(name), &json!("other")));
+    // What has the original's name there is somebody else's: it is neither read nor removed.
+    let found = Found::Yes(Box::new(json!({"data": {"a": "2"}})));
+    let beside = elsewhere(|there| drop(there.objects.insert(anew::key("ConfigMap", "two", "conf"), found.clone())));
+    assert_eq!(beside.unwrap().targets[0].config_maps.len(), 1);
 }
 
 /// Where its record is gone the backup knows the name of a ConfigMap only.
