@@ -17,9 +17,9 @@ use crate::support::process::Running;
 use crate::support::scene::Scene;
 use crate::support::wait::{seconds, until, until_none};
 
-/// Pods, claims and bound volumes of verifications, and what these were made from.
+/// Pods, policies, claims and bound volumes of verifications, and what these were made from.
 fn copies(scene: &Scene) -> Vec<String> {
-    let kinds = "pods,pvc,configmaps,volumesnapshots";
+    let kinds = "pods,networkpolicies,pvc,configmaps,volumesnapshots";
     let mut found = names(&scene.kubectl.list(&[kinds, "-l", "consistent-backup/verify"]));
     let volumes = scene.kubectl.list(&["pv"]);
     let of_copy = |volume: &&Value| {
@@ -35,6 +35,38 @@ fn served_by(scene: &Scene) -> BTreeSet<String> {
     let slices = scene.kubectl.list(&["endpointslices"]);
     let endpoints = slices.iter().flat_map(|slice| slice["endpoints"].as_array().cloned().unwrap_or_default());
     endpoints.map(|endpoint| endpoint["addresses"].to_string()).collect()
+}
+
+/// Fails unless each copy's pod has a policy that selects no other pod, denies both directions, and is not younger.
+fn each_copy_has_a_policy_of_its_own(scene: &Scene) {
+    let policies = scene.kubectl.list(&["networkpolicies"]);
+    let pods = scene.kubectl.list(&["pods"]);
+    let copies = scene.kubectl.list(&["pods", "-l", "consistent-backup/verify"]);
+    assert_eq!(names(&policies), names(&copies), "{policies:#?}");
+    for policy in &policies {
+        let wanted = policy["spec"]["podSelector"]["matchLabels"].as_object().unwrap();
+        let selected = |pod: &&Value| wanted.iter().all(|(key, value)| pod["metadata"]["labels"][key] == *value);
+        let selected: Vec<&Value> = pods.iter().filter(selected).collect();
+        assert_eq!(selected.len(), 1, "{policy:#}");
+        assert_eq!(selected[0]["metadata"]["name"], policy["metadata"]["name"]);
+        let made = |object: &Value| text(object, "/metadata/creationTimestamp").to_owned();
+        assert!(made(policy) <= made(selected[0]), "the pod was made first: {policy:#}");
+        let spec = &policy["spec"];
+        assert_eq!(spec["policyTypes"], json!(["Ingress", "Egress"]));
+        assert_eq!([&spec["ingress"], &spec["egress"]], [&Value::Null; 2], "{policy:#}");
+    }
+}
+
+/// Whether a pod of this engine reaches a server of its kind in that pod. The cluster's network enforces no policies.
+fn reaches(scene: &Scene, kind: Kind, pod: &str) -> bool {
+    let address = scene.kubectl.value(&format!("pod/{pod}"), "/status/podIP");
+    assert!(!address.is_empty(), "pod/{pod} has no address");
+    let ask = match kind {
+        Kind::Postgres | Kind::SecondPostgres => format!("pg_isready -q -t 3 -h {address}"),
+        Kind::Mariadb => format!("mariadb-admin --connect-timeout=3 -h {address} ping"),
+        Kind::Redis => format!("redis-cli -h {address} ping | grep PONG"),
+    };
+    scene.kubectl.exec(&kind.pod(), &["sh", "-c", &ask]).status.success()
 }
 
 fn check<'a>(target: &'a Value, name: &str) -> &'a str {
@@ -82,6 +114,8 @@ fn copies_are_started_alone_and_leave_nothing(scene: &Scene) {
     dies.end(seconds(10));
     assert!(!copies(scene).is_empty(), "it was killed while its copies were there");
     assert_eq!(records(scene)[0]["status"]["verified"], Value::Null, "no verdict was reached");
+    let orphans = scene.plugin(&["list", "--orphans"]).run().done().stdout;
+    assert!(orphans.contains("kubectl delete networkpolicy/postgres-0-verify-"), "{orphans}");
 
     let archived = "postgres-0=psql -U app -Atc \"SELECT current_setting('archive_mode'), \
         archived_count + failed_count FROM pg_stat_archiver\"";
@@ -113,6 +147,12 @@ fn copies_are_started_alone_and_leave_nothing(scene: &Scene) {
     assert_eq!(text(&queries[0], "/output"), "off|0", "{queries:#?}");
     assert_eq!(queries[1]["exitCode"], 0, "{queries:#?}");
     assert!(served_by(scene) == services, "a Service found a copy");
+    each_copy_has_a_policy_of_its_own(scene);
+    for kind in Kind::ALL {
+        assert!(reaches(scene, kind, &kind.pod()), "{} is not reached at all", kind.name());
+        let copy = format!("{}-verify-{}", kind.pod(), taken.run);
+        assert!(!reaches(scene, kind, &copy), "another pod reaches the copy of {}", kind.name());
+    }
 
     let remove = ended.stderr.lines().find_map(|line| line.split_once("remove all of it: ")).unwrap().1.to_owned();
     let mut command = Command::new("sh");
@@ -167,7 +207,7 @@ fn copies_elsewhere_and_a_verdict_that_outlives_the_record() {
     dies.until_says("checking: amcheck", seconds(240));
     dies.kill_hard();
     dies.end(seconds(10));
-    assert!(copies(&elsewhere).contains(&"conf".to_owned()), "{:?}", copies(&elsewhere));
+    assert!(copies(&elsewhere).contains(&format!("conf-verify-{run}")), "{:?}", copies(&elsewhere));
     verify(&["--wait", "1s"]).run().exits(1);
     assert_eq!((copies(&elsewhere), aliases(&run)), (Vec::new(), Vec::new()));
     assert_eq!((state(&scene), state(&elsewhere)), before);
