@@ -58,9 +58,13 @@ impl Elsewhere<'_> {
         for (map, optional) in &uses.config_maps {
             let path = format!("configmap/{map}");
             if let Some(remembered) = remembered.iter().find(|of| name(of) == map) {
-                let copy = self.copy(remembered, map);
-                named_instead(pod, map, &self.suffix.name(map));
-                made.extend(copy);
+                match self.copy(remembered, map) {
+                    Some(copy) => {
+                        named_instead(pod, map, &self.suffix.name(map));
+                        made.push(copy);
+                    }
+                    None => refusals.push(Refusal::new(path, "it cannot be read from the backup's manifests")),
+                }
                 continue;
             }
             match there.objects.get(&key("ConfigMap", namespace, map)) {

@@ -402,6 +402,14 @@ fn elsewhere_a_config_map_without_its_data_must_be_there() {
     assert!(other.notes.concat().contains("configmap/conf has changed since the backup"), "{:?}", other.notes);
 }
 
+/// The second server would start with the first one's configuration.
+#[test]
+fn two_config_maps_of_one_name_are_refused_unless_they_are_the_same() {
+    let map = |value: &str| -> ConfigMap { from(json!({"metadata": {"name": "conf"}, "data": {"a": value}})) };
+    let refused = |maps: &[ConfigMap]| super::elsewhere::different(maps.iter(), "two").len();
+    assert_eq!((refused(&[map("1"), map("1")]), refused(&[map("1"), map("2")])), (0, 1));
+}
+
 #[test]
 fn what_is_missing_elsewhere_is_refused_at_once() {
     let refusals = elsewhere(|there| {
