@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::{Deserialize, Serialize};
 
 use super::{Endpoint, Plan, Target};
-use crate::labels::{MANAGED_BY, PART, RUN};
+use crate::labels::{MANAGED_BY, PART, RECORD_NAMESPACE, RUN};
 use crate::quiescer::{Probe, Token};
 
 /// The value of label [`PART`] on it.
@@ -66,6 +66,13 @@ pub fn namespaces(plan: &Plan) -> BTreeSet<&str> {
     unlimited(plan).into_iter().map(|t| t.namespace.as_str()).collect()
 }
 
+/// Whether this guard says that its record lies where this plan's does. Those of older versions say nothing: their record is
+/// believed beside them only. Without its guard a pause of another run would have no end.
+pub fn is_of(pod: &Pod, plan: &Plan) -> bool {
+    let record = pod.metadata.annotations.as_ref().and_then(|notes| notes.get(RECORD_NAMESPACE));
+    record.or(pod.metadata.namespace.as_ref()) == Some(&plan.namespace)
+}
+
 /// The guard of an attempt in a namespace. Its image's entrypoint is this program.
 pub fn guard_pod(plan: &Plan, image: &str, token: &Token, namespace: &str, watched: &[Watched]) -> Pod {
     let text = |text: &str| Some(text.to_owned());
@@ -115,7 +122,10 @@ pub fn guard_pod(plan: &Plan, image: &str, token: &Token, namespace: &str, watch
             name: Some(format!("consistent-backup-{}-{}-guard", token.run, token.attempt)),
             namespace: text(namespace),
             labels: Some(labels),
-            annotations: Some(BTreeMap::from([(WATCHES.to_owned(), pods.join(","))])),
+            annotations: Some(BTreeMap::from([
+                (WATCHES.to_owned(), pods.join(",")),
+                (RECORD_NAMESPACE.to_owned(), plan.namespace.clone()),
+            ])),
             ..ObjectMeta::default()
         },
         spec: Some(PodSpec {
@@ -172,6 +182,8 @@ mod tests {
         let pod = guard_pod(&plan, "image:1", &Token { run: "r".into(), attempt: 2 }, "scalar", &watched);
         assert_eq!(pod.metadata.name.as_deref(), Some("consistent-backup-r-2-guard"));
         assert_eq!(namespaces(&plan), BTreeSet::from(["scalar"]));
+        let elsewhere = Plan { namespace: "another".into(), ..plan.clone() };
+        assert!(is_of(&pod, &plan) && !is_of(&pod, &elsewhere), "a forged record of the same run");
         assert_eq!(watches(&pod), ["scalar/a", "scalar/b", "10.0.0.1"]);
         let spec = pod.spec.unwrap();
         let container = &spec.containers[0];

@@ -13,7 +13,7 @@ use crate::cluster::client::{Cluster, explain, is_already_exists};
 use crate::cluster::discovery::reselect;
 use crate::labels::{PART, RUN};
 use crate::plan::Plan;
-use crate::plan::guard_pod::{GUARD, LATE, Watched, guard_pod, namespaces, unlimited};
+use crate::plan::guard_pod::{GUARD, LATE, Watched, guard_pod, is_of, namespaces, unlimited};
 use crate::quiescer::Token;
 
 /// How long it may take until it is armed: an image may have to be pulled.
@@ -129,7 +129,7 @@ fn labelled(run: &str) -> ListParams {
 
 async fn of_run(cluster: &Cluster, plan: &Plan, namespace: &str) -> Result<Vec<Pod>, kube::Error> {
     let api: Api<Pod> = Api::namespaced(cluster.api.clone(), namespace);
-    Ok(api.list(&labelled(&plan.run)).await?.items)
+    Ok(api.list(&labelled(&plan.run)).await?.items.into_iter().filter(|pod| is_of(pod, plan)).collect())
 }
 
 /// Ends the guards of a run, and waits until they are gone: one that is left would end somebody else's pause.
