@@ -123,7 +123,8 @@ impl Leases {
         if refusals.is_empty() {
             Ok(Self { held })
         } else {
-            let _ = Self { held }.release(Left::Nothing).await;
+            // The run may be one that died: whoever tries again must find its marks.
+            let _ = Self { held }.release(Left::Unfinished).await;
             Err(refusals)
         }
     }

@@ -40,8 +40,7 @@ impl<'a> Csi<'a> {
         Self { cluster, plan, named: false }
     }
 
-    /// The same for a run that the user named and wants deleted: kept copies may go, and those of an older version, which
-    /// do not say where their record lies.
+    /// The same for a run that the user named and wants deleted: copies that are kept may go, too.
     #[must_use]
     pub fn named(self) -> Self {
         Self { named: true, ..self }

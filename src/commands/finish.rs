@@ -18,6 +18,7 @@ use crate::plan::Plan;
 use crate::preflight::Planned;
 use crate::protocol::backup::Event;
 use crate::record::item::Item;
+use crate::runs::proof::{Believed, Wish};
 use crate::runs::{self, BackupJournal};
 
 /// A run that was brought to its end.
@@ -31,17 +32,17 @@ pub(super) struct Ended {
 /// Finishes a run, of either kind.
 pub(super) async fn finish(
     cluster: &Cluster,
-    stored: &Stored,
+    (stored, believed): (&Stored, &Believed),
     take: Take,
     signals: &Signals,
     progress: &Progress,
 ) -> Result<Ended, Error> {
     let held = match stored.kind {
         Some(Kind::Restore) => {
-            restore::lead(cluster, stored, restore::Way::Safe, take, signals, progress).await?;
+            restore::lead(cluster, (stored, believed), restore::Way::Safe, take, signals, progress).await?;
             false
         }
-        _ => finish_backup(cluster, stored, take, signals, progress, None).await?,
+        _ => finish_backup(cluster, (stored, believed), take, signals, progress, None).await?,
     };
     let item = runs::one(cluster, &stored.namespace, &stored.run).await;
     // That it cannot be read takes nothing of what is known.
@@ -52,14 +53,13 @@ pub(super) async fn finish(
 /// Finishes a backup; whether something may still be held. An error says by its exit code whether it may.
 async fn finish_backup(
     cluster: &Cluster,
-    stored: &Stored,
+    (stored, believed): (&Stored, &Believed),
     take: Take,
     signals: &Signals,
     progress: &Progress,
     removal: Option<Duration>,
 ) -> Result<bool, Error> {
     let found = BackupJournal::read(stored)?;
-    let first = found.plan_text().to_owned();
     if !found.is_open() {
         // Its guard may be left where the cluster did not answer at its end.
         if let Err(why) = guards::end(cluster, &found.plan).await {
@@ -69,7 +69,7 @@ async fn finish_backup(
     }
     let held: Vec<String> = found.run.may_be_held().into_iter().map(|t| found.plan.targets[t].path()).collect();
     let may_be = !held.is_empty();
-    let ended = lead(cluster, stored, (found.plan, &first), held, take, signals, progress, removal).await;
+    let ended = lead(cluster, (stored, believed), found.plan, held, take, signals, progress, removal).await;
     // Whatever stood in the way: what the journal says is not done yet.
     ended.map_err(|error| if may_be { Error { code: ExitCode::Held, ..error } } else { error })
 }
@@ -77,8 +77,8 @@ async fn finish_backup(
 #[expect(clippy::too_many_arguments, reason = "each is a thing of its own, and there is one caller")]
 async fn lead(
     cluster: &Cluster,
-    stored: &Stored,
-    (plan, first): (Plan, &str),
+    (stored, believed): (&Stored, &Believed),
+    plan: Plan,
     held: Vec<String>,
     take: Take,
     signals: &Signals,
@@ -89,7 +89,9 @@ async fn lead(
     signals.lead(thaw_command(cluster, &plan));
     signals.set_held(held);
     let clock = Clock::measure(cluster).await?;
-    let (pods, say) = (leased(&plan), |w: &Waiting| progress.say(&waiting(w)));
+    // A run that touches nothing any more keeps others from nothing, in namespaces that only its record names.
+    let all = leased(&plan).into_iter().filter(|(namespace, _)| believed.has_plan() || *namespace == plan.namespace);
+    let (pods, say): (Vec<_>, _) = (all.collect(), |w: &Waiting| progress.say(&waiting(w)));
     let Some(leases) = signals.unless(Leases::take(cluster, &pods, &plan.run, take, &say)).await else {
         return Err(Error::interrupted(format!("interrupted: run {} is not finished", plan.run))
             .hint(format!("finish it with: {}", thaw_command(cluster, &plan))));
@@ -100,13 +102,12 @@ async fn lead(
         // Read again: between the first look and the lease the run may have gone on.
         let (stored, loaded, journal) = journal::take_over::<Event>(cluster, &stored.namespace, &stored.run).await?;
         let found = BackupJournal::of(&stored, loaded)?;
-        // The question whether the record may be believed was about the plan of the first look.
-        if found.plan_text() != first {
-            return Err(Error::failed(format!("run {} has another plan than a moment ago", plan.run))
-                .hint(format!("if no process leads it any more: {}", thaw_command(cluster, &plan))));
-        }
+        let again = || format!("if no process leads it any more: {}", thaw_command(cluster, &plan));
+        believed.holds(&stored).map_err(|error| error.hint(again()))?;
         // One of an older version gets its mark now. Without it a later process only has to ask.
-        let _ = leases.mark(&stored.namespace, found.plan_text()).await;
+        if believed.has_plan() {
+            let _ = leases.mark(&stored.namespace, found.plan_text()).await;
+        }
         let after = found.pods("pods.after");
         // Without them the copies are kept all the same.
         let manifests = parts::read(cluster, &stored.namespace, &stored.run).await.ok().flatten().unwrap_or_default();
@@ -154,7 +155,8 @@ pub(super) async fn remove_pending(cluster: &Cluster, namespace: &str, signals: 
         }
         progress.step(&format!("removing what run {} left", stored.run));
         let within = Some(Duration::from_secs(5));
-        let tried = finish_backup(cluster, stored, Take::IfFree, signals, progress, within).await;
+        let Ok(believed) = Believed::confirmed(stored, Wish::Finish) else { continue };
+        let tried = finish_backup(cluster, (stored, &believed), Take::IfFree, signals, progress, within).await;
         let left = match (tried, runs::backup(cluster, namespace, &stored.run).await) {
             (Ok(_), Ok(backup)) if backup.status.snapshots_removed == "pending" => {
                 backup.status.snapshots_left.join("; ")

@@ -143,12 +143,12 @@ async fn in_place(
     let leases = taken.inspect_err(|_| progress.done())?;
     let ended = lead(cluster, (source, args.discard_old), (&plan, &asked), &leases, signals, clock, progress).await;
     let left = match &ended {
-        Ok(Ended { outcome: Outcome::Restored | Outcome::RestoredOldVolumes | Outcome::Failed, .. }) => Left::Nothing,
-        Ok(Ended { outcome: Outcome::Stuck, .. }) | Err(_) => Left::Unfinished,
+        Ok(ended) if ended.outcome != Outcome::Stuck && !ended.leftovers => Left::Nothing,
+        Ok(_) | Err(_) => Left::Unfinished,
     };
     give_back(leases, left, progress).await;
     progress.done();
-    let Ended { outcome, aborted, discarded } = ended?;
+    let Ended { outcome, aborted, discarded, .. } = ended?;
     let mut code = match outcome {
         Outcome::Restored => ExitCode::Done,
         Outcome::Stuck => ExitCode::Held,
@@ -182,6 +182,8 @@ async fn print(cluster: &Cluster, namespace: &str, run: &str, format: Format) ->
 struct Ended {
     outcome: Outcome,
     aborted: Option<Abort>,
+    /// Whether policies are still to be put back.
+    leftovers: bool,
     /// Whether the old volumes are gone, if that was asked for.
     discarded: Result<(), Error>,
 }
@@ -227,7 +229,7 @@ async fn lead(
     match ended {
         Ok(outcome) => {
             let discarded = if discard_old { hands.discard_old(&log).await } else { Ok(()) };
-            Ok(Ended { outcome, aborted: log.run.aborted(), discarded })
+            Ok(Ended { outcome, aborted: log.run.aborted(), leftovers: log.run.has_leftovers(), discarded })
         }
         Err(stop) => Err(stopped(cluster, &hands.plan, stop, log.run.may_be_down())),
     }

@@ -1,11 +1,12 @@
 //! `thaw`: releases what a dead run may have left held and brings it to its end, from any machine.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use super::finish::{self, Ended};
-use super::unproven::confirm_unproven;
+use super::unproven::believed;
 use crate::cli::Thaw;
 use crate::cluster::client::Cluster;
 use crate::cluster::discovery::namespace_refusal;
@@ -18,6 +19,7 @@ use crate::output::progress::Progress;
 use crate::output::{self, Format};
 use crate::record::item::{BackupList, Item};
 use crate::runs::BackupJournal;
+use crate::runs::proof::{Wish, judge};
 
 /// How long the leader of a detached run may take to release and compare.
 const ANSWERED: Duration = Duration::from_secs(10);
@@ -47,26 +49,25 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
         return Ok(ExitCode::Done);
     }
     let take = if args.force { Take::Force } else { Take::AfterExpiry };
-    // All questions before the first run is touched.
-    let mut unproven = Vec::new();
-    for header in &open {
-        unproven.push(confirm_unproven(cluster, header, may_hold(header), args.yes, &progress).await.err());
-    }
     let talk = progress.clone();
     let signals = Signals::listen(move |line| talk.say(line))?;
     let mut code = ExitCode::Done;
     let mut items = Vec::new();
-    for (header, unproven) in open.iter().zip(unproven) {
+    // Runs that nothing but their record speaks for come last: no question keeps the others held.
+    let mut rest: VecDeque<(&Stored, bool)> = open.iter().map(|header| (header, false)).collect();
+    while let Some((header, asks)) = rest.pop_front() {
         if signals.came() {
             progress.say(&format!("{} in {}: left as it is", header.run, header.namespace));
             code = code.worse(if may_hold(header) { ExitCode::Held } else { ExitCode::Interrupted });
             continue;
         }
+        if !asks && !matches!(judge(cluster, header, Wish::Finish).await, Ok(Ok(_))) {
+            rest.push_back((header, true));
+            continue;
+        }
         let detached = is_detached(header);
-        let finished = match unproven {
-            Some(error) => Err(error),
-            None => finished(cluster, header, (detached, args.run.is_some()), take, &signals, &progress).await,
-        };
+        let how = (detached, args.run.is_some(), args.yes);
+        let finished = finished(cluster, header, how, take, &signals, &progress).await;
         match finished {
             Ok(Ended { item, held }) => {
                 if detached {
@@ -122,15 +123,16 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
     Ok(code)
 }
 
-/// Brings a run to its end. `named`: the user named it.
+/// Brings a run to its end. `named`: the user named it; `yes`: he believes its record.
 async fn finished(
     cluster: &Cluster,
     header: &Stored,
-    (detached, named): (bool, bool),
+    (detached, named, yes): (bool, bool, bool),
     take: Take,
     signals: &Signals,
     progress: &Progress,
 ) -> Result<Ended, Error> {
+    let believed = believed(cluster, header, (Wish::Finish, may_hold(header)), yes, progress).await?;
     progress.say(&format!("{} in {}: finishing", header.run, header.namespace));
     // Named by nobody, it is not over for anybody who copies.
     if detached && named {
@@ -138,7 +140,7 @@ async fn finished(
     }
     // Once more: what it holds may be released by now.
     let again = if detached { crate::runs::stored(cluster, &header.namespace, &header.run).await.ok() } else { None };
-    finish::finish(cluster, again.as_ref().unwrap_or(header), take, signals, progress).await
+    finish::finish(cluster, (again.as_ref().unwrap_or(header), &believed), take, signals, progress).await
 }
 
 /// Whether it is held until it is asked to be released.

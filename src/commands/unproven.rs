@@ -5,28 +5,28 @@ use crate::cluster::client::Cluster;
 use crate::error::{Error, ExitCode};
 use crate::journal::Stored;
 use crate::output::progress::Progress;
-use crate::runs::proof::unproven;
+use crate::runs::proof::{Believed, Wish, judge};
 
 /// Fails unless objects beside what would be touched say that this run acts there, or the user does: by `--yes`, or on the
 /// terminal. `held`: something of the run may be held, or down.
-pub(super) async fn confirm_unproven(
+pub(super) async fn believed(
     cluster: &Cluster,
     stored: &Stored,
-    held: bool,
+    (wish, held): (Wish, bool),
     yes: bool,
     progress: &Progress,
-) -> Result<(), Error> {
-    let unproven = unproven(cluster, stored).await?;
-    if unproven.is_empty() {
-        return Ok(());
-    }
+) -> Result<Believed, Error> {
+    let unproven = match judge(cluster, stored, wish).await? {
+        Ok(believed) => return Ok(believed),
+        Err(namespaces) => namespaces,
+    };
     let text = unproven_text(stored, &unproven);
     if yes {
         progress.say(&text);
-        return Ok(());
+        return Believed::confirmed(stored, wish);
     }
     let answered = confirm(&format!("{text}\nFinish it all the same?"));
-    answered.map_err(|why| {
+    answered.and_then(|()| Believed::confirmed(stored, wish)).map_err(|why| {
         let code = if held { ExitCode::Held } else { ExitCode::Refused };
         let describe = cluster.typed.command("describe", &stored.run, &stored.namespace);
         let error = Error { code, ..Error::failed(text) }.cause(why);

@@ -16,6 +16,12 @@ pub use restore::{restore, volume};
 /// wait for ever for a pod that does not answer.
 const LONGEST: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
+/// As many targets, other objects and attempts a plan has at most. Each costs requests, and whoever finishes runs must not be
+/// kept from the next one.
+const TARGETS: usize = 500;
+const OBJECTS: usize = 5000;
+const ATTEMPTS: usize = 20;
+
 /// Whether this is the uid of an object.
 fn is_uid(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
@@ -75,6 +81,10 @@ impl Looked<'_> {
 
     fn time(&self, field: &str, time: std::time::Duration) -> Result<(), Damaged> {
         self.when(time <= LONGEST, field, &format!("{} s", time.as_secs()))
+    }
+
+    fn count(&self, field: &str, count: usize, most: usize) -> Result<(), Damaged> {
+        self.when(count <= most, &format!("number of {field}"), &count.to_string())
     }
 
     fn index(&self, field: &str, index: usize, of: usize) -> Result<(), Damaged> {

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::api::core::v1::Pod;
+
 use super::BackupJournal;
 use crate::cluster::client::Cluster;
 use crate::error::Error;
@@ -10,7 +12,8 @@ use crate::executor::restore::RestoreJournal;
 use crate::journal::{Kind, Stored};
 use crate::lease::{self, Mark, plan_digest};
 use crate::plan::Plan;
-use crate::plan::restore::RestorePlan;
+use crate::plan::restore::bare::asks_for_more;
+use crate::plan::restore::{RestorePlan, Workload};
 
 /// What a process that finishes a run has to know of its record.
 struct Claimed {
@@ -26,16 +29,56 @@ struct Claimed {
     /// It may make a pod, or run a command, that the record spells out: not even in its own namespace is an older version's
     /// mark enough for that, because it does not say which plan is its own.
     spells_out: bool,
+    /// It may make a pod that gets more of its node than other pods.
+    asks_for_more: bool,
 }
 
-/// The namespaces in which nothing says that this run acts there; none where the record is proven, or nothing is left to
-/// do.
+/// What the user wants of a run that another process left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// That it is finished: what had not begun is called failed, and touches nothing.
+    Finish,
+    /// That it is led on: what had not begun begins now.
+    Lead,
+}
+
+/// A record that may be acted on: proven, confirmed by the user, or one that touches nothing.
+///
+/// It is read again once the Leases are taken, and may have been changed meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Believed {
+    wish: Wish,
+    /// The digest of the plan that is believed; nothing where none is needed.
+    plan: Option<String>,
+}
+
+impl Believed {
+    /// By the user's word.
+    pub fn confirmed(stored: &Stored, wish: Wish) -> Result<Self, Error> {
+        Ok(Self { wish, plan: claimed(stored, wish)?.map(|claimed| claimed.plan) })
+    }
+
+    /// Whether its plan is one that other processes may be told to believe.
+    pub fn has_plan(&self) -> bool {
+        self.plan.is_some()
+    }
+
+    /// Fails unless this later state of the record needs no more belief.
+    pub fn holds(&self, later: &Stored) -> Result<(), Error> {
+        if claimed(later, self.wish)?.is_none_or(|claimed| self.plan.as_ref() == Some(&claimed.plan)) {
+            return Ok(());
+        }
+        Err(Error::failed(format!("the record of run {} is another one than a moment ago", later.run)))
+    }
+}
+
+/// Whether a record is proven; if not, the namespaces in which nothing says that its run acts there.
 ///
 /// # Errors
 ///
 /// If a Lease could not be read, or the record.
-pub async fn unproven(cluster: &Cluster, stored: &Stored) -> Result<Vec<String>, Error> {
-    let Some(claimed) = claimed(stored)? else { return Ok(Vec::new()) };
+pub async fn judge(cluster: &Cluster, stored: &Stored, wish: Wish) -> Result<Result<Believed, Vec<String>>, Error> {
+    let Some(claimed) = claimed(stored, wish)? else { return Ok(Ok(Believed { wish, plan: None })) };
     let mut proven = BTreeSet::new();
     for (namespace, of) in &claimed.leased {
         if !claimed.namespaces.contains(namespace) || proven.contains(namespace) {
@@ -50,15 +93,18 @@ pub async fn unproven(cluster: &Cluster, stored: &Stored) -> Result<Vec<String>,
             proven.insert(namespace.clone());
         }
     }
-    Ok(claimed.namespaces.difference(&proven).cloned().collect())
+    let left: Vec<String> = claimed.namespaces.difference(&proven).cloned().collect();
+    // What a Lease's writer may mark, he may not have a pod do.
+    let left = if claimed.asks_for_more { claimed.namespaces.into_iter().collect() } else { left };
+    Ok(if left.is_empty() { Ok(Believed { wish, plan: Some(claimed.plan) }) } else { Err(left) })
 }
 
-/// Nothing where the run is over, or had not begun to touch anything.
-fn claimed(stored: &Stored) -> Result<Option<Claimed>, Error> {
+/// Nothing where the run is over, or had not begun to touch anything and is only to be finished.
+fn claimed(stored: &Stored, wish: Wish) -> Result<Option<Claimed>, Error> {
     Ok(match stored.kind {
         Some(Kind::Restore) => {
             let found = RestoreJournal::read(stored)?;
-            let open = found.is_open() && !found.loaded.entries.is_empty();
+            let open = found.is_open() && (wish == Wish::Lead || !found.loaded.entries.is_empty());
             open.then(|| of_restore(&found.plan, &found.loaded.plan))
         }
         Some(Kind::Backup) => {
@@ -75,6 +121,7 @@ fn claimed(stored: &Stored) -> Result<Option<Claimed>, Error> {
 fn of_backup<'a>(plan: &'a Plan, text: &str, earlier: &'a [Plan]) -> Claimed {
     let leases: BTreeSet<(String, String)> = earlier.iter().chain([plan]).flat_map(leased_pods).collect();
     let namespaces = plan.targets.iter().map(|t| &t.namespace).chain(plan.stopped.iter().map(|w| &w.namespace));
+    let namespaces = namespaces.chain(plan.claims.iter().map(|c| &c.namespace));
     Claimed {
         run: plan.run.clone(),
         record: plan.namespace.clone(),
@@ -82,6 +129,7 @@ fn of_backup<'a>(plan: &'a Plan, text: &str, earlier: &'a [Plan]) -> Claimed {
         namespaces: namespaces.cloned().collect(),
         leased: leases.into_iter().collect(),
         spells_out: plan.stopped.iter().any(|of| of.pod.is_some()),
+        asks_for_more: pods(&plan.stopped).any(asks_for_more),
     }
 }
 
@@ -100,7 +148,12 @@ fn of_restore(plan: &RestorePlan, text: &str) -> Claimed {
         namespaces: namespaces.cloned().collect(),
         leased: plan.leased(),
         spells_out: plan.archive.is_some() || plan.workloads.iter().any(|of| of.pod.is_some()),
+        asks_for_more: pods(&plan.workloads).chain(plan.archive.iter().map(|of| &of.pod)).any(asks_for_more),
     }
+}
+
+fn pods(workloads: &[Workload]) -> impl Iterator<Item = &Pod> {
+    workloads.iter().filter_map(|of| of.pod.as_deref())
 }
 
 fn leased_pods(plan: &Plan) -> impl Iterator<Item = (String, String)> {
@@ -131,6 +184,7 @@ mod tests {
             namespaces: BTreeSet::new(),
             leased: Vec::new(),
             spells_out,
+            asks_for_more: false,
         }
     }
 
@@ -157,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_run_that_is_over_needs_no_proof() {
-        let of = |text: &str| super::claimed(&Stored::new(serde_json::from_str(text).unwrap())).unwrap();
+        let of = |text: &str| super::claimed(&Stored::new(serde_json::from_str(text).unwrap()), Wish::Finish).unwrap();
         assert!(of(include_str!("../../tests/fixtures/journals/backup-1.json")).is_none());
         assert!(of(include_str!("../../tests/fixtures/journals/restore-1.json")).is_none());
     }
@@ -167,9 +221,29 @@ mod tests {
         let mut stored =
             Stored::new(serde_json::from_str(include_str!("../../tests/fixtures/journals/restore-1.json")).unwrap());
         stored.data.retain(|key, _| !matches!(key.as_str(), "e0013" | "e0012" | "e0011" | "e0010"));
-        let of = super::claimed(&stored).unwrap().unwrap();
+        let of = super::claimed(&stored, Wish::Finish).unwrap().unwrap();
         assert_eq!(of.namespaces.into_iter().collect::<Vec<_>>(), ["golden"]);
         assert_eq!(of.leased, [("golden".to_owned(), "redis-0".to_owned())]);
         assert!(!of.spells_out);
+    }
+    /// Between two looks somebody may write another record.
+    #[test]
+    fn belief_is_of_one_plan_only() {
+        let text = include_str!("../../tests/fixtures/journals/restore-1.json");
+        let mut open = Stored::new(serde_json::from_str(text).unwrap());
+        open.data.retain(|key, _| !matches!(key.as_str(), "e0013" | "e0012" | "e0011" | "e0010"));
+        let mut begun = open.clone();
+        begun.data.retain(|key, _| !(key.len() == 5 && key.starts_with("e0")));
+        let finish = |stored: &Stored| Believed::confirmed(stored, Wish::Finish).unwrap();
+        assert!(finish(&open).has_plan() && finish(&open).holds(&open).is_ok());
+        // One that touches nothing becomes one that does.
+        assert!(!finish(&begun).has_plan() && finish(&begun).holds(&begun).is_ok());
+        assert!(finish(&begun).holds(&open).is_err());
+        let mut changed = open.clone();
+        changed.data.insert("plan".into(), changed.data["plan"].replace("\"wait\":600000", "\"wait\":600001"));
+        assert_ne!(changed, open);
+        assert!(finish(&open).holds(&changed).is_err());
+        // Led on, what had not begun begins.
+        assert!(Believed::confirmed(&begun, Wish::Lead).unwrap().has_plan());
     }
 }

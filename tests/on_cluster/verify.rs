@@ -198,6 +198,8 @@ fn copies_elsewhere_and_a_verdict_that_outlives_the_record() {
     let missing = ["namespace/no-such-namespace", "secret/postgres", "secret/redis"];
     verify(&["--to-namespace", "no-such-namespace"]).run().exits(5).says(&missing);
     elsewhere.kubectl.apply(&secrets(&scene));
+    // Once the record is gone nobody has the data of the ConfigMap: it must be there then.
+    elsewhere.kubectl.ok(&["create", "configmap", "conf", "--from-literal=FROM_CONF=remembered"]);
     let before = (state(&scene), state(&elsewhere));
     let planned = verify(&["--to-namespace", &there, "--dry-run"]).run().done().stdout;
     assert!(planned.contains(&format!("in namespace {there}")) && planned.contains("ConfigMaps conf"), "{planned}");

@@ -217,7 +217,7 @@ impl Csi<'_> {
     }
 
     /// The claim whose snapshot of this attempt (`None`: of any) bears this name.
-    fn claim_named(&self, namespace: &str, name: &str, attempt: Option<u8>) -> Option<&Claim> {
+    pub(super) fn claim_named(&self, namespace: &str, name: &str, attempt: Option<u8>) -> Option<&Claim> {
         let attempts = attempt.map_or(1..=self.plan.attempts, |attempt| attempt..=attempt);
         let tokens: Vec<Token> = attempts.map(|attempt| Token { run: self.plan.run.clone(), attempt }).collect();
         self.plan.claims.iter().find(|claim| {
@@ -228,7 +228,7 @@ impl Csi<'_> {
     /// Whether this object says that its record is ours. Those of older versions say nothing: theirs lies where they do.
     fn is_marked(&self, object: &ObjectMeta, namespace: &str) -> bool {
         let record = object.annotations.as_ref().and_then(|annotations| annotations.get(RECORD_NAMESPACE));
-        self.named || record.map_or(namespace, String::as_str) == self.plan.namespace
+        record.map_or(namespace, String::as_str) == self.plan.namespace
     }
 
     /// One round of removing; the error says what is left. The content's policy is set to Delete *before* the snapshot
@@ -236,8 +236,8 @@ impl Csi<'_> {
     async fn remove(&self, removal: &Removal, round: u32) -> Result<(), Left> {
         if removal.foreign {
             return Err(Left::NotOurs(format!(
-                "volumesnapshot/{} in namespace {} does not say that its record lies in namespace {}",
-                removal.snapshot, removal.namespace, self.plan.namespace
+                "volumesnapshot/{} in namespace {} does not say that its record lies in namespace {} (annotation {})",
+                removal.snapshot, removal.namespace, self.plan.namespace, RECORD_NAMESPACE
             )));
         }
         let content = self.release_content(removal, round).await;

@@ -9,7 +9,9 @@ use tokio::time::timeout;
 use super::{Csi, REQUEST};
 use crate::backend::Proof;
 use crate::cluster::client::{explain, is_not_found};
+use crate::cluster::snapshots::VolumeSnapshotContent;
 use crate::labels::{CLAIM, MANAGED_BY, NAMESPACE, RECORD_NAMESPACE, RUN};
+use crate::plan::Claim;
 
 /// What is known of a copy that is being made ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,18 @@ impl Csi<'_> {
         }
     }
 
+    /// Whether this content is bound to the VolumeSnapshot of this claim by this run, and no other run has marked it.
+    fn is_copy(&self, content: &VolumeSnapshotContent, claim: &Claim, proof: &Proof) -> bool {
+        let bound = &content.spec.volume_snapshot_ref;
+        let run = content.metadata.labels.as_ref().and_then(|labels| labels.get(RUN));
+        let named = self.claim_named(&claim.namespace, &proof.snapshot, None);
+        named.is_some_and(|named| named.name == claim.name)
+            && bound.namespace.as_ref() == Some(&claim.namespace)
+            && bound.name.as_ref() == Some(&proof.snapshot)
+            && bound.uid.as_ref() == Some(&proof.uid)
+            && run.is_none_or(|run| *run == self.plan.run)
+    }
+
     /// Makes the copy outlive its namespace: deletionPolicy Retain on the content, with enough annotations to rebuild
     /// the record from. Reads the answer: a patch that was not taken is an error. Safe to repeat.
     pub async fn keep(&self, claim: usize, proof: &Proof, marks: &[(String, String)]) -> Result<(), String> {
@@ -67,6 +81,27 @@ impl Csi<'_> {
         let mut last = String::new();
         for pause in [0, 200, 500, 1000, 2000] {
             tokio::time::sleep(Duration::from_millis(pause)).await;
+            // What a record calls its copy may be anybody's: marked, it would be called the record's from now on.
+            match timeout(REQUEST, api.get(&proof.content)).await {
+                Ok(Ok(content)) if self.is_copy(&content, of, proof) => {}
+                Ok(Ok(_)) => {
+                    return Err(format!(
+                        "volumesnapshotcontent/{} is not bound to volumesnapshot/{} of this run",
+                        proof.content, proof.snapshot
+                    ));
+                }
+                Ok(Err(e)) if is_not_found(&e) => {
+                    return Err(format!("volumesnapshotcontent/{} is gone", proof.content));
+                }
+                Ok(Err(e)) => {
+                    last = explain(&e);
+                    continue;
+                }
+                Err(_) => {
+                    last = "the API server did not answer".into();
+                    continue;
+                }
+            }
             match timeout(REQUEST, api.patch(&proof.content, &PatchParams::default(), &Patch::Merge(&patch))).await {
                 Ok(Ok(content)) if content.spec.deletion_policy == "Retain" => return Ok(()),
                 Ok(Ok(_)) => last = "deletionPolicy is still not Retain".into(),

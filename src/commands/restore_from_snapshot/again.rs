@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::super::delete::confirm;
-use super::super::unproven::confirm_unproven;
+use super::super::unproven::believed;
 use crate::cli::RestoreFromSnapshot;
 use crate::cluster::client::Cluster;
 use crate::error::{Error, ExitCode};
@@ -14,6 +14,7 @@ use crate::lease::Take;
 use crate::output::progress::Progress;
 use crate::output::{self, Format, restores};
 use crate::plan::restore::undo::UndoPlan;
+use crate::runs::proof::{Believed, Wish};
 use crate::runs::{self, RunName};
 
 /// The restore's journal. One that is unknown, or no restore in place, is refused: nothing was touched.
@@ -36,11 +37,12 @@ pub(super) async fn resume(
     progress: Progress,
 ) -> Result<ExitCode, Error> {
     let (stored, journal) = found(cluster, name).await?;
-    confirm_unproven(cluster, &stored, journal.run.may_be_down(), args.yes, &progress).await?;
+    let wish = (Wish::Lead, journal.run.may_be_down());
+    let believed = believed(cluster, &stored, wish, args.yes, &progress).await?;
     if !journal.is_open() {
         progress.say(&format!("restore {} is over: nothing is left to do", stored.run));
     }
-    ended(cluster, &stored, Way::Forward, "Restored", args.output.output, progress).await
+    ended(cluster, (&stored, &believed), Way::Forward, "Restored", args.output.output, progress).await
 }
 
 /// Brings the old volumes back, also long after the restore had succeeded.
@@ -51,7 +53,8 @@ pub(super) async fn undo(
     progress: Progress,
 ) -> Result<ExitCode, Error> {
     let (stored, journal) = found(cluster, name).await?;
-    confirm_unproven(cluster, &stored, journal.run.may_be_down(), args.yes, &progress).await?;
+    let wish = (Wish::Lead, journal.run.may_be_down());
+    let believed = believed(cluster, &stored, wish, args.yes, &progress).await?;
     let run = &journal.run;
     if !journal.discarded().is_empty() {
         return Err(Error::refusals(vec![discarded(&stored.run)]));
@@ -81,13 +84,14 @@ pub(super) async fn undo(
             .hint(cluster.typed.command("describe", &stored.run, &stored.namespace)));
     }
     // What moved was taken away for the question.
-    ended(cluster, &stored, Way::Back, "RestoredOldVolumes", args.output.output, Progress::new()).await
+    let (stored, format) = ((&stored, &believed), args.output.output);
+    ended(cluster, stored, Way::Back, "RestoredOldVolumes", format, Progress::new()).await
 }
 
 /// Leads it, and prints what came of it: 0 if that is what was asked for.
 async fn ended(
     cluster: &Cluster,
-    stored: &Stored,
+    (stored, believed): (&Stored, &Believed),
     way: Way,
     wanted: &str,
     format: Format,
@@ -95,7 +99,7 @@ async fn ended(
 ) -> Result<ExitCode, Error> {
     let talk = progress.clone();
     let signals = Signals::listen(move |line| talk.say(line))?;
-    let led = lead(cluster, stored, way, Take::AfterExpiry, &signals, &progress).await;
+    let led = lead(cluster, (stored, believed), way, Take::AfterExpiry, &signals, &progress).await;
     progress.done();
     led?;
     let outcome = super::print(cluster, &stored.namespace, &stored.run, format).await?;

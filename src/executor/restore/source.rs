@@ -16,6 +16,7 @@ use crate::plan::restore::{RestorePlan, Source};
 use crate::protocol::backup::Event;
 use crate::quiescer::RecoveryPoint;
 use crate::record::entry::Entry;
+use crate::runs::proof::{Wish, judge};
 use crate::runs::{self, BackupJournal, RunName, rebuilt};
 
 /// Reads the backup. One that is unknown, or no backup, is refused: nothing was touched.
@@ -143,8 +144,26 @@ pub async fn overlapping(
 /// Unfinished runs wherever their records may lie: everywhere, for who may look everywhere; else in this namespace and in
 /// those of the claims.
 async fn open_about(cluster: &Cluster, namespace: &str, claims: &BTreeSet<(&str, &str)>) -> Result<Vec<Stored>, Error> {
+    let near =
+        |of: &Stored| of.namespace == namespace || claims.iter().any(|(namespace, _)| *namespace == of.namespace);
     match journal::listed(cluster, None).await {
-        Ok(all) => return Ok(runs::left_open(all)),
+        // One of another namespace counts only if it can be read and is proven: else any writer of ConfigMaps could keep
+        // everybody from backing up.
+        Ok(all) => {
+            let (mut open, far): (Vec<Stored>, Vec<Stored>) = runs::left_open(all).into_iter().partition(near);
+            for of in far {
+                let counts = match judge(cluster, &of, Wish::Finish).await {
+                    Ok(Ok(believed)) => believed.has_plan(),
+                    Ok(Err(_)) => false,
+                    // Its leases could not be read, or the record itself.
+                    Err(_) => is_readable(&of),
+                };
+                if counts {
+                    open.push(of);
+                }
+            }
+            return Ok(open);
+        }
         Err(e) if is_forbidden(&e) => {}
         // Who may look everywhere must not miss a run because the API server failed for a moment.
         Err(e) => return Err(Error::failed("cannot list the runs of all namespaces").cause(explain(&e))),
@@ -154,6 +173,14 @@ async fn open_about(cluster: &Cluster, namespace: &str, claims: &BTreeSet<(&str,
         open.extend(runs::open(cluster, Some(namespace)).await?);
     }
     Ok(open)
+}
+
+fn is_readable(stored: &Stored) -> bool {
+    match stored.kind {
+        Some(Kind::Restore) => RestoreJournal::read(stored).is_ok(),
+        Some(Kind::Backup) => BackupJournal::read(stored).is_ok(),
+        None => false,
+    }
 }
 
 #[cfg(test)]

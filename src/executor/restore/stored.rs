@@ -26,6 +26,7 @@ use crate::plan::restore::{Claim, RestorePlan, Volume};
 use crate::protocol::restore::{Event, Outcome, Run};
 use crate::record::check;
 use crate::record::restore::{self, Beside, replay};
+use crate::runs::proof::Believed;
 
 /// What takes no longer than this is not worth a line.
 const QUIET: Duration = Duration::from_secs(2);
@@ -153,7 +154,7 @@ impl Way {
 /// Brings a restore to an end, whoever began it. An error with exit code 4 says that the workload may be down.
 pub async fn lead(
     cluster: &Cluster,
-    stored: &Stored,
+    (stored, believed): (&Stored, &Believed),
     way: Way,
     take: Take,
     signals: &Signals,
@@ -164,7 +165,7 @@ pub async fn lead(
         return Ok(());
     }
     let down = found.run.may_be_down();
-    let ended = take_and_lead(cluster, stored, &found, way, take, signals, progress).await;
+    let ended = take_and_lead(cluster, (stored, believed), &found, way, take, signals, progress).await;
     // Whatever stood in the way: what the journal says is not done yet.
     ended.map_err(|error| if down { unseen(error) } else { error })
 }
@@ -176,7 +177,7 @@ fn unseen(error: Error) -> Error {
 
 async fn take_and_lead(
     cluster: &Cluster,
-    stored: &Stored,
+    (stored, believed): (&Stored, &Believed),
     found: &RestoreJournal,
     way: Way,
     take: Take,
@@ -192,7 +193,11 @@ async fn take_and_lead(
     let waiting = |w: &Waiting| {
         progress.step(&format!("waiting until the lease of run {} on {} expires", w.run, leased_object(&w.pod)));
     };
-    let Some(leases) = signals.unless(Leases::take(cluster, &plan.leased(), &plan.run, take, &waiting)).await else {
+    // A run that touches nothing keeps others from nothing, in namespaces that only its record names.
+    let all = plan.leased().into_iter();
+    let wide = believed.has_plan() || way != Way::Safe;
+    let pods: Vec<_> = all.filter(|(namespace, _)| wide || *namespace == plan.namespace).collect();
+    let Some(leases) = signals.unless(Leases::take(cluster, &pods, &plan.run, take, &waiting)).await else {
         if !found.is_open() {
             return Err(Error::interrupted("interrupted: nothing was touched"));
         }
@@ -200,35 +205,35 @@ async fn take_and_lead(
             .hint(format!("finish it with: {}", thaw_command(cluster, plan))));
     };
     let leases = leases.map_err(Error::refusals)?;
-    let result = led(cluster, (stored, plan), way, &leases, clock, signals, progress).await;
+    let result = led(cluster, (stored, believed), way, &leases, clock, signals, progress).await;
     // What is not given back expires by itself.
-    let left = if result.is_ok() { Left::Nothing } else { Left::Unfinished };
+    let left = if matches!(result, Ok(false)) { Left::Nothing } else { Left::Unfinished };
     let _ = leases.release(left).await;
-    result
+    result.map(drop)
 }
 
+/// Whether something is left to do.
 async fn led(
     cluster: &Cluster,
-    (stored, first): (&Stored, &RestorePlan),
+    (stored, believed): (&Stored, &Believed),
     way: Way,
     leases: &Leases,
     clock: Clock,
     signals: &Signals,
     progress: &Progress,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     // Read again: between the first look and the lease the run may have gone on.
     let (stored, loaded, journal) = journal::take_over::<Event>(cluster, &stored.namespace, &stored.run).await?;
     let found = RestoreJournal::of(&stored, loaded)?;
     let events = way.events(&found);
     if events.is_empty() {
-        return Ok(());
+        return Ok(found.run.has_leftovers());
     }
-    // The question whether the record may be believed was about the plan of the first look.
-    if found.plan != *first {
-        return Err(Error::failed(format!("restore {} has another plan than a moment ago", found.plan.run)));
+    believed.holds(&stored)?;
+    // One of an older version, and one that is undone after its end, gets its mark now: else a later process has to ask.
+    if believed.has_plan() || way == Way::Back {
+        let _ = leases.mark(&stored.namespace, &found.loaded.plan).await;
     }
-    // One of an older version gets its mark now. Without it a later process only has to ask.
-    let _ = leases.mark(&stored.namespace, &found.loaded.plan).await;
     if events.contains(&Event::UndoIntended) {
         if !found.discarded().is_empty() {
             return Err(Error::refusals(vec![discarded(&found.plan.run)]));
@@ -247,7 +252,7 @@ async fn led(
     };
     let _ = log.written().await;
     match ended {
-        Ok(outcome) => over(cluster, &hands.plan, outcome),
+        Ok(outcome) => over(cluster, &hands.plan, outcome).map(|()| log.run.has_leftovers()),
         Err(stop) => Err(stopped(cluster, &hands.plan, stop, log.run.may_be_down())),
     }
 }
@@ -387,7 +392,7 @@ pub(super) async fn give_up(
 }
 
 /// Whether the volume was made for one of these claims: what it was bound to stands on it when the claim is gone.
-fn is_of(volume: &PersistentVolume, plan: &RestorePlan) -> bool {
+pub(super) fn is_of(volume: &PersistentVolume, plan: &RestorePlan) -> bool {
     let bound = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
     bound.is_some_and(|bound| {
         let is = |claim: &Claim| {

@@ -1,6 +1,6 @@
 //! A pod that nothing controls: what is recorded of it, so that it can be made again. Pure.
 
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{RESTARTED_BY, RESTORED_BY};
@@ -58,6 +58,21 @@ pub fn is_as_it_runs(manifest_of: &Pod, pod: &Pod) -> bool {
     manifest(pod, RESTORED_BY, "").spec == manifest_of.spec
 }
 
+/// Whether a pod would get more of its node than other pods: its namespaces, its files, or rights that containers lack.
+pub fn asks_for_more(pod: &Pod) -> bool {
+    let Some(spec) = &pod.spec else { return false };
+    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let privileged = |container: &Container| {
+        container.security_context.as_ref().is_some_and(|of| {
+            let added = of.capabilities.as_ref().and_then(|of| of.add.as_ref()).is_some_and(|added| !added.is_empty());
+            of.privileged == Some(true) || added || of.proc_mount.is_some()
+        })
+    };
+    [spec.host_network, spec.host_pid, spec.host_ipc].contains(&Some(true))
+        || spec.volumes.iter().flatten().any(|volume| volume.host_path.is_some())
+        || containers.into_iter().any(privileged)
+}
+
 /// By which restore this pod was made, if it was.
 pub fn restored_by(pod: &Pod) -> Option<&str> {
     annotation(pod, RESTORED_BY)
@@ -98,6 +113,22 @@ mod tests {
             "status": {"phase": "Running", "podIP": "10.0.0.1"}
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn what_other_pods_do_not_get_is_more() {
+        let with = |spec: Value| asks_for_more(&serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap());
+        let container = |security: Value| json!({"containers": [{"name": "c", "securityContext": security}]});
+        assert!(!with(container(json!({"runAsUser": 0, "capabilities": {"drop": ["ALL"]}}))));
+        assert!(with(container(json!({"privileged": true}))));
+        assert!(with(container(json!({"capabilities": {"add": ["SYS_ADMIN"]}}))));
+        for field in ["hostPID", "hostNetwork", "hostIPC"] {
+            assert!(with(json!({"containers": [], field: true})), "{field}");
+        }
+        let volumes = json!([{"name": "v", "hostPath": {"path": "/"}}]);
+        assert!(with(json!({"containers": [], "volumes": volumes})));
+        let init = json!([{"name": "c", "securityContext": {"privileged": true}}]);
+        assert!(with(json!({"containers": [], "initContainers": init})));
     }
 
     #[test]

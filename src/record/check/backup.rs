@@ -1,6 +1,6 @@
 //! What the plan of a backup may say.
 
-use super::{Damaged, Looked, is_line, is_quantity};
+use super::{ATTEMPTS, Damaged, Looked, OBJECTS, TARGETS, is_line, is_quantity};
 use crate::names::{is_namespace, is_run};
 use crate::plan::{Claim, Plan, Release, Selection, Target};
 use crate::quiescer::Probe;
@@ -18,6 +18,11 @@ pub fn backup(plan: &Plan) -> Result<(), Damaged> {
     it.time("budget", plan.budget)?;
     it.time("patience", plan.cut_error_patience)?;
     it.time("estimate", plan.estimate)?;
+    it.count("targets", plan.targets.len(), TARGETS)?;
+    it.count("claims", plan.claims.len(), OBJECTS)?;
+    it.count("workloads", plan.workloads.len() + plan.stopped.len() + plan.replicas.len(), OBJECTS)?;
+    it.count("pods", plan.claims.iter().map(|claim| claim.pods.len()).sum(), OBJECTS)?;
+    it.count("attempts", usize::from(plan.attempts), ATTEMPTS)?;
     plan.selections.iter().try_for_each(selection)?;
     plan.targets.iter().try_for_each(|of| target(of, plan.claims.len()))?;
     if let Some(first) = &plan.first_targets {

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::backup::{selection, target};
-use super::{Damaged, Looked, is_quantity};
+use super::{Damaged, Looked, OBJECTS, TARGETS, is_quantity};
 use crate::names::{is_name, is_namespace, is_run};
 use crate::plan::restore::{Alias, Claim, Edit, RestorePlan, Volume, Workload};
 
@@ -18,6 +18,10 @@ pub fn restore(plan: &RestorePlan) -> Result<(), Damaged> {
     it.when(is_run(&plan.backup.run), "backup", &plan.backup.run)?;
     it.namespace(&plan.namespace)?;
     it.time("wait", plan.wait)?;
+    it.count("targets", plan.targets.len(), TARGETS)?;
+    it.count("claims", plan.claims.len() + plan.aliases.len(), OBJECTS)?;
+    it.count("workloads", plan.workloads.len() + plan.edits.len(), OBJECTS)?;
+    it.count("pods", plan.pods.len(), OBJECTS)?;
     plan.selections.iter().try_for_each(selection)?;
     plan.workloads.iter().try_for_each(workload)?;
     plan.edits.iter().try_for_each(edit)?;

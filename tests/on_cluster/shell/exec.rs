@@ -52,7 +52,7 @@ async fn floods_block_nothing() {
 
     let answer = run(&ground.cluster, &at, &sh("head -c 1000000 /dev/zero | tr '\\0' o"), SOON).await;
     assert_eq!((answer.out.len(), answer.end), (1_000_000, End::Exited(0)));
-    let answer = run(&ground.cluster, &at, &sh("head -c 2000000 /dev/zero | tr '\\0' o"), SOON).await;
+    let answer = run(&ground.cluster, &at, &sh("head -c 9000000 /dev/zero | tr '\\0' o"), SOON).await;
     assert_eq!(answer.end, End::Unknown("its output is too long (exit code 0)".into()));
     ground.end().await;
 }
