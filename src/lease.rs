@@ -24,7 +24,7 @@ mod observed;
 
 use claim::Wanted;
 use held::Held;
-pub use mark::{Mark, Record, plan_digest};
+pub use mark::{Mark, Record, marks, plan_digest};
 
 /// How long a Lease lasts without renewal.
 pub const DURATION: Duration = Duration::from_secs(10);

@@ -41,7 +41,7 @@ pub fn plan_digest(text: &str) -> String {
 }
 
 /// The marks on a Lease. What is none is left out: anybody who may write Leases may have written it.
-pub(super) fn marks(lease: &Lease) -> Vec<Mark> {
+pub fn marks(lease: &Lease) -> Vec<Mark> {
     let text = lease.annotations().get(RECORDS).map_or("", String::as_str);
     let mut all: Vec<Mark> = text.split_whitespace().filter_map(read).collect();
     if let Some(run) = lease.annotations().get(RUN).filter(|run| is_run(run))

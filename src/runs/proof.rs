@@ -173,6 +173,8 @@ impl Claimed {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use k8s_openapi::api::coordination::v1::Lease;
+
     use super::*;
     use crate::lease::Record;
 
@@ -207,6 +209,38 @@ mod tests {
         assert!(claimed(false).is_proven_by(&old, "demo"));
         assert!(!claimed(false).is_proven_by(&old, "another-namespace"));
         assert!(!claimed(true).is_proven_by(&old, "demo"), "its plan is not known to be its own");
+    }
+
+    /// Records of a version whose leases say only the run, captured where its process was killed after so many events. One
+    /// is finished without a question where all that it can have done is to release databases and to scale workloads back in
+    /// its own namespace.
+    #[test]
+    fn what_an_earlier_version_left_is_finished_without_a_question_where_that_is_safe() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/journals/1606963");
+        let (mut finished, mut asked) = (0, 0);
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            let state: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+            let stored = Stored::new(serde_json::from_value(state["configMap"].clone()).unwrap());
+            let leases: Vec<Lease> = serde_json::from_value(state["leases"].clone()).unwrap();
+            let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let claimed = super::claimed(&stored, Wish::Finish).unwrap_or_else(|e| panic!("{name}: {e}"));
+            let Some(claimed) = claimed else {
+                // Killed right before it began, or right after its end.
+                finished += 1;
+                continue;
+            };
+            let marked = |namespace: &String| {
+                let there = leases.iter().filter(|of| of.metadata.namespace.as_ref() == Some(namespace));
+                let mut marks = there.flat_map(lease::marks).filter(|mark| mark.run == claimed.run);
+                marks.any(|mark| claimed.is_proven_by(&mark, namespace))
+            };
+            // The record lies elsewhere; a pod is to be made that the record alone describes.
+            let asks = ["elsewhere-", "cold-", "bare-"].iter().any(|kind| name.starts_with(kind));
+            assert_eq!(claimed.namespaces.iter().all(marked), !asks, "{name}");
+            if asks { asked += 1 } else { finished += 1 }
+        }
+        assert!(finished >= 14 && asked >= 4, "{finished} and {asked}");
     }
 
     #[test]
