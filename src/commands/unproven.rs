@@ -25,7 +25,7 @@ pub(super) async fn believed(
         progress.say(&text);
         return Believed::confirmed(stored, wish);
     }
-    let answered = confirm(&format!("{text}\nFinish it all the same?"));
+    let answered = progress.without_bar(|| confirm(&format!("{text}; finish it all the same?")));
     answered.and_then(|()| Believed::confirmed(stored, wish)).map_err(|why| {
         let code = if held { ExitCode::Held } else { ExitCode::Refused };
         let describe = cluster.typed.command("describe", &stored.run, &stored.namespace);

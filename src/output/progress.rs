@@ -76,6 +76,14 @@ impl Progress {
         }
     }
 
+    /// Does something while nothing moves on the terminal: a question would be written over.
+    pub fn without_bar<T>(&self, work: impl FnOnce() -> T) -> T {
+        match &self.bar {
+            Some(bar) => bar.suspend(work),
+            None => work(),
+        }
+    }
+
     /// Nothing more will be told; what moved is taken away.
     pub fn done(&self) {
         if let Some(bar) = &self.bar {
