@@ -259,7 +259,7 @@ pub struct Thaw {
     /// Do not wait until the lease of the process that led the run has expired
     #[arg(long)]
     pub force: bool,
-    /// Finish also what only its record speaks for
+    /// Do not ask about runs whose record no lease confirms: finish them
     #[arg(short, long)]
     pub yes: bool,
     /// How the result is printed.

@@ -117,8 +117,8 @@ pub fn yaml(value: &impl Serialize) -> Result<String, Error> {
     if text.contains(|c| is_obeyed(c) && c != '\n') { json(value) } else { Ok(text) }
 }
 
-/// An error as it is printed: the message with its cause, every refusal, the hints. Each takes one line: a line end in a
-/// database's answer must not forge a hint.
+/// Formats an error: the message with its cause, every refusal, the hints. Each takes one line, so that a line end in a
+/// database's answer cannot forge a hint.
 pub fn error(error: &Error) -> String {
     let mut text = format!("error: {}\n", escape_line(&error.to_string()));
     for refusal in &error.refusals {

@@ -1,4 +1,4 @@
-//! Reads the manifests that a backup remembers. Nothing of it is needed to take the backup: what cannot be read is said.
+//! Reads the manifests that a backup remembers. A backup succeeds without them: the plan notes what could not be read.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

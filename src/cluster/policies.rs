@@ -1,4 +1,4 @@
-//! Reads the NetworkPolicies of namespaces. Nobody needs them to restore: what cannot be read is said.
+//! Reads the NetworkPolicies of namespaces. A restore succeeds without them: its plan notes what could not be read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

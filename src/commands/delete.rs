@@ -190,10 +190,10 @@ async fn remove_copies(cluster: &Cluster, backup: &BackupJournal, tell: impl Fn(
 pub(super) fn confirm(question: &str) -> Result<(), Error> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
-        return Err(Error::refused("there is no terminal to ask on").hint("add --yes"));
+        return Err(Error::refused("cannot ask for confirmation: stdin is not a terminal").hint("add --yes"));
     }
     output::ask(question);
     let mut line = String::new();
     let _ = stdin.lock().read_line(&mut line);
-    if matches!(line.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Error::refused("answered with no")) }
+    if matches!(line.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Error::refused("cancelled")) }
 }

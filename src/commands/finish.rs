@@ -89,8 +89,8 @@ async fn lead(
     signals.lead(thaw_command(cluster, &plan));
     signals.set_held(held);
     let clock = Clock::measure(cluster).await?;
-    // A run that touches nothing any more keeps others from nothing, in namespaces that only its record names.
-    let all = leased(&plan).into_iter().filter(|(namespace, _)| believed.has_plan() || *namespace == plan.namespace);
+    // A run with nothing left to release takes no leases in namespaces that only its record names: it would block others.
+    let all = leased(&plan).into_iter().filter(|(namespace, _)| believed.acts() || *namespace == plan.namespace);
     let (pods, say): (Vec<_>, _) = (all.collect(), |w: &Waiting| progress.say(&waiting(w)));
     let Some(leases) = signals.unless(Leases::take(cluster, &pods, &plan.run, take, &say)).await else {
         return Err(Error::interrupted(format!("interrupted: run {} is not finished", plan.run))
@@ -105,7 +105,7 @@ async fn lead(
         let again = || format!("if no process leads it any more: {}", thaw_command(cluster, &plan));
         believed.holds(&stored).map_err(|error| error.hint(again()))?;
         // One of an older version gets its mark now. Without it a later process only has to ask.
-        if believed.has_plan() {
+        if believed.acts() {
             let _ = leases.mark(&stored.namespace, found.plan_text()).await;
         }
         let after = found.pods("pods.after");

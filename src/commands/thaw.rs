@@ -19,7 +19,7 @@ use crate::output::progress::Progress;
 use crate::output::{self, Format};
 use crate::record::item::{BackupList, Item};
 use crate::runs::BackupJournal;
-use crate::runs::proof::{Wish, judge};
+use crate::runs::proof::{Believed, Wish, judge};
 
 /// How long the leader of a detached run may take to release and compare.
 const ANSWERED: Duration = Duration::from_secs(10);
@@ -53,7 +53,7 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
     let signals = Signals::listen(move |line| talk.say(line))?;
     let mut code = ExitCode::Done;
     let mut items = Vec::new();
-    // Runs that nothing but their record speaks for come last: no question keeps the others held.
+    // Unproven runs come last: a question about one must not keep the others held.
     let mut rest: VecDeque<(&Stored, bool)> = open.iter().map(|header| (header, false)).collect();
     while let Some((header, asks)) = rest.pop_front() {
         if signals.came() {
@@ -61,13 +61,25 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
             code = code.worse(if may_hold(header) { ExitCode::Held } else { ExitCode::Interrupted });
             continue;
         }
-        if !asks && !matches!(judge(cluster, header, Wish::Finish).await, Ok(Ok(_))) {
-            rest.push_back((header, true));
-            continue;
-        }
+        let believed = match judged(cluster, header, asks.then_some(args.yes), &signals, &progress).await {
+            Some(believed) => believed,
+            None if asks => {
+                rest.push_front((header, asks));
+                continue;
+            }
+            None => {
+                rest.push_back((header, true));
+                continue;
+            }
+        };
         let detached = is_detached(header);
-        let how = (detached, args.run.is_some(), args.yes);
-        let finished = finished(cluster, header, how, take, &signals, &progress).await;
+        let finished = match believed {
+            Ok(believed) => {
+                let how = (detached, args.run.is_some());
+                Box::pin(finished(cluster, (header, &believed), how, take, &signals, &progress)).await
+            }
+            Err(error) => Err(error),
+        };
         match finished {
             Ok(Ended { item, held }) => {
                 if detached {
@@ -106,11 +118,17 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
             ));
         }
     }
+    print(&list, &args)?;
+    Ok(code)
+}
+
+/// Prints the runs that were finished.
+fn print(list: &BackupList, args: &Thaw) -> Result<(), Error> {
     match (args.output.output, args.run.is_some().then(|| list.items.first()).flatten()) {
         (Format::Json, Some(item)) => output::to_stdout(&output::json(item)?),
         (Format::Yaml, Some(item)) => output::to_stdout(&output::yaml(item)?),
-        (Format::Json, None) => output::to_stdout(&output::json(&list)?),
-        (Format::Yaml, None) => output::to_stdout(&output::yaml(&list)?),
+        (Format::Json, None) => output::to_stdout(&output::json(list)?),
+        (Format::Yaml, None) => output::to_stdout(&output::yaml(list)?),
         (Format::Name, _) => {
             for item in &list.items {
                 output::to_stdout(&output::name(&item.kind().to_lowercase(), &item.metadata().name));
@@ -120,19 +138,36 @@ pub(super) async fn run(cluster: &Cluster, args: Thaw) -> Result<ExitCode, Error
             output::to_stdout(&output::runs::list(&list.items, jiff::Timestamp::now(), args.all_namespaces, true));
         }
     }
-    Ok(code)
+    Ok(())
 }
 
-/// Brings a run to its end. `named`: the user named it; `yes`: he believes its record.
-async fn finished(
+/// Whether the record is believed; nothing where it is unproven and not to be asked about yet, or where a signal came
+/// instead of an answer. `asks`: ask about it, unless the user said `--yes`.
+async fn judged(
     cluster: &Cluster,
     header: &Stored,
-    (detached, named, yes): (bool, bool, bool),
+    asks: Option<bool>,
+    signals: &Signals,
+    progress: &Progress,
+) -> Option<Result<Believed, Error>> {
+    match asks {
+        Some(yes) => {
+            let asked = believed(cluster, header, (Wish::Finish, may_hold(header)), yes, progress);
+            signals.unless(asked).await
+        }
+        None => judge(cluster, header, Wish::Finish).await.ok()?.ok().map(Ok),
+    }
+}
+
+/// Brings a run to its end. `named`: the user named it.
+async fn finished(
+    cluster: &Cluster,
+    (header, believed): (&Stored, &Believed),
+    (detached, named): (bool, bool),
     take: Take,
     signals: &Signals,
     progress: &Progress,
 ) -> Result<Ended, Error> {
-    let believed = believed(cluster, header, (Wish::Finish, may_hold(header)), yes, progress).await?;
     progress.say(&format!("{} in {}: finishing", header.run, header.namespace));
     // Named by nobody, it is not over for anybody who copies.
     if detached && named {
@@ -140,7 +175,7 @@ async fn finished(
     }
     // Once more: what it holds may be released by now.
     let again = if detached { crate::runs::stored(cluster, &header.namespace, &header.run).await.ok() } else { None };
-    finish::finish(cluster, (again.as_ref().unwrap_or(header), &believed), take, signals, progress).await
+    finish::finish(cluster, (again.as_ref().unwrap_or(header), believed), take, signals, progress).await
 }
 
 /// Whether it is held until it is asked to be released.

@@ -1,4 +1,6 @@
-//! Asking before a record is acted on that nothing but itself speaks for.
+//! Asks before acting on a record that nothing but the record itself vouches for.
+
+use tokio::sync::oneshot;
 
 use super::delete::confirm;
 use crate::cluster::client::Cluster;
@@ -7,8 +9,8 @@ use crate::journal::Stored;
 use crate::output::progress::Progress;
 use crate::runs::proof::{Believed, Wish, judge};
 
-/// Fails unless objects beside what would be touched say that this run acts there, or the user does: by `--yes`, or on the
-/// terminal. `held`: something of the run may be held, or down.
+/// The record, if the leases of its targets confirm it, or the user does: with `--yes` or on the terminal. `held`: something
+/// of the run may be held, or down.
 pub(super) async fn believed(
     cluster: &Cluster,
     stored: &Stored,
@@ -25,13 +27,22 @@ pub(super) async fn believed(
         progress.say(&text);
         return Believed::confirmed(stored, wish);
     }
-    let answered = progress.without_bar(|| confirm(&format!("{text}; finish it all the same?")));
+    progress.done();
+    let answered = ask(format!("{text}. Finish it anyway?")).await;
+    progress.go_on();
     answered.and_then(|()| Believed::confirmed(stored, wish)).map_err(|why| {
         let code = if held { ExitCode::Held } else { ExitCode::Refused };
         let describe = cluster.typed.command("describe", &stored.run, &stored.namespace);
         let error = Error { code, ..Error::failed(text) }.cause(why);
-        error.hint(format!("see what it says: {describe}; if it is yours, add --yes"))
+        error.hint(format!("inspect it: {describe}; if it is yours, add --yes"))
     })
+}
+
+/// Asks in a thread of its own: waiting for a key must neither keep Ctrl-C from being heard nor the program from ending.
+async fn ask(question: String) -> Result<(), Error> {
+    let (tell, told) = oneshot::channel();
+    std::thread::spawn(move || tell.send(confirm(&question)));
+    told.await.unwrap_or_else(|_| Err(Error::refused("cancelled")))
 }
 
 fn unproven_text(stored: &Stored, namespaces: &[String]) -> String {
@@ -40,8 +51,8 @@ fn unproven_text(stored: &Stored, namespaces: &[String]) -> String {
         all => format!("namespaces {}", all.join(", ")),
     };
     format!(
-        "run {}: no lease in {places} names its record (configmap/{} in namespace {}), which anybody with the right to \
-         write ConfigMaps there may have written",
+        "run {}: no lease in {places} confirms its record, configmap/{} in namespace {}; anyone who can write ConfigMaps \
+         there could have written it",
         stored.run, stored.name, stored.namespace
     )
 }
@@ -57,10 +68,10 @@ mod tests {
             Stored::new(serde_json::from_str(include_str!("../../tests/fixtures/journals/backup-2.json")).unwrap());
         assert_eq!(
             unproven_text(&stored, &["kube-system".into()]),
-            "run 20261121-160027-d87d: no lease in namespace kube-system names its record \
-             (configmap/consistent-backup-20261121-160027-d87d in namespace golden), which anybody with the right to write \
-             ConfigMaps there may have written"
+            "run 20261121-160027-d87d: no lease in namespace kube-system confirms its record, \
+             configmap/consistent-backup-20261121-160027-d87d in namespace golden; anyone who can write ConfigMaps there could \
+             have written it"
         );
-        assert!(unproven_text(&stored, &["a".into(), "b".into()]).contains("no lease in namespaces a, b names"));
+        assert!(unproven_text(&stored, &["a".into(), "b".into()]).contains("no lease in namespaces a, b confirms"));
     }
 }

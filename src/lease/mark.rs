@@ -12,9 +12,9 @@ use ring::digest::{SHA256, digest};
 use crate::labels::{RECORDS, RUN};
 use crate::names::{is_namespace, is_run};
 
-/// As many marks stay on a Lease at most. Each is of a run that nobody finished: the oldest goes first.
+/// The most marks on one Lease. Each belongs to an unfinished run; the oldest is dropped first.
 const MOST: usize = 16;
-/// As many plans of one run at most: one for each attempt.
+/// The most plans of one run: one for each attempt.
 const PLANS: usize = 32;
 
 /// The mark of one run.
@@ -22,7 +22,7 @@ const PLANS: usize = 32;
 pub struct Mark {
     /// The run.
     pub run: String,
-    /// Its record; nothing where an older version took the Lease.
+    /// Its record; `None` if an older version took the Lease.
     pub record: Option<Record>,
 }
 
@@ -40,7 +40,7 @@ pub fn plan_digest(text: &str) -> String {
     digest(&SHA256, text.as_bytes()).as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
-/// The marks on a Lease. What is none is left out: anybody who may write Leases may have written it.
+/// The marks on a Lease. Text that is no mark is ignored: anyone who can write Leases may have written it.
 pub fn marks(lease: &Lease) -> Vec<Mark> {
     let text = lease.annotations().get(RECORDS).map_or("", String::as_str);
     let mut all: Vec<Mark> = text.split_whitespace().filter_map(read).collect();
@@ -52,7 +52,7 @@ pub fn marks(lease: &Lease) -> Vec<Mark> {
     all
 }
 
-/// Those that say which record is their run's: what stays on a Lease that changes hands.
+/// The marks that name a record. They stay on a Lease that another run takes over.
 pub(super) fn recorded(lease: &Lease) -> Vec<Mark> {
     marks(lease).into_iter().filter(|mark| mark.record.is_some()).collect()
 }

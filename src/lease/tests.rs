@@ -360,3 +360,15 @@ async fn a_mark_is_written_whatever_request_is_broken() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_cannot_take_all_its_leases_keeps_its_marks() {
+    let (cluster, server) = cluster(|_| Fault::None);
+    let died = take(&cluster, &["a", "b"], Take::IfFree).await.unwrap();
+    died.mark("records", "{}").await.unwrap();
+    drop(died);
+    seconds(11).await;
+    other(&server, "b", 600);
+    assert!(take(&cluster, &["a", "b"], Take::IfFree).await.is_err());
+    assert_eq!(marked(&cluster, "a", "r1").await, Some(("records".into(), 1)), "else nobody could finish it unasked");
+}

@@ -1,4 +1,4 @@
-//! A ConfigMap as it is named where its data must not stand.
+//! A reference to a ConfigMap: its name and digest, for places where its data must not be stored.
 
 use std::collections::BTreeMap;
 
@@ -40,7 +40,7 @@ impl ConfigMapReference {
         format!("configmap/{}", self.name)
     }
 
-    /// Whether this ConfigMap has the data that the one of the backup had; nothing where nobody knows.
+    /// Whether this ConfigMap has the same data as at the time of the backup; `None` if the backup has no digest of it.
     pub fn is_same(&self, there: &Value) -> Option<bool> {
         self.digest.as_ref().map(|known| *known == digest(there))
     }

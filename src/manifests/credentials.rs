@@ -1,8 +1,8 @@
 //! Values in a workload's manifest that look like secrets. They are taken out before anything is recorded: a record is
 //! read by more people than a Secret.
 //!
-//! What is wrongly taken for a secret costs a restore its workload, what is wrongly not taken for one is written down. So
-//! there are two tables of examples: of what must not be recorded, and of what must be.
+//! A false positive makes a workload impossible to restore, and a false negative stores a secret. So the tests have two
+//! tables of examples: values that must not be recorded, and values that must be.
 
 use serde_json::Value;
 

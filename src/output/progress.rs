@@ -9,6 +9,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::escape::escape_line;
 
+/// How often the line moves.
+const TICK: Duration = Duration::from_millis(120);
+
 /// Where progress is told.
 #[derive(Clone)]
 pub struct Progress {
@@ -32,7 +35,7 @@ impl Progress {
                 ProgressStyle::with_template("{spinner} {elapsed:>4} {msg}")
                     .unwrap_or_else(|_| ProgressStyle::default_spinner()),
             );
-            bar.enable_steady_tick(Duration::from_millis(120));
+            bar.enable_steady_tick(TICK);
             bar
         });
         Self { bar, begun: Instant::now(), last: Arc::default() }
@@ -76,18 +79,18 @@ impl Progress {
         }
     }
 
-    /// Does something while nothing moves on the terminal: a question would be written over.
-    pub fn without_bar<T>(&self, work: impl FnOnce() -> T) -> T {
-        match &self.bar {
-            Some(bar) => bar.suspend(work),
-            None => work(),
-        }
-    }
-
     /// Nothing more will be told; what moved is taken away.
     pub fn done(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+    }
+
+    /// Goes on after [`done`](Self::done): a question stood there.
+    pub fn go_on(&self) {
+        if let Some(bar) = &self.bar {
+            bar.reset();
+            bar.enable_steady_tick(TICK);
         }
     }
 

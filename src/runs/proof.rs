@@ -42,34 +42,50 @@ pub enum Wish {
     Lead,
 }
 
-/// A record that may be acted on: proven, confirmed by the user, or one that touches nothing.
+/// A record that may be acted on: proven, confirmed by the user, or one that needs neither.
 ///
-/// It is read again once the Leases are taken, and may have been changed meanwhile.
+/// The record is read again once the Leases are taken. Somebody may have changed it meanwhile: a question can stand for an
+/// hour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Believed {
     wish: Wish,
-    /// The digest of the plan that is believed; nothing where none is needed.
-    plan: Option<String>,
+    /// The digest of its plan.
+    plan: String,
+    /// Whether it acts on anything that needs proof.
+    acts: bool,
 }
 
 impl Believed {
-    /// By the user's word.
+    /// Believes the record without a proof: the user confirmed it, or it is over.
     pub fn confirmed(stored: &Stored, wish: Wish) -> Result<Self, Error> {
-        Ok(Self { wish, plan: claimed(stored, wish)?.map(|claimed| claimed.plan) })
+        Ok(Self { wish, plan: plan_of(stored)?, acts: claimed(stored, wish)?.is_some() })
     }
 
-    /// Whether its plan is one that other processes may be told to believe.
-    pub fn has_plan(&self) -> bool {
-        self.plan.is_some()
+    /// Whether it acts on anything that needs proof.
+    pub fn acts(&self) -> bool {
+        self.acts
     }
 
-    /// Fails unless this later state of the record needs no more belief.
+    /// Fails if this later state of the record has another plan, or needs proof where the judged one did not.
     pub fn holds(&self, later: &Stored) -> Result<(), Error> {
-        if claimed(later, self.wish)?.is_none_or(|claimed| self.plan.as_ref() == Some(&claimed.plan)) {
+        let holds = match claimed(later, self.wish)? {
+            Some(claimed) => self.acts && claimed.plan == self.plan,
+            // Another process may have finished it, in a later attempt with another plan.
+            None => self.wish == Wish::Finish || plan_of(later)? == self.plan,
+        };
+        if holds {
             return Ok(());
         }
-        Err(Error::failed(format!("the record of run {} is another one than a moment ago", later.run)))
+        Err(Error::failed(format!("the record of run {} was changed a moment ago", later.run)))
     }
+}
+
+/// The digest of the plan that a process follows.
+fn plan_of(stored: &Stored) -> Result<String, Error> {
+    Ok(match stored.kind {
+        Some(Kind::Restore) => plan_digest(&RestoreJournal::read(stored)?.loaded.plan),
+        _ => plan_digest(BackupJournal::read(stored)?.plan_text()),
+    })
 }
 
 /// Whether a record is proven; if not, the namespaces in which nothing says that its run acts there.
@@ -78,7 +94,7 @@ impl Believed {
 ///
 /// If a Lease could not be read, or the record.
 pub async fn judge(cluster: &Cluster, stored: &Stored, wish: Wish) -> Result<Result<Believed, Vec<String>>, Error> {
-    let Some(claimed) = claimed(stored, wish)? else { return Ok(Ok(Believed { wish, plan: None })) };
+    let Some(claimed) = claimed(stored, wish)? else { return Believed::confirmed(stored, wish).map(Ok) };
     let mut proven = BTreeSet::new();
     for (namespace, of) in &claimed.leased {
         if !claimed.namespaces.contains(namespace) || proven.contains(namespace) {
@@ -94,9 +110,9 @@ pub async fn judge(cluster: &Cluster, stored: &Stored, wish: Wish) -> Result<Res
         }
     }
     let left: Vec<String> = claimed.namespaces.difference(&proven).cloned().collect();
-    // What a Lease's writer may mark, he may not have a pod do.
+    // Whoever can write Leases can mark any plan, but need not be allowed to run such a pod.
     let left = if claimed.asks_for_more { claimed.namespaces.into_iter().collect() } else { left };
-    Ok(if left.is_empty() { Ok(Believed { wish, plan: Some(claimed.plan) }) } else { Err(left) })
+    Ok(if left.is_empty() { Ok(Believed { wish, plan: claimed.plan, acts: true }) } else { Err(left) })
 }
 
 /// Nothing where the run is over, or had not begun to touch anything and is only to be finished.
@@ -269,15 +285,22 @@ mod tests {
         let mut begun = open.clone();
         begun.data.retain(|key, _| !(key.len() == 5 && key.starts_with("e0")));
         let finish = |stored: &Stored| Believed::confirmed(stored, Wish::Finish).unwrap();
-        assert!(finish(&open).has_plan() && finish(&open).holds(&open).is_ok());
+        assert!(finish(&open).acts() && finish(&open).holds(&open).is_ok());
         // One that touches nothing becomes one that does.
-        assert!(!finish(&begun).has_plan() && finish(&begun).holds(&begun).is_ok());
+        assert!(!finish(&begun).acts() && finish(&begun).holds(&begun).is_ok());
         assert!(finish(&begun).holds(&open).is_err());
-        let mut changed = open.clone();
-        changed.data.insert("plan".into(), changed.data["plan"].replace("\"wait\":600000", "\"wait\":600001"));
-        assert_ne!(changed, open);
-        assert!(finish(&open).holds(&changed).is_err());
+        let changed = |of: &Stored| {
+            let mut changed = of.clone();
+            changed.data.insert("plan".into(), changed.data["plan"].replace("\"wait\":600000", "\"wait\":600001"));
+            assert_ne!(&changed, of);
+            changed
+        };
+        assert!(finish(&open).holds(&changed(&open)).is_err());
+        // The plan that the user was shown before he confirmed an undoing is the one that is followed.
+        let over = Stored::new(serde_json::from_str(text).unwrap());
+        let undo = Believed::confirmed(&over, Wish::Lead).unwrap();
+        assert!(!undo.acts() && undo.holds(&over).is_ok() && undo.holds(&changed(&over)).is_err());
         // Led on, what had not begun begins.
-        assert!(Believed::confirmed(&begun, Wish::Lead).unwrap().has_plan());
+        assert!(Believed::confirmed(&begun, Wish::Lead).unwrap().acts());
     }
 }

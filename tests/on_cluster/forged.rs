@@ -91,6 +91,7 @@ fn a_writer_of_config_maps_gains_nothing() {
     let taken = consistent(&victim, &[REDIS], &[]);
     let ground = Ground { victim, attacker, taken };
     part("a pod that a record spells out", || a_pod_that_a_record_spells_out(&ground));
+    part("a run that died, beside a forged record", || a_dead_run_beside_a_forged_record(&ground));
     part("a restore that had not begun", || a_restore_that_had_not_begun(&ground));
     part("a record that cannot be read, in a namespace of its writer", || a_record_that_cannot_be_read(&ground));
     part("a record without databases, about another tenant's copy", || a_record_about_another_tenants_copy(&ground));
@@ -116,6 +117,22 @@ fn a_pod_that_a_record_spells_out(ground: &Ground) {
         assert!(api::get(namespace, "pod/evil").is_err(), "the pod was made");
         ground.forget(run);
     }
+}
+
+fn a_dead_run_beside_a_forged_record(ground: &Ground) {
+    let Ground { attacker, .. } = ground;
+    let (run, honest) = ("20261120-100005-aaaa", died(attacker));
+    restore_with_a_pod(
+        ground.namespace(),
+        run,
+        "kube-system",
+        &["secureIntended", "secured", "readBack", "stopIntended"],
+    );
+    ground.run(&["thaw"]).exits(4).says(&["no lease in namespace kube-system"]);
+    let record = ground.run(&["describe", &honest, "-o", "json"]).done().json();
+    assert_eq!(text(&record, "/status/outcome"), "Failed", "{record:#}");
+    assert_eq!(leases(attacker), Vec::<String>::new());
+    ground.forget(run);
 }
 
 fn a_restore_that_had_not_begun(ground: &Ground) {

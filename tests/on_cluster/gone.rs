@@ -159,7 +159,7 @@ fn a_backup_outlives_its_namespace() {
     let plan = restore(&["--dry-run"]).run().done().stdout;
     assert!(plan.contains("configmap/mariadb-conf has changed since the backup"), "{plan}");
     outcome_is(&restore(&["-o", "json"]).run().done().json(), "Restored");
-    assert!(connections(&scene.kubectl).contains("\t78"), "it is used as it is");
+    assert!(connections(&scene.kubectl).contains("\t78"), "an existing ConfigMap is not replaced");
     for (kind, acks) in Kind::ALL.into_iter().zip(&acks) {
         scene.wait_ready(kind);
         is_right(&taken, kind, acks, &rows(&scene.kubectl, kind, &kind.pod()), "brought back");

@@ -20,8 +20,8 @@ pub struct Names<'a> {
     pub elsewhere: Option<&'a str>,
 }
 
-/// A Role for each namespace and a ClusterRole with exactly these rights. A namespace that was given stands in its Role:
-/// applied as it is, the Role would else land in the namespace of the context.
+/// A Role for each namespace and a ClusterRole with exactly these rights. A given namespace is written
+/// into its Role: otherwise `kubectl apply` would create the Role in the namespace of the context.
 pub fn roles(rights: &BTreeSet<Right>, names: Names) -> String {
     let mut places: Vec<(Option<&str>, Vec<Place>)> = vec![(names.databases, vec![Place::Databases])];
     for (place, namespace) in [(Place::Record, names.record), (Place::Elsewhere, names.elsewhere)] {

@@ -130,7 +130,7 @@ async fn a_volume_that_stays_is_told_with_its_reason() {
     let tell = |text: &str| told.lock().unwrap().push(text.to_owned());
     // Somebody else's, whatever the record says.
     let error = crate::executor::restore::delete(&cluster, &stored, REMOVAL, tell).await.unwrap_err();
-    assert!(error.to_string().contains("it does not say that it is of a restored claim"), "{error}");
+    assert!(error.to_string().contains("was not bound to a claim of this restore"), "{error}");
     *bound.lock().unwrap() = "data";
     let error = crate::executor::restore::delete(&cluster, &stored, REMOVAL, tell).await.unwrap_err();
     let why = "persistentvolume/pv-old is still there: the storage driver has not removed it (finalizers: \

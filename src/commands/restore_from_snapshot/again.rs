@@ -99,7 +99,7 @@ async fn ended(
 ) -> Result<ExitCode, Error> {
     let talk = progress.clone();
     let signals = Signals::listen(move |line| talk.say(line))?;
-    let led = lead(cluster, (stored, believed), way, Take::AfterExpiry, &signals, &progress).await;
+    let led = Box::pin(lead(cluster, (stored, believed), way, Take::AfterExpiry, &signals, &progress)).await;
     progress.done();
     led?;
     let outcome = super::print(cluster, &stored.namespace, &stored.run, format).await?;

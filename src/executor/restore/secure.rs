@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::claims::{Now, whose};
-use super::stored::is_of;
+use super::stored::set_reclaim_policy;
 use super::{Broken, Restore};
 use crate::cluster::client::{Persisted, explain, is_not_found, persist};
 use crate::cluster::snapshots::VolumeSnapshotContent;
@@ -73,27 +73,10 @@ impl Restore<'_> {
 
     /// Sets the reclaim policy of this very volume.
     pub(super) async fn set_reclaim_policy(&self, volume: &Volume, policy: &str) -> Result<(), String> {
-        let api: Api<PersistentVolume> = Api::all(self.cluster.api.clone());
-        match persist(CHANGE, || api.get_opt(&volume.name)).await {
-            Persisted::Final(Ok(Some(now))) if !is_of(&now, &self.plan) => {
-                return Err(format!(
-                    "persistentvolume/{}: it does not say that it is of a claim of this restore",
-                    volume.name
-                ));
-            }
-            Persisted::Final(Ok(_)) => {}
-            Persisted::Final(Err(e)) => return Err(format!("persistentvolume/{}: {}", volume.name, explain(&e))),
-            Persisted::Unknown(why) => return Err(format!("persistentvolume/{}: {why}", volume.name)),
-        }
-        let patch = Patch::Merge(json!({
-            "metadata": { "uid": volume.uid },
-            "spec": { "persistentVolumeReclaimPolicy": policy },
-        }));
-        let params = PatchParams::default();
-        match persist(CHANGE, || api.patch(&volume.name, &params, &patch)).await {
-            Persisted::Final(Ok(_)) => Ok(()),
-            Persisted::Final(Err(e)) => Err(format!("persistentvolume/{}: {}", volume.name, explain(&e))),
-            Persisted::Unknown(why) => Err(format!("persistentvolume/{}: {why}", volume.name)),
+        match set_reclaim_policy(&self.cluster, &self.plan, volume, policy).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(format!("persistentvolume/{} is gone", volume.name)),
+            Err(why) => Err(why),
         }
     }
 

@@ -153,7 +153,7 @@ async fn open_about(cluster: &Cluster, namespace: &str, claims: &BTreeSet<(&str,
             let (mut open, far): (Vec<Stored>, Vec<Stored>) = runs::left_open(all).into_iter().partition(near);
             for of in far {
                 let counts = match judge(cluster, &of, Wish::Finish).await {
-                    Ok(Ok(believed)) => believed.has_plan(),
+                    Ok(Ok(believed)) => believed.acts(),
                     Ok(Err(_)) => false,
                     // Its leases could not be read, or the record itself.
                     Err(_) => is_readable(&of),

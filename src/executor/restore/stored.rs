@@ -193,9 +193,9 @@ async fn take_and_lead(
     let waiting = |w: &Waiting| {
         progress.step(&format!("waiting until the lease of run {} on {} expires", w.run, leased_object(&w.pod)));
     };
-    // A run that touches nothing keeps others from nothing, in namespaces that only its record names.
+    // A run that touches nothing takes no leases in namespaces that only its record names: it would block others.
     let all = plan.leased().into_iter();
-    let wide = believed.has_plan() || way != Way::Safe;
+    let wide = believed.acts() || way != Way::Safe;
     let pods: Vec<_> = all.filter(|(namespace, _)| wide || *namespace == plan.namespace).collect();
     let Some(leases) = signals.unless(Leases::take(cluster, &pods, &plan.run, take, &waiting)).await else {
         if !found.is_open() {
@@ -230,16 +230,16 @@ async fn led(
         return Ok(found.run.has_leftovers());
     }
     believed.holds(&stored)?;
-    // One of an older version, and one that is undone after its end, gets its mark now: else a later process has to ask.
-    if believed.has_plan() || way == Way::Back {
-        let _ = leases.mark(&stored.namespace, &found.loaded.plan).await;
-    }
     if events.contains(&Event::UndoIntended) {
         if !found.discarded().is_empty() {
             return Err(Error::refusals(vec![discarded(&found.plan.run)]));
         }
         // A question may stand for an hour, and another run may have ended just before our lease.
         undoable(cluster, &found.plan, clock.now()).await?;
+    }
+    // A run of an older version, and one that is undone after its end, has no mark yet: without it a later process asks.
+    if believed.acts() || way == Way::Back {
+        let _ = leases.mark(&stored.namespace, &found.loaded.plan).await;
     }
     let Beside { before, kept, .. } = found.beside();
     let RestoreJournal { plan, run, loaded } = found;
@@ -334,8 +334,7 @@ pub async fn delete(
         .hint("its record stays until the volumes that it kept are gone: try again later"))
 }
 
-/// Whether the volume is gone; if not, it is to stay. A volume that is not of one of the restore's claims is never touched:
-/// its record could name any.
+/// Whether the volume is gone; if not, it is to stay.
 pub(super) async fn give_up(
     cluster: &Cluster,
     plan: &RestorePlan,
@@ -345,23 +344,8 @@ pub(super) async fn give_up(
 ) -> Result<bool, String> {
     let api: Api<PersistentVolume> = Api::all(cluster.api.clone());
     let name = format!("persistentvolume/{}", volume.name);
-    match persist(REQUEST * 3, || api.get_opt(&volume.name)).await {
-        Persisted::Final(Ok(None)) => return Ok(true),
-        Persisted::Final(Ok(Some(now))) if is_of(&now, plan) => {}
-        Persisted::Final(Ok(Some(_))) => return Err(format!("{name}: it does not say that it is of a restored claim")),
-        Persisted::Final(Err(e)) => return Err(format!("{name}: {}", explain(&e))),
-        Persisted::Unknown(why) => return Err(format!("{name}: {why}")),
-    }
-    let patch = Patch::Merge(json!({
-        "metadata": { "uid": volume.uid },
-        "spec": { "persistentVolumeReclaimPolicy": volume.reclaim_policy },
-    }));
-    let params = PatchParams::default();
-    match persist(REQUEST * 3, || api.patch(&volume.name, &params, &patch)).await {
-        Persisted::Final(Ok(_)) => {}
-        Persisted::Final(Err(e)) if is_not_found(&e) => return Ok(true),
-        Persisted::Final(Err(e)) => return Err(format!("{name}: {}", explain(&e))),
-        Persisted::Unknown(why) => return Err(format!("{name}: {why}")),
+    if !set_reclaim_policy(cluster, plan, volume, &volume.reclaim_policy).await? {
+        return Ok(true);
     }
     let told_from = Instant::now() + QUIET;
     let mut told = String::new();
@@ -391,8 +375,38 @@ pub(super) async fn give_up(
     }
 }
 
-/// Whether the volume was made for one of these claims: what it was bound to stands on it when the claim is gone.
-pub(super) fn is_of(volume: &PersistentVolume, plan: &RestorePlan) -> bool {
+/// Sets the reclaim policy of this very volume; whether it is there. A volume that was not bound to a claim of the plan is
+/// never changed: a record can name any volume of the cluster.
+pub(super) async fn set_reclaim_policy(
+    cluster: &Cluster,
+    plan: &RestorePlan,
+    volume: &Volume,
+    policy: &str,
+) -> Result<bool, String> {
+    let api: Api<PersistentVolume> = Api::all(cluster.api.clone());
+    let name = format!("persistentvolume/{}", volume.name);
+    let patch = Patch::Merge(json!({
+        "metadata": { "uid": volume.uid },
+        "spec": { "persistentVolumeReclaimPolicy": policy },
+    }));
+    let params = PatchParams::default();
+    let changed = persist(REQUEST * 3, async || match api.get_opt(&volume.name).await? {
+        Some(now) if is_of(&now, plan) => api.patch(&volume.name, &params, &patch).await.map(|_| Some(true)),
+        Some(_) => Ok(Some(false)),
+        None => Ok(None),
+    });
+    match changed.await {
+        Persisted::Final(Ok(Some(true))) => Ok(true),
+        Persisted::Final(Ok(Some(false))) => Err(format!("{name} was not bound to a claim of this restore")),
+        Persisted::Final(Ok(None)) => Ok(false),
+        Persisted::Final(Err(e)) if is_not_found(&e) => Ok(false),
+        Persisted::Final(Err(e)) => Err(format!("{name}: {}", explain(&e))),
+        Persisted::Unknown(why) => Err(format!("{name}: {why}")),
+    }
+}
+
+/// Whether the volume was made for one of these claims. The reference to its claim outlives the claim.
+fn is_of(volume: &PersistentVolume, plan: &RestorePlan) -> bool {
     let bound = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
     bound.is_some_and(|bound| {
         let is = |claim: &Claim| {

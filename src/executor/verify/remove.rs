@@ -97,6 +97,23 @@ pub async fn keep(cluster: &Cluster, namespaces: &[String], run: &str) -> Result
     Ok(())
 }
 
+/// A kind of object that a verification makes.
+trait Made:
+    Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType: Default>
+    + Clone
+    + std::fmt::Debug
+    + serde::de::DeserializeOwned
+{
+}
+
+impl<K> Made for K where
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType: Default>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+{
+}
+
 struct Removal<'a> {
     cluster: &'a Cluster,
     namespace: &'a str,
@@ -148,14 +165,7 @@ impl Removal<'_> {
         Ok(waits)
     }
 
-    async fn listed<K>(&self) -> Result<Vec<K>, String>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + std::fmt::Debug
-            + serde::de::DeserializeOwned,
-        K::DynamicType: Default,
-    {
+    async fn listed<K: Made>(&self) -> Result<Vec<K>, String> {
         self.asked()
             .await?
             .map_err(|e| format!("{} in {}: {}", K::plural(&K::DynamicType::default()), self.namespace, explain(&e)))
@@ -170,14 +180,7 @@ impl Removal<'_> {
         }
     }
 
-    async fn asked<K>(&self) -> Result<Result<Vec<K>, kube::Error>, String>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + std::fmt::Debug
-            + serde::de::DeserializeOwned,
-        K::DynamicType: Default,
-    {
+    async fn asked<K: Made>(&self) -> Result<Result<Vec<K>, kube::Error>, String> {
         let api: Api<K> = Api::namespaced(self.cluster.api.clone(), self.namespace);
         let of = ListParams::default().labels(&format!("{VERIFY}={}", self.run));
         let listed = timeout(REQUEST, api.list(&of)).await.map_err(|_| "the API server does not answer".to_owned())?;
@@ -188,14 +191,7 @@ impl Removal<'_> {
     }
 
     /// Deletes this very object. Whether it is gone is seen at the next look.
-    async fn delete<K>(&self, object: &K) -> Result<(), String>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope>
-            + Clone
-            + std::fmt::Debug
-            + serde::de::DeserializeOwned,
-        K::DynamicType: Default,
-    {
+    async fn delete<K: Made>(&self, object: &K) -> Result<(), String> {
         if object.meta().deletion_timestamp.is_some() {
             return Ok(());
         }

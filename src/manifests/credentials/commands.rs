@@ -83,7 +83,7 @@ fn of_script(script: &str, depth: usize) -> Option<String> {
         let is_pair = |word: &String| word.split_once(':').is_some_and(|(_, value)| is_value(value, Place::Script));
         found = commands.iter().flatten().find(|word| is_pair(word)).map(|_| "chpasswd".to_owned());
     }
-    // What is written into a file, or goes over lines.
+    // Text that the script writes to a file, or that spans several lines.
     found.or_else(|| values::find(script, Place::Script))
 }
 

@@ -32,7 +32,7 @@ pub(in crate::manifests) fn of_config_map(map: &Value) -> Vec<String> {
     let texts = texts.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?.to_owned())));
     let binary = map["binaryData"].as_object().into_iter().flatten();
     let binary = binary.filter_map(|(key, value)| {
-        // What is no text is only known by its name.
+        // Binary data cannot be scanned: only its key is judged.
         let bytes = BASE64_STANDARD.decode(value.as_str()?).unwrap_or_default();
         Some((key.as_str(), String::from_utf8(bytes).unwrap_or_default()))
     });

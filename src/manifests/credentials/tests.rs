@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// What is withheld of a container, and the container without it.
+/// The names of the withheld values of a container, and the container without them.
 fn withheld(container: &Value) -> (Vec<String>, Value) {
     let mut container = container.clone();
     container["name"] = json!("db");

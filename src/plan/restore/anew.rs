@@ -334,7 +334,7 @@ fn needed(wanted: &Wanted, there: &There, refusals: &mut Vec<Refusal>, notes: &m
     }
 }
 
-/// What is not as it was at the backup, because the backup has only the name of it.
+/// Notes what may differ from the time of the backup, because the backup recorded only its name.
 fn unrecorded(wanted: &Wanted, there: &There, notes: &mut Vec<String>) {
     let path = workload_path(wanted);
     notes.extend(config_maps::notes(wanted.manifests, there, &wanted.namespace, &path));

@@ -91,6 +91,11 @@ mod tests {
             );
         }
         assert!(knows(170_000, "idle_session_timeout") && knows(170_000, "transaction_timeout"));
+        let later = later_settings();
+        for (from, name) in [(140_000, "idle_session_timeout"), (170_000, "transaction_timeout")] {
+            let line = format!("-ge {from} ]; then PGOPTIONS=\"$PGOPTIONS -c {name}=0\"; fi");
+            assert!(later.contains(&line), "{later}");
+        }
         assert!(options(0).starts_with("-c search_path=pg_catalog -c role=none "));
         assert!(!options(170_000).contains('\''), "it stands between quotes");
     }

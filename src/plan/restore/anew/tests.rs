@@ -125,7 +125,7 @@ fn what_is_missing_is_refused_together() {
     assert!(notes.iter().any(|note| note.contains("secret/pg") && note.contains("forbidden")), "{notes:?}");
 }
 
-/// Of a record that is gone the contents have the names of its ConfigMaps, and digests.
+/// Once the record is gone, only the names and digests of its ConfigMaps are left, on the contents.
 #[test]
 fn a_config_map_without_its_data_must_be_there() {
     let named = of(|of| {
@@ -146,7 +146,7 @@ fn a_config_map_without_its_data_must_be_there() {
     assert!(said.contains("its data is not in the backup: make it first, in namespace demo"), "{said}");
     for (data, changed) in [(json!({"a": "1"}), false), (json!({"a": "2"}), true)] {
         let anew = planned(&named, &with(Found::Yes(Box::new(json!({"data": data})))), None, None).unwrap();
-        assert_eq!(names(&anew.objects), ["Service/pg"], "it is used as it is");
+        assert_eq!(names(&anew.objects), ["Service/pg"], "an existing ConfigMap is not replaced");
         let notes = &anew.copies.notes;
         assert_eq!(
             notes.iter().any(|note| note.contains("configmap/conf has changed since the backup")),
