@@ -28,8 +28,8 @@ const OF_THE_OBJECT: &str = "kubectl.kubernetes.io/last-applied-configuration de
     volume.beta.kubernetes.io/ control-plane.alpha.kubernetes.io/ checksum/ kubernetes.io/config. \
     cni.projectcalico.org/containerID cni.projectcalico.org/podIP k8s.ovn.org/ ovn.kubernetes.io/ \
     k8s.v1.cni.cncf.io/network-status k8s.v1.cni.cncf.io/networks-status";
-/// Of controllers whose values are switches, names and sizes. By their beginnings; what looks like a secret in one of them
-/// is not kept all the same.
+/// Prefixes of annotations of controllers whose values are switches, names and sizes. A value that looks like a secret is
+/// dropped even here.
 const KNOWN: &str = "volume.beta.kubernetes.io/storage-class snapshot.storage.kubernetes.io/ resize.topolvm.io/ \
     container.apparmor.security.beta.kubernetes.io/ seccomp.security.alpha.kubernetes.io/ io.kubernetes.cri-o. \
     kubectl.kubernetes.io/restartedAt kubectl.kubernetes.io/default- kubernetes.io/ingress-bandwidth \

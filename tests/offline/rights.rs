@@ -1,4 +1,4 @@
-//! The page on rights: it is printed as it is, its commands are ones that the program takes, and its policies are objects
+//! The page on rights: `--explain` prints it unchanged, its commands are ones that the program takes, and its policies are objects
 //! that Kubernetes takes.
 
 use clap::Parser;

@@ -178,7 +178,7 @@ fn a_record_about_another_tenants_copy(ground: &Ground) {
     ground.forget(run);
     api::create(there, &forged).unwrap_or_else(|e| panic!("{e}"));
     ground.run(&["thaw", run]).exits(5).says(&[&format!("no lease in namespace {}", victim.namespace())]);
-    // Whoever believes it has it say nothing of another run's copy all the same.
+    // Even `--yes` does not let it relabel another run's copy.
     let _ = ground.run(&["thaw", run, "--yes"]);
     let content = text(&taken.record, "/status/claims/0/content");
     let label =

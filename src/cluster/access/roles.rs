@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(verbs(databases, "configmaps"), "get");
         assert_eq!(verbs(record, "configmaps"), "create get list patch");
         assert_eq!(record["rules"].as_array().unwrap().len(), 1, "nothing else is done there");
-        // The record's namespace may be the databases' all the same.
+        // The record's namespace may also be the databases' namespace.
         let same = documents(&purpose, Names { record: Some("demo"), ..names });
         assert_eq!((same.len(), verbs(&same[0], "configmaps").as_str()), (2, "create get list patch"));
     }

@@ -88,7 +88,7 @@ impl Rule {
 /// What a preflight asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Questions {
-    /// What it cannot do without.
+    /// The rights that it requires.
     pub required: BTreeSet<Right>,
     /// All of it.
     pub asked: BTreeSet<Right>,

@@ -19,10 +19,10 @@ pub fn notes(manifests: &OfWorkload, there: &There, namespace: &str, user: &str)
         Found::Yes(found) => match of.is_same(found) {
             Some(true) => None,
             Some(false) => {
-                Some(format!("{} has changed since the backup: {user} starts with it as it is now", of.path()))
+                Some(format!("{} has changed since the backup: {user} starts with its current data", of.path()))
             }
             None => Some(format!(
-                "{} may have changed since the backup, which knows only its name: {user} starts with it as it is now",
+                "{} may have changed since the backup, which knows only its name: {user} starts with its current data",
                 of.path()
             )),
         },
@@ -61,7 +61,7 @@ mod tests {
         assert_eq!(said("a = 1", false, Some("a = 1")), Vec::<String>::new());
         assert_eq!(
             said("a = 1", false, Some("a = 2")),
-            ["configmap/conf has changed since the backup: pg starts with it as it is now"]
+            ["configmap/conf has changed since the backup: pg starts with its current data"]
         );
         let unknown = said("password = geheim", false, Some("a = 1"));
         assert!(unknown[0].starts_with("configmap/conf may have changed since the backup"), "{unknown:?}");

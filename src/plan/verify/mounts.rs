@@ -26,7 +26,7 @@ fn without_token(volume: &Volume) -> Option<Volume> {
         return Some(volume);
     };
     sources.retain(|source| source.service_account_token.is_none() && source.pod_certificate.is_none());
-    // The path is there all the same: a container that mounts nothing there may not start.
+    // The path still exists: a container that mounts nothing there may not start.
     Some(if sources.is_empty() { empty(&volume.name) } else { volume })
 }
 
